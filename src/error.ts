@@ -1,0 +1,56 @@
+/**
+ * What can go wrong, as data: scripts match `code`, people read `message` and `hint`. Every code is documented in docs/errors.md.
+ *
+ * This module stands below all rooms and imports nothing, so that a leaf can fail with the same manners as a verb.
+ * A fault that the network caused is never one of these: it is counted (status/counters.ts) and the flow ends.
+ */
+export class BraidError extends Error {
+  readonly code: ErrorCode;
+  readonly hint?: string;
+  readonly place?: Place;
+
+  constructor(code: ErrorCode, message: string, more: { hint?: string; place?: Place; cause?: unknown } = {}) {
+    super(message, { cause: more.cause });
+    this.name = 'BraidError';
+    this.code = code;
+    if (more.hint !== undefined) this.hint = more.hint;
+    if (more.place !== undefined) this.place = more.place;
+  }
+}
+
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+export type ErrorCode =
+  // configuration and keys
+  | 'CONFIG_READ'
+  | 'CONFIG_SYNTAX'
+  | 'CONFIG_UNKNOWN_KEY'
+  | 'CONFIG_VALUE'
+  | 'CONFIG_PREFIX_OVERLAP'
+  | 'KEY_LENGTH'
+  | 'KEY_MODE'
+  | 'KEY_READ'
+  // this host
+  | 'HOST_DEVICE'
+  | 'HOST_ADDRESS'
+  | 'HOST_MARK_TAKEN'
+  | 'HOST_TABLE_TAKEN'
+  | 'HOST_PORT_TAKEN'
+  | 'HOST_FIREWALL'
+  | 'HOST_COMMAND'
+  | 'HOST_ROOT'
+  | 'KERNEL_NO_MPTCP'
+  | 'KERNEL_LAYOUT'
+  | 'KERNEL_CALL'
+  | 'RUNTIME_NO_OPENSSL'
+  | 'CRYPTO_SELF_TEST'
+  // the daemon
+  | 'DAEMON_NOT_RUNNING'
+  | 'DAEMON_RUNNING'
+  | 'DAEMON_ANSWER'
+  // the laboratory
+  | 'LAB';

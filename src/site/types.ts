@@ -1,0 +1,79 @@
+/**
+ * A site as every room below shares it: the configuration joined with the host's facts, read once, never changed afterwards.
+ * Keys are not in here; they go from their files to `crypto/secret` and from there to the workers only.
+ */
+import type { IpAddress, Prefix } from '../wire/ip.ts';
+
+export type Method = '2022-blake3-aes-128-gcm' | '2022-blake3-aes-256-gcm' | '2022-blake3-chacha20-poly1305';
+
+export interface Site {
+  readonly name: string;
+  readonly lan: readonly Prefix[];
+  /** Our own addresses inside `lan`, at most one a family: the source of the gateway's own connections, and of egress with `snat`. */
+  readonly lanAddresses: readonly IpAddress[];
+  /** The devices that carry `lan`; ingress is taken up from these and from `lo` only. */
+  readonly lanDevices: readonly string[];
+  readonly listenPort: number;
+  readonly uplinks: readonly Uplink[];
+  readonly peers: readonly Peer[];
+  readonly network: NetworkNumbers;
+  readonly logFlows: boolean;
+}
+
+export interface Uplink {
+  /** Position in the configuration; what workers and counters call it. */
+  readonly index: number;
+  readonly name: string;
+  readonly device: string;
+  /** At most one a family. */
+  readonly addresses: readonly IpAddress[];
+  /** At most one a family; absent where the peer is on-link. */
+  readonly gateways: readonly IpAddress[];
+  readonly publicAddress?: IpAddress;
+  readonly role: 'active' | 'backup';
+  readonly metered: boolean;
+}
+
+export interface Peer {
+  readonly index: number;
+  readonly site: string;
+  readonly kind: 'braid';
+  readonly method: Method;
+  readonly lan: readonly Prefix[];
+  readonly addresses: readonly PeerAddress[];
+  readonly paths: readonly Path[];
+  readonly snat: boolean;
+  /** What the peer may reach here. Never empty: the default is one rule, from anywhere in the peer's `lan` to all of ours. */
+  readonly allow: readonly AllowRule[];
+}
+
+export interface PeerAddress {
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+/** One pair (our uplink, the peer's address), both of one family: the unit of health, of failover and of every graph. */
+export interface Path {
+  readonly index: number;
+  readonly uplink: Uplink;
+  readonly localAddress: IpAddress;
+  readonly peerAddress: PeerAddress;
+}
+
+export interface AllowRule {
+  readonly from: readonly Prefix[];
+  readonly to: readonly Prefix[];
+  /** Inclusive ranges; empty means every port. */
+  readonly ports: readonly { readonly first: number; readonly last: number }[];
+}
+
+/** What Braid claims of the host's shared number spaces; configurable, and a collision with somebody else's is refused. */
+export interface NetworkNumbers {
+  readonly mark: number;
+  readonly mask: number;
+  /** `tableBase`: marked packets to loopback; +1: peer prefixes for the gateway's own connections; +2+i: uplink i. */
+  readonly tableBase: number;
+  readonly rulePreference: number;
+  /** The transparent listener on loopback. */
+  readonly tproxyPort: number;
+}

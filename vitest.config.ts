@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+
+/** `unit`: beside the source, no privileges. `e2e`: root, network namespaces, the real kernel; one file after the other, it owns both cores. */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/*.test.ts', 'test/vectors/**/*.test.ts', 'test/fuzz/**/*.test.ts'],
+          testTimeout: 30_000,
+        },
+      },
+      { test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], fileParallelism: false, testTimeout: 180_000, hookTimeout: 120_000 } },
+    ],
+  },
+});
