@@ -34,6 +34,7 @@ export type ErrorCode =
   | 'KEY_LENGTH'
   | 'KEY_MODE'
   | 'KEY_READ'
+  | 'KEY_RING'
   // this host
   | 'HOST_DEVICE'
   | 'HOST_ADDRESS'
@@ -47,6 +48,7 @@ export type ErrorCode =
   | 'KERNEL_LAYOUT'
   | 'KERNEL_CALL'
   | 'RUNTIME_NO_OPENSSL'
+  | 'CRYPTO_CALL'
   | 'CRYPTO_SELF_TEST'
   // the daemon
   | 'DAEMON_NOT_RUNNING'

@@ -47,7 +47,7 @@ export const libcCalls = {
   bind: libc.func('int bind(int, int64, uint)') as (fd: Fd, address: Address, length: number) => number,
   connect: libc.func('int connect(int, int64, uint)') as (fd: Fd, address: Address, length: number) => number,
   listen: libc.func('int listen(int, int)') as (fd: Fd, backlog: number) => number,
-  accept4: libc.func('int accept4(int, int64, int64, int)') as (fd: Fd, address: Address, length: Address, flags: number) => number,
+  accept4: libc.func('int accept4(int, int64, int64, int)') as (fd: Fd, address: Address | 0, length: Address | 0, flags: number) => number,
   getsockname: libc.func('int getsockname(int, int64, int64)') as (fd: Fd, address: Address, length: Address) => number,
   getpeername: libc.func('int getpeername(int, int64, int64)') as (fd: Fd, address: Address, length: Address) => number,
   setsockopt: libc.func('int setsockopt(int, int, int, int64, uint)') as (
@@ -94,6 +94,7 @@ export interface EvpCalls {
   readonly fetch: (context: 0, name: string, properties: 0) => Handle;
   readonly ctxNew: () => Handle;
   readonly ctxFree: (ctx: Handle) => void;
+  readonly setPadding: (ctx: Handle, on: 0 | 1) => number;
   readonly encryptInit: (ctx: Handle, cipher: Handle | 0, engine: 0, key: Address | 0, nonce: Address | 0) => number;
   readonly decryptInit: (ctx: Handle, cipher: Handle | 0, engine: 0, key: Address | 0, nonce: Address | 0) => number;
   readonly encryptUpdate: (ctx: Handle, out: Address | 0, outLength: Address, input: Address, length: number) => number;
@@ -103,14 +104,15 @@ export interface EvpCalls {
   readonly ctrl: (ctx: Handle, type: number, argument: number, pointer: Address | 0) => number;
 }
 
-/** Asked for once, at start. @throws BraidError RUNTIME_NO_OPENSSL where this Node does not export its OpenSSL (a build with shared or no OpenSSL). */
-export function loadEvp(): EvpCalls {
-  const program = koffi.load(null);
+/** Asked for once, at start. @param library null: Node's own binary. @throws BraidError RUNTIME_NO_OPENSSL where this Node does not export its OpenSSL (a build with shared or no OpenSSL). */
+export function loadEvp(library: string | null = null): EvpCalls {
+  const program = koffi.load(library);
   try {
     return {
       fetch: program.func('int64 EVP_CIPHER_fetch(int64, const char*, int64)') as unknown as EvpCalls['fetch'],
       ctxNew: program.func('int64 EVP_CIPHER_CTX_new()') as unknown as EvpCalls['ctxNew'],
       ctxFree: program.func('void EVP_CIPHER_CTX_free(int64)') as unknown as EvpCalls['ctxFree'],
+      setPadding: program.func('int EVP_CIPHER_CTX_set_padding(int64, int)') as unknown as EvpCalls['setPadding'],
       encryptInit: program.func('int EVP_EncryptInit_ex(int64, int64, int64, int64, int64)') as unknown as EvpCalls['encryptInit'],
       decryptInit: program.func('int EVP_DecryptInit_ex(int64, int64, int64, int64, int64)') as unknown as EvpCalls['decryptInit'],
       encryptUpdate: program.func('int EVP_EncryptUpdate(int64, int64, int64, int64, int)') as unknown as EvpCalls['encryptUpdate'],

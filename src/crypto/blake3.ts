@@ -1,0 +1,44 @@
+/**
+ * BLAKE3 as Shadowsocks 2022 uses it: subkeys by `derive_key` with two fixed contexts, and the first 16 bytes of a key's hash as its name.
+ *
+ * Every connection derives two to four subkeys, so the context is hashed once and its state cloned: 1 µs instead of 4.5.
+ * The working state is overwritten with the clean one right after use, which also wipes the key out of it.
+ */
+import { blake3 } from '@noble/hashes/blake3.js';
+
+type State = ReturnType<typeof blake3.create>;
+
+class Derivation {
+  readonly #clean: State;
+  readonly #work: State;
+
+  constructor(context: string) {
+    this.#clean = blake3.create({ context: Buffer.from(context) });
+    this.#work = this.#clean.clone();
+  }
+
+  run(key: Uint8Array, salt: Uint8Array, into: Uint8Array): void {
+    this.#work.update(key).update(salt).xofInto(into);
+    this.#clean._cloneInto(this.#work);
+  }
+}
+
+const session = new Derivation('shadowsocks 2022 session subkey');
+const identity = new Derivation('shadowsocks 2022 identity subkey');
+
+/** SIP022 §2.2: the key of one direction of one connection. @param into as long as the method's key. */
+export function deriveSessionKey(key: Uint8Array, salt: Uint8Array, into: Uint8Array): void {
+  session.run(key, salt, into);
+}
+
+/** SIP023: the AES key of one identity header. @param into as long as the method's key. */
+export function deriveIdentityKey(key: Uint8Array, salt: Uint8Array, into: Uint8Array): void {
+  identity.run(key, salt, into);
+}
+
+export const KEY_NAME_BYTES = 16;
+
+/** SIP023: what an identity header says about the next key, `BLAKE3(key)[0..16]`. */
+export function keyName(key: Uint8Array): Buffer {
+  return Buffer.from(blake3(key, { dkLen: KEY_NAME_BYTES }));
+}
