@@ -1,0 +1,233 @@
+/**
+ * Builds a topology out of network namespaces and takes it down again, whatever happens.
+ *
+ * The order is what makes "whatever happens" true: first the state file that names everything, then the exit and signal handlers, then the
+ * namespaces. Removal blocks, because it has to work while a process is exiting. A run killed with -9 leaves its state file to `lab down`.
+ */
+import { randomBytes } from 'node:crypto';
+import { BraidError } from '../error.ts';
+import { type Emulator, startEmulator } from './link/client.ts';
+import type { LinkDirection, LinkSettings } from './link/protocol.ts';
+import { command, type ExecOptions, execIn, type LabProcess, mustExecIn, type Output, startIn, startTicks } from './netns.ts';
+import { type LabPlan, namespaceOf, type Port, plainRoutes, planLab, routerOf, tbfLine } from './plan.ts';
+import { LAB_DIRECTORY, type LabState, type ProcessIdentity, remove, runDirectory, writeState } from './state.ts';
+import { checked, isEmulated, siteOf, type Topology, uplinkOf } from './topology.ts';
+
+export interface BuildOptions {
+  /** What all names carry; at most 20 of [a-z0-9-]. Absent: random. */
+  readonly run?: string;
+  readonly directory?: string;
+  /** Stays up when this process ends. */
+  readonly detached?: boolean;
+  readonly withBraid?: boolean;
+}
+
+/** A laboratory that is up. Nodes are called like in the topology: `berlin`, `berlin-pc`, `router-fiber`. */
+export class Lab {
+  readonly run: string;
+  readonly topology: Topology;
+  /** For files of this lab; removed with it. */
+  readonly directory: string;
+  readonly plan: LabPlan;
+  readonly #base: string;
+  #state: LabState;
+  #emulator: Emulator | undefined;
+  #removed = false;
+
+  constructor(base: string, state: LabState, plan: LabPlan) {
+    this.#base = base;
+    this.#state = state;
+    this.run = state.run;
+    this.topology = state.topology;
+    this.directory = runDirectory(base, state.run);
+    this.plan = plan;
+  }
+
+  /** @throws BraidError LAB where there is no such node. */
+  namespace(node: string): string {
+    const found = this.plan.nodes.find((one) => one.name === node);
+    if (!found) throw new BraidError('LAB', `node expected one of ${this.plan.nodes.map((one) => one.name).join(', ')}, got ${node}`);
+    return found.namespace;
+  }
+
+  start(node: string, argv: readonly string[], options?: ExecOptions): LabProcess {
+    return startIn(this.namespace(node), argv, options);
+  }
+
+  /** To its end, whatever its exit code. */
+  exec(node: string, argv: readonly string[], options?: ExecOptions): Promise<Output> {
+    return execIn(this.namespace(node), argv, options);
+  }
+
+  /** @returns stdout. @throws BraidError LAB where the program fails. */
+  must(node: string, argv: readonly string[], options?: ExecOptions): Promise<string> {
+    return mustExecIn(this.namespace(node), argv, options);
+  }
+
+  /** Changes an emulated uplink while it runs. `forward` is from `ends[0]` to `ends[1]`. @throws BraidError LAB for an uplink without emulator. */
+  async set(uplink: string, settings: LinkSettings, direction: LinkDirection = 'both'): Promise<void> {
+    await this.#emulatorOf(uplink).set(uplink, direction, settings);
+  }
+
+  /** Drops everything, silently, also what is under way. */
+  async blackhole(uplink: string, on: boolean, direction: LinkDirection = 'both'): Promise<void> {
+    await this.set(uplink, { blackhole: on }, direction);
+  }
+
+  /** What the emulator counted, `[forward, backward]`. */
+  async counters(uplink: string) {
+    return this.#emulatorOf(uplink).counters(uplink);
+  }
+
+  /** Changes the rate of both directions; the uplink must have been built with one. */
+  rate(uplink: string, rateMbit: number): void {
+    const spec = uplinkOf(this.topology, uplink);
+    if (spec.rateMbit === undefined) throw new BraidError('LAB', `uplink ${uplink}: rateMbit expected in the topology, got none`);
+    for (const port of this.#shapedPorts(uplink))
+      command(['tc', '-n', port.namespace, 'qdisc', 'change', ...tbfLine(port.device, rateMbit, spec.queueMs, spec.mtu).split(' ')]);
+  }
+
+  /** Pulls the cable of an uplink at `site` or plugs it in again: carrier goes, addresses stay. */
+  async carrier(uplink: string, site: string, up: boolean): Promise<void> {
+    const spec = uplinkOf(this.topology, uplink);
+    siteOf(this.topology, site);
+    const end = spec.ends[0].site === site ? 0 : 1;
+    const tap = isEmulated(spec) && !(spec.routed && end === 0);
+    if (tap) return this.#emulatorOf(uplink).carrier(uplink, end, up);
+    // The other end of a veth pair takes the carrier with it.
+    const other: Port = spec.routed
+      ? { namespace: namespaceOf(this.run, routerOf(spec)), device: site }
+      : { namespace: namespaceOf(this.run, spec.ends[1 - end]!.site), device: uplink };
+    command(['ip', '-n', other.namespace, 'link', 'set', other.device, up ? 'up' : 'down']);
+  }
+
+  /** Routes the LANs to each other over one uplink without Braid, so that the lab can be measured by itself. */
+  plainRoute(uplink: string): void {
+    for (const { namespace, line } of plainRoutes(this.topology, this.run, uplinkOf(this.topology, uplink)))
+      command(['ip', '-n', namespace, ...line.split(' ')]);
+  }
+
+  removePlainRoute(uplink: string): void {
+    for (const { namespace, line } of plainRoutes(this.topology, this.run, uplinkOf(this.topology, uplink)))
+      command(['ip', '-n', namespace, ...line.replace('route replace', 'route del').split(' ')]);
+  }
+
+  /** Lets a lab that stays up know a process that belongs to it. */
+  adopt(process: ProcessIdentity): void {
+    this.#state = { ...this.#state, processes: [...this.#state.processes, process] };
+    writeState(this.#base, this.#state);
+  }
+
+  attachEmulator(emulator: Emulator): void {
+    this.#emulator = emulator;
+    const ticks = startTicks(emulator.pid);
+    if (ticks !== undefined) this.adopt({ pid: emulator.pid, startTicks: ticks });
+  }
+
+  /** Removes namespaces, processes and files. May be called twice. */
+  close(): void {
+    if (this.#removed) return;
+    this.#removed = true;
+    this.#emulator?.close();
+    remove(this.#base, this.#state);
+    open.delete(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #emulatorOf(uplink: string): Emulator {
+    const spec = uplinkOf(this.topology, uplink);
+    if (!this.#emulator || !isEmulated(spec))
+      throw new BraidError('LAB', `uplink ${uplink}: an emulated link expected, got a plain one`, {
+        hint: 'give it a delay, or emulated: true',
+      });
+    return this.#emulator;
+  }
+
+  #shapedPorts(uplink: string): Port[] {
+    return this.plan.shapers.flatMap(({ namespace, lines }) =>
+      lines
+        .map((line) => line.split(' ')[3]!)
+        .filter((device) => device === uplink || namespace === namespaceOf(this.run, `router-${uplink}`))
+        .map((device) => ({ namespace, device })),
+    );
+  }
+}
+
+/** Builds it all, or leaves nothing. @throws BraidError LAB */
+export async function buildLab(topology: Topology, options: BuildOptions = {}): Promise<Lab> {
+  const run = options.run ?? randomBytes(3).toString('hex');
+  if (!/^[a-z0-9-]{1,20}$/.test(run)) throw new BraidError('LAB', `run expected 1 to 20 of [a-z0-9-], got ${run}`);
+  const base = options.directory ?? LAB_DIRECTORY;
+  const plan = planLab(checked(topology), run);
+  const state: LabState = {
+    schema: 1,
+    run,
+    owner: options.detached ? null : { pid: process.pid, startTicks: startTicks(process.pid)! },
+    namespaces: plan.nodes.map((node) => node.namespace),
+    processes: [],
+    topology,
+    withBraid: options.withBraid ?? false,
+  };
+  writeState(base, state);
+  const lab = new Lab(base, state, plan);
+  open.add(lab);
+  watchForTheEnd();
+  try {
+    for (const node of plan.nodes) makeNamespace(node.namespace, node.forwards);
+    for (const { namespace, lines } of plan.veths) batch('ip', namespace, lines);
+    if (plan.taps.length > 0) lab.attachEmulator(await startEmulator(plan.taps, lab.directory, options.detached ?? false));
+    for (const { namespace, lines } of plan.settings) batch('ip', namespace, lines);
+    for (const { namespace, lines } of plan.shapers) batch('tc', namespace, lines);
+  } catch (error) {
+    lab.close();
+    throw error;
+  }
+  if (options.detached) open.delete(lab);
+  return lab;
+}
+
+function makeNamespace(namespace: string, forwards: boolean): void {
+  command(['ip', 'netns', 'add', namespace]);
+  // Duplicate address detection would keep every fresh address unusable for a second; addresses stay where a cable is pulled.
+  const settings = {
+    'ipv6/conf/all/disable_ipv6': 0,
+    'ipv6/conf/default/accept_dad': 0,
+    'ipv6/conf/default/accept_ra': 0,
+    'ipv6/conf/all/keep_addr_on_down': 1,
+    'ipv6/conf/default/keep_addr_on_down': 1,
+  };
+  const forwarding = { 'ipv4/ip_forward': 1, 'ipv6/conf/all/forwarding': 1 };
+  const script = Object.entries({ ...settings, ...(forwards ? forwarding : {}) }).map(
+    ([name, value]) => `echo ${value} > /proc/sys/net/${name}`,
+  );
+  command(['ip', 'netns', 'exec', namespace, 'sh', '-ec', [...script, 'ip link set lo up'].join('\n')]);
+}
+
+function batch(program: 'ip' | 'tc', namespace: string, lines: readonly string[]): void {
+  command([program, '-n', namespace, '-batch', '-'], `${lines.join('\n')}\n`);
+}
+
+/** Labs of this process that are up. */
+const open = new Set<Lab>();
+let watching = false;
+
+function watchForTheEnd(): void {
+  if (watching) return;
+  watching = true;
+  const removeAll = () => {
+    for (const lab of open) lab.close();
+  };
+  process.on('exit', removeAll);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    const end = () => {
+      removeAll();
+      process.off(signal, end);
+      // Somebody else's handler decides about the process; without one the signal does what it always does.
+      if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+    };
+    process.on(signal, end);
+  }
+}

@@ -1,0 +1,4 @@
+/** The laboratory's door: topologies as values, and labs built from them. */
+export { type BuildOptions, buildLab, Lab } from './build.ts';
+export { type ExecOptions, type Exit, LabProcess, type Output } from './netns.ts';
+export { addressOf, bareAddress, type Topology, twoSites, type UplinkOptions, type UplinkSpec } from './topology.ts';
