@@ -1,4 +1,5 @@
 /** The laboratory's door: topologies as values, and labs built from them. */
 export { type BuildOptions, buildLab, Lab } from './build.ts';
+export { allUp, type BraidOptions, Braids, configurationFiles, startBraid } from './daemons.ts';
 export { type ExecOptions, type Exit, LabProcess, type Output } from './netns.ts';
 export { addressOf, bareAddress, type Topology, twoSites, type UplinkOptions, type UplinkSpec } from './topology.ts';

@@ -5,7 +5,7 @@
  * that started it ends, also by `kill -9`. What a program itself starts is found by its namespace when the lab is removed.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { BraidError } from '../error.ts';
 
 export interface Exit {
@@ -23,6 +23,10 @@ export interface ExecOptions {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** Where both output streams go, instead of being kept; with it a detached program can outlive us. */
+  readonly logFile?: string;
+  /** Is not killed when we end. */
+  readonly detached?: boolean;
 }
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -136,19 +140,19 @@ export class LabProcess {
 
 /** Starts a program in `namespace`. Its environment is empty but for PATH, HOME, LC_ALL and `env`. */
 export function startIn(namespace: string, argv: readonly string[], options: ExecOptions = {}): LabProcess {
-  return start(['setpriv', '--pdeathsig', 'KILL', 'ip', 'netns', 'exec', namespace, ...argv], argv, options);
-}
-
-/** The same in the namespace we are in ourselves. */
-export function startHere(argv: readonly string[], options: ExecOptions = {}): LabProcess {
-  return start(['setpriv', '--pdeathsig', 'KILL', ...argv], argv, options);
-}
-
-function start(command: readonly string[], argv: readonly string[], options: ExecOptions): LabProcess {
-  const env = { PATH, LC_ALL: 'C', HOME: process.env.HOME ?? '/root', ...options.env };
-  const child = spawn(command[0]!, command.slice(1), { stdio: ['pipe', 'pipe', 'pipe'], env, ...(options.cwd && { cwd: options.cwd }) });
+  const inside = ['ip', 'netns', 'exec', namespace, ...argv];
+  const whole = options.detached ? inside : ['setpriv', '--pdeathsig', 'KILL', ...inside];
+  const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a', 0o600);
+  const child = spawn(whole[0]!, whole.slice(1), {
+    stdio: [log === undefined ? 'pipe' : 'ignore', log ?? 'pipe', log ?? 'pipe'],
+    env: { PATH, LC_ALL: 'C', HOME: process.env.HOME ?? '/root', ...options.env },
+    detached: options.detached ?? false,
+    ...(options.cwd && { cwd: options.cwd }),
+  });
+  if (log !== undefined) closeSync(log);
+  if (options.detached) child.unref();
   const started = new LabProcess(argv, child);
-  if (options.input !== undefined) child.stdin.end(options.input);
+  if (options.input !== undefined) child.stdin?.end(options.input);
   return started;
 }
 
