@@ -18,6 +18,18 @@ export class BraidError extends Error {
   }
 }
 
+/** Everything that is wrong with one file or one host, at once: in the order of the lines where there are any. */
+export class BraidErrors extends Error {
+  readonly all: readonly BraidError[];
+
+  /** @param all at least one. */
+  constructor(all: readonly BraidError[]) {
+    super(all.map((error) => error.message).join('\n'));
+    this.name = 'BraidErrors';
+    this.all = all;
+  }
+}
+
 export interface Place {
   readonly file: string;
   readonly line: number;

@@ -170,7 +170,7 @@ const BARE_KEY = /[A-Za-z0-9_-]*/y;
 const BASIC = /"(?:[^"\\\n]|\\.)*"?/y;
 const LITERAL = /'[^'\n]*'?/y;
 // Up to two more quotes may stand directly before the closing three.
-const MULTILINE_BASIC = /"""(?:[^"\\]|\\[^]|"{1,2}(?!"))*"{3,5}/y;
+const MULTILINE_BASIC = /"""(?:[^"\\]|\\[\s\S]|"{1,2}(?!"))*"{3,5}/y;
 const MULTILINE_LITERAL = /'''(?:[^']|'{1,2}(?!'))*'{3,5}/y;
 // A date may have one space in it: 1979-05-27 07:32:00.
 const SCALAR = /[^,\]}#\n\r \t]*(?: (?=\d\d:)[^,\]}#\n\r \t]*)?/y;

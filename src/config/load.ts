@@ -1,0 +1,140 @@
+/**
+ * From the file to the typed value, or to everything that is wrong with it.
+ *
+ *     text ─▶ TOML ─▶ schema ─▶ values against each other ─▶ key files ─▶ { config, keys }
+ *
+ * A syntax error ends it, since nothing behind it can be trusted. Everything else is collected and reported in one go.
+ */
+import { readFileSync } from 'node:fs';
+import { parse, TomlError } from 'smol-toml';
+import { BraidError } from '../error.ts';
+import type { AllowRule, Method, PeerAddress } from '../site/types.ts';
+import { type IpAddress, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
+import { crossProblems, type FileDraft } from './check.ts';
+import { type KeyDraft, readKeys } from './keys.ts';
+import { type KeyPath, locate } from './locate.ts';
+import { type Problem, schemaProblems, throwProblems, valueAt } from './problems.ts';
+import { DEFAULTS, type SiteFile, siteSchema, splitPeerAddress, splitPorts } from './schema.ts';
+import type { Config, PeerConfig, SiteKeys, UplinkConfig } from './types.ts';
+
+/** @throws BraidError where the file cannot be read or is no TOML; BraidErrors with everything that is wrong in it. */
+export function loadConfig(file: string): { readonly config: Config; readonly keys: SiteKeys } {
+  return parseConfig(file, readText(file));
+}
+
+/** The same for a text that is at hand. @param file for places, and where relative key files start. */
+export function parseConfig(file: string, text: string): { readonly config: Config; readonly keys: SiteKeys } {
+  const data = parseToml(file, text);
+  const places = locate(text);
+  const outcome = siteSchema.safeParse(data);
+  const issues = outcome.error?.issues ?? [];
+  const draft = prune(data, schemaProblems(data, issues));
+  const { keys, problems } = readKeys(file, draft as KeyDraft, DEFAULTS.method);
+  throwProblems(file, places, [...schemaProblems(data, issues), ...crossProblems(draft as FileDraft), ...problems]);
+  return { config: typed(file, outcome.data!, (path) => ({ file, ...places.value(path) })), keys };
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    const reason =
+      code === 'ENOENT'
+        ? 'there is no such file'
+        : code === 'EACCES'
+          ? 'not permitted to read it'
+          : code === 'EISDIR'
+            ? 'it is a directory'
+            : code;
+    throw new BraidError('CONFIG_READ', `${file}: ${reason}`, { cause: error });
+  }
+}
+
+function parseToml(file: string, text: string): unknown {
+  try {
+    return parse(text, { unsafeKeyBehaviour: 'throw' });
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    // "Invalid TOML document: expected ...\n\n<the lines around>": the place says where.
+    const message = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '');
+    throw new BraidError('CONFIG_SYNTAX', message, { place: { file, line: error.line, column: error.column } });
+  }
+}
+
+/** A copy without the values that problems were found at, so that later checks neither stumble over them nor report them again. */
+function prune(data: unknown, problems: readonly Problem[]): unknown {
+  const copy = structuredClone(data);
+  for (const { path } of problems) {
+    const parent = valueAt(copy, path.slice(0, -1));
+    const last = path.at(-1);
+    if (last === undefined || parent === null || typeof parent !== 'object') continue;
+    // A list keeps its length: positions are part of what is reported.
+    if (Array.isArray(parent)) parent[last as number] = undefined;
+    else delete (parent as Record<string, unknown>)[last];
+  }
+  return copy;
+}
+
+function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnType<Config['place']>): Config {
+  const lan = site.lan.map(prefixOf);
+  return {
+    file,
+    site: site.site,
+    lan,
+    listenPort: site.listen,
+    uplinks: site.uplink.map(
+      (uplink): UplinkConfig => ({
+        name: uplink.name,
+        device: uplink.device,
+        addresses: listOf(uplink.address).map(addressOf),
+        gateways: listOf(uplink.gateway).map(addressOf),
+        ...(uplink.public !== undefined && { publicAddress: addressOf(uplink.public) }),
+        role: uplink.role,
+        metered: uplink.metered,
+      }),
+    ),
+    peers: site.peer.map((peer) => typedPeer(peer, lan, site.listen)),
+    network: {
+      mark: site.network.mark,
+      mask: site.network.mask,
+      tableBase: site.network.table_base,
+      rulePreference: site.network.rule_preference,
+      tproxyPort: site.network.tproxy_port,
+    },
+    logFlows: site.log.flows,
+    place,
+  };
+}
+
+function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], listenPort: number): PeerConfig {
+  const lan = peer.lan.map(prefixOf);
+  const rules = peer.allow.length > 0 ? peer.allow : [{}];
+  return {
+    site: peer.site,
+    kind: peer.kind,
+    method: peer.method satisfies Method,
+    lan,
+    addresses: peer.addresses.map((text): PeerAddress => {
+      const { host, port } = splitPeerAddress(text)!;
+      return { address: addressOf(host), port: port ?? listenPort };
+    }),
+    pairing: peer.pairing,
+    snat: peer.snat,
+    allow: rules.map(
+      (rule: SiteFile['peer'][number]['allow'][number]): AllowRule => ({
+        from: rule.from?.map(prefixOf) ?? lan,
+        to: rule.to?.map(prefixOf) ?? ownLan,
+        ports: rule.ports?.map((range) => splitPorts(range)!) ?? [],
+      }),
+    ),
+  };
+}
+
+function listOf(given: string | readonly string[] | undefined): readonly string[] {
+  return given === undefined ? [] : typeof given === 'string' ? [given] : given;
+}
+
+// The schema has accepted these texts, so they parse.
+const prefixOf = (text: string): Prefix => parsePrefix(text)!;
+const addressOf = (text: string): IpAddress => parseAddress(text)!;

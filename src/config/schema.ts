@@ -1,0 +1,297 @@
+/**
+ * The shape of `SITE.toml`: every key, what it is for, and what this version accepts.
+ *
+ * Strict on purpose: a key that is misspelt, or that this version would ignore, is an error and no surprise in production. What one value
+ * alone can tell is checked here; what needs two values, a file or the host is in check.ts, keys.ts and site/.
+ * The descriptions become docs/config.md and the JSON Schema; they are written for the administrator.
+ */
+import { z } from 'zod';
+import type { Method } from '../site/types.ts';
+import { parseAddress, parsePrefix, prefixAround } from '../wire/ip.ts';
+
+const METHOD_NAMES = [
+  '2022-blake3-aes-128-gcm',
+  '2022-blake3-aes-256-gcm',
+  '2022-blake3-chacha20-poly1305',
+] as const satisfies readonly Method[];
+
+export const DEFAULTS = {
+  listen: 8388,
+  method: METHOD_NAMES[0],
+  mark: 0x4200_0000,
+  mask: 0xff00_0000,
+  tableBase: 4200,
+  rulePreference: 4200,
+  tproxyPort: 8389,
+} as const;
+
+/** What a refinement says: one line, and the way out where it is known. */
+export interface Advice {
+  readonly message: string;
+  readonly hint?: string;
+}
+
+/** A string that `judge` finds nothing wrong with. */
+function checkedText(judge: (text: string) => Advice | undefined) {
+  return z.string().superRefine((text, context) => {
+    const advice = judge(text);
+    if (advice) context.addIssue({ code: 'custom', message: advice.message, params: { hint: advice.hint } });
+  });
+}
+
+/** One of `now`; a value of `later` gets told what this version does instead of it. */
+function choice<const T extends readonly [string, ...string[]]>(now: T, later: Readonly<Record<string, string>> = {}) {
+  return z.enum(now, {
+    error: (issue) => {
+      const hint = typeof issue.input === 'string' && Object.hasOwn(later, issue.input) ? later[issue.input] : undefined;
+      return hint === undefined ? undefined : `${LATER}${hint}`;
+    },
+  });
+}
+
+/** Marks the message of a value that a later version will know; what follows it is the hint. */
+export const LATER = 'later:';
+
+const siteName = checkedText((text) =>
+  /^[a-z0-9-]{1,11}$/.test(text)
+    ? undefined
+    : {
+        message: `expected 1 to 11 of a-z, 0-9 and -, got ${JSON.stringify(text)}`,
+        hint: 'devices, tables and files are named after the site; the kernel allows them no more',
+      },
+);
+
+const uplinkName = checkedText((text) =>
+  /^[a-z0-9][a-z0-9_-]{0,14}$/.test(text) ? undefined : { message: `expected 1 to 15 of a-z, 0-9, - and _, got ${JSON.stringify(text)}` },
+);
+
+const deviceName = checkedText((text) =>
+  /^[^\s/:]{1,15}$/.test(text) && text !== '.' && text !== '..'
+    ? undefined
+    : {
+        message: `expected the name of a network device, at most 15 characters, got ${JSON.stringify(text)}`,
+        hint: '`ip -br link` lists them',
+      },
+);
+
+const prefix = checkedText((text) => (parsePrefix(text) ? undefined : prefixAdvice(text)));
+
+function prefixAdvice(text: string): Advice {
+  const [head = '', length = ''] = text.split('/');
+  const address = parseAddress(head);
+  if (address && length === '' && !text.includes('/'))
+    return {
+      message: `expected ADDRESS/LENGTH, got ${JSON.stringify(text)}`,
+      hint: `one host alone is "${text}/${address.bytes.length * 8}"`,
+    };
+  if (address && /^\d{1,3}$/.test(length) && Number(length) <= address.bytes.length * 8) {
+    const meant = prefixAround(address, Number(length)).text;
+    return { message: `${text} has bits set behind the prefix length`, hint: `did you mean "${meant}"?` };
+  }
+  return { message: `expected a prefix like "172.16.0.0/24" or "fd00:16::/64", got ${JSON.stringify(text)}` };
+}
+
+const address = checkedText((text) =>
+  parseAddress(text) ? undefined : { message: `expected an IPv4 or IPv6 address, got ${JSON.stringify(text)}` },
+);
+
+const peerAddress = checkedText((text) => (splitPeerAddress(text) ? undefined : peerAddressAdvice(text)));
+
+function peerAddressAdvice(text: string): Advice {
+  if (/^[a-z0-9.-]+(:\d+)?$/i.test(text) && /[a-z]/i.test(text))
+    return {
+      message: `${text} is a name; this version takes addresses only`,
+      hint: 'write the address: a path is pinned to one, and a name could not be looked up while the uplink is down',
+    };
+  return { message: `expected ADDRESS, ADDRESS:PORT or [IPV6]:PORT, got ${JSON.stringify(text)}` };
+}
+
+/** @returns the parts of `10.0.0.2`, `10.0.0.2:8388`, `fd00::2` or `[fd00::2]:8388`; undefined for anything else. */
+export function splitPeerAddress(text: string): { readonly host: string; readonly port?: number } | undefined {
+  if (parseAddress(text)) return { host: text };
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):([1-9]\d{0,4})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65_535) return undefined;
+  const parsed = parseAddress(host);
+  // Brackets are for IPv6, and IPv6 with a port is ambiguous without them.
+  return parsed && (parsed.family === 6) === (match?.[1] !== undefined) ? { host, port } : undefined;
+}
+
+const ports = z.union(
+  [
+    z.int().min(1).max(65_535),
+    checkedText((text) =>
+      splitPorts(text) ? undefined : { message: `expected PORT or "FIRST-LAST" within 1 to 65535, got ${JSON.stringify(text)}` },
+    ),
+  ],
+  {
+    error: (issue) =>
+      typeof issue.input === 'number' || typeof issue.input === 'string' ? 'expected PORT or "FIRST-LAST" within 1 to 65535' : undefined,
+  },
+);
+
+/** @returns the range of `443` or `8000-8099`; undefined for anything else. */
+export function splitPorts(text: string | number): { readonly first: number; readonly last: number } | undefined {
+  const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(String(text));
+  if (!match) return undefined;
+  const first = Number(match[1]);
+  const last = Number(match[2] ?? match[1]);
+  return first >= 1 && first <= last && last <= 65_535 ? { first, last } : undefined;
+}
+
+const port = z.int().min(1).max(65_535);
+
+const keyFile = z.strictObject({
+  file: z
+    .string()
+    .min(1)
+    .describe(
+      'The file that holds the key in base64, on one line; mode 0600. A relative name starts at the directory of this configuration.',
+    ),
+});
+
+/** One address a family: a plain string, or a list of one IPv4 and one IPv6 address. */
+const addressPerFamily = z.union([address, z.array(address).min(1).max(2)], {
+  error: (issue) => (Array.isArray(issue.input) || typeof issue.input === 'string' ? undefined : 'expected an address or a list of two'),
+});
+
+export const uplinkSchema = z.strictObject({
+  name: uplinkName.describe('What logs, status and commands call it.'),
+  device: deviceName.describe(
+    'The network device. It must exist when Braid starts; it may be down or have no address yet, as long as another uplink has one.',
+  ),
+  address: addressPerFamily
+    .optional()
+    .describe(
+      'Our address on this uplink, where the device has more than one: one address, or a list of one IPv4 and one IPv6 address. Default: the first global address of each family on the device.',
+    ),
+  gateway: addressPerFamily
+    .optional()
+    .describe(
+      "The next hop towards the peers: one address, or a list of one IPv4 and one IPv6 address. Default: taken from the device's routes; none where the peer is on-link.",
+    ),
+  public: address
+    .optional()
+    .describe('The address that the world sees, where a router translates ours 1:1. It is never a destination of LAN traffic.'),
+  role: choice(['active', 'backup'])
+    .default('active')
+    .describe("`backup`: carries data only when no active uplink does (the kernel's backup flag)."),
+  metered: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Keep probes and warm connections off this uplink. This version sends neither on any uplink, so nothing moves on an idle one.',
+    ),
+});
+
+export const allowSchema = z.strictObject({
+  from: z.array(prefix).min(1).optional().describe("Sources, inside the peer's `lan`. Default: all of it."),
+  to: z.array(prefix).min(1).optional().describe('Destinations, inside our `lan`. Default: all of it.'),
+  ports: z.array(ports).min(1).optional().describe('Destination ports: numbers and ranges, `[22, "8000-8099"]`. Default: every port.'),
+});
+
+export const peerSchema = z.strictObject({
+  site: siteName.describe("The other site's name, as its own configuration has it."),
+  lan: z.array(prefix).min(1).describe('The prefixes behind it. TCP to them is carried by Braid, and leaves this site in no other way.'),
+  addresses: z
+    .array(peerAddress)
+    .default([])
+    .describe(
+      'Where its uplinks can be reached, in the order of its uplinks: ADDRESS (port: our `listen`), ADDRESS:PORT or [IPV6]:PORT. Empty: it dials us, and this version starts no flows towards it.',
+    ),
+  receive_key: keyFile.describe('It dials us with this key (in sing-box: the password of our inbound, or of its user there).'),
+  send_key: keyFile
+    .optional()
+    .describe(
+      'We dial it with this key (in sing-box: the password of our outbound); `IDENTITY:USER`, both in base64, where it has an identity key. Required where `addresses` are given.',
+    ),
+  kind: choice(['braid'], { shadowsocks: 'this version joins Braid sites only; peers like sing-box come with a later release' })
+    .default('braid')
+    .describe('What runs there. This version knows `braid`.'),
+  method: choice(METHOD_NAMES)
+    .default(DEFAULTS.method)
+    .describe('The cipher. The same for all peers of a site, since one port receives them all; the ChaCha method allows one peer only.'),
+  transport: choice(['mptcp'], { ecmp: 'this version knows "mptcp" only' })
+    .default('mptcp')
+    .describe('How flows travel. This version knows `mptcp`: one MPTCP connection a flow.'),
+  pairing: choice(['auto', 'paired', 'mesh'])
+    .default('auto')
+    .describe(
+      "Which of our uplinks is used with which of the peer's addresses, always within one family. `auto`: an address in an uplink's own subnet over that uplink only, any other address over every uplink that has a gateway. `paired`: first with first, second with second. `mesh`: every uplink with every address.",
+    ),
+  snat: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Flows that arrive from this peer are connected from the gateway's own LAN address instead of the client's: for far hosts whose way back does not lead through this gateway.",
+    ),
+  packets: choice(['off'], {
+    udp: 'this version carries TCP only; leave `packets` out, or set "off"',
+    uot: 'this version carries TCP only; leave `packets` out, or set "off"',
+    'ss-udp': 'this version carries TCP only; leave `packets` out, or set "off"',
+  })
+    .default('off')
+    .describe('How everything but TCP travels. This version knows `off`: other packets for the peer\'s `lan` are answered "unreachable".'),
+  allow: z
+    .array(allowSchema)
+    .default([])
+    .describe(
+      'What the peer may reach here, a `[[peer.allow]]` section for each rule; a flow needs one rule that fits. No section: everything from its `lan` to ours.',
+    ),
+});
+
+const wholeMark = z.int().min(1).max(0xffff_ffff);
+
+export const networkSchema = z.strictObject({
+  mark: wholeMark.default(DEFAULTS.mark).describe('The firewall mark of packets that Braid takes up (default 0x42000000).'),
+  mask: wholeMark
+    .default(DEFAULTS.mask)
+    .describe("The bits of the mark that are Braid's; all other bits are left to other programs (default 0xff000000)."),
+  table_base: z
+    .int()
+    .min(1)
+    .max(0xffff_ff00)
+    .default(DEFAULTS.tableBase)
+    .describe(
+      "The first routing table: this one for packets taken up, the next for the gateway's own connections, then one for each uplink (default 4200).",
+    ),
+  rule_preference: z
+    .int()
+    .min(1)
+    .max(32_000)
+    .default(DEFAULTS.rulePreference)
+    .describe('The preference of the first policy rule; below 32766, where the main table is (default 4200).'),
+  tproxy_port: port
+    .default(DEFAULTS.tproxyPort)
+    .describe('The TCP port on loopback where the kernel hands over the flows of the LAN (default 8389).'),
+});
+
+export const logSchema = z.strictObject({
+  flows: z.boolean().default(false).describe('One line at the end of each flow: who, whither, how long, how much.'),
+});
+
+export const siteSchema = z.strictObject({
+  site: siteName.describe('The name of this site. Devices, tables and run-time files carry it.'),
+  lan: z
+    .array(prefix)
+    .min(1)
+    .describe('The prefixes of this site that peers may reach. The gateway has an address in at least one of them.'),
+  listen: port.default(DEFAULTS.listen).describe('The port that peers dial, on every uplink: what a firewall must let in.'),
+  identity_key: keyFile.optional().describe("This site's identity key (SIP023). Required with two peers or more: it tells them apart."),
+  uplink: z.array(uplinkSchema).min(1).max(16).describe('A way out, one `[[uplink]]` section each.'),
+  peer: z.array(peerSchema).min(1).max(64).describe('Another site, one `[[peer]]` section each.'),
+  network: networkSchema
+    .prefault({})
+    .describe(
+      'Numbers of the kernel that Braid shares with other programs. Change them where `braid check` says that somebody else has one of these.',
+    ),
+  log: logSchema.prefault({}).describe('What is logged besides changes of state and faults.'),
+});
+
+export type SiteFile = z.output<typeof siteSchema>;
+
+/** JSON Schema (draft 2020-12) of the file, for editors. */
+export function jsonSchema(): Record<string, unknown> {
+  return { ...z.toJSONSchema(siteSchema, { io: 'input' }), title: 'Braid site configuration' };
+}
