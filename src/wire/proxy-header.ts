@@ -4,8 +4,8 @@
  *
  *    0            12          13       14          16                                            16 + length
  *    ┌────────────┬───────────┬────────┬───────────┬──────────┬─────────────┬──────┬─────────────┬──────┐
- *    │ signature  │ version 2,│ family,│ length,   │ client,  │ target,     │client│ target port,│ TLVs │
- *    │            │ command 1 │ TCP    │ u16       │ 4 or 16 B│ 4 or 16 B   │ port │ u16         │      │   all big-endian
+ *    │ signature  │ version 2,│ family,│ length,   │ source,  │ destination,│source│ destination │ TLVs │
+ *    │            │ command 1 │ TCP    │ u16       │ 4 or 16 B│ 4 or 16 B   │ port │ port, u16   │      │   all big-endian
  *    └────────────┴───────────┴────────┴───────────┴──────────┴─────────────┴──────┴─────────────┴──────┘
  *
  * `check` says whether the bytes are one, the accessors read them without another check, `emit` writes what `parse` gives back.
@@ -18,10 +18,12 @@ export interface ProxyAddress {
 }
 
 export interface ProxyHeader {
-  /** The LAN connection's source. */
-  readonly client: ProxyAddress;
-  /** Its original destination, of the same family. */
-  readonly target: ProxyAddress;
+  /** The LAN client. */
+  readonly source: ProxyAddress;
+  /** Whom it wants; of the same family. */
+  readonly destination: ProxyAddress;
+  /** With TLVs; the flow's own bytes start behind it. */
+  readonly headerBytes: number;
 }
 
 const SIGNATURE = Uint8Array.from([0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a]);
@@ -41,7 +43,7 @@ export const PROXY_HEADER_EMIT_MOST_BYTES = ADDRESSES_AT + 36;
  * Looks at the bytes from `offset` to `end`, as far as they go.
  * @returns the header's length, TLVs included, where it is complete; 0 where more bytes are needed; -1 where no further byte can make it one.
  */
-export function check(bytes: Uint8Array, offset: number, end: number): number {
+export function checkProxyHeader(bytes: Uint8Array, offset: number, end: number): number {
   const have = end - offset;
   for (let i = 0; i < SIGNATURE.length && i < have; i++) if (bytes[offset + i] !== SIGNATURE[i]) return -1;
   if (have > COMMAND_AT && bytes[offset + COMMAND_AT] !== VERSION_2_PROXY) return -1;
@@ -54,37 +56,39 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return have < length ? 0 : length;
 }
 
-/** @param offset where `check` found a complete header. */
-export function parse(bytes: Uint8Array, offset: number): ProxyHeader {
-  const size = bytes[offset + FAMILY_AT] === TCP_IPV4 ? 4 : 16;
-  const at = offset + ADDRESSES_AT;
+/** @returns undefined where `bytes` do not start with a complete header. The addresses are copies. */
+export function parseProxyHeader(bytes: Uint8Array): ProxyHeader | undefined {
+  const headerBytes = checkProxyHeader(bytes, 0, bytes.length);
+  if (headerBytes <= 0) return undefined;
+  const size = bytes[FAMILY_AT] === TCP_IPV4 ? 4 : 16;
+  const destinationAt = ADDRESSES_AT + size;
+  const portsAt = destinationAt + size;
   return {
-    client: { bytes: Uint8Array.from(bytes.subarray(at, at + size)), port: portAt(bytes, at + 2 * size) },
-    target: { bytes: Uint8Array.from(bytes.subarray(at + size, at + 2 * size)), port: portAt(bytes, at + 2 * size + 2) },
+    source: { bytes: Uint8Array.from(bytes.subarray(ADDRESSES_AT, destinationAt)), port: portAt(bytes, portsAt) },
+    destination: { bytes: Uint8Array.from(bytes.subarray(destinationAt, portsAt)), port: portAt(bytes, portsAt + 2) },
+    headerBytes,
   };
 }
 
 /**
- * Without TLVs.
- * @returns the length written: 28 or 52.
+ * Writes a header without TLVs at the start of `into`.
+ * @returns its length: 28 or 52.
  * @throws RangeError where the two addresses are not of one family: our own mistake, a kernel connection has one.
  */
-export function emit(header: ProxyHeader, into: Uint8Array, offset: number): number {
-  const { client, target } = header;
-  const size = client.bytes.length;
-  if ((size !== 4 && size !== 16) || target.bytes.length !== size)
-    throw new RangeError(`addresses expected of one family, got ${size} and ${target.bytes.length} bytes`);
+export function emitProxyHeader(source: ProxyAddress, destination: ProxyAddress, into: Uint8Array): number {
+  const size = source.bytes.length;
+  if ((size !== 4 && size !== 16) || destination.bytes.length !== size)
+    throw new RangeError(`addresses expected of one family, got ${size} and ${destination.bytes.length} bytes`);
   const family = size === 4 ? TCP_IPV4 : TCP_IPV6;
-  into.set(SIGNATURE, offset);
-  into[offset + COMMAND_AT] = VERSION_2_PROXY;
-  into[offset + FAMILY_AT] = family;
-  into[offset + LENGTH_AT] = 0;
-  into[offset + LENGTH_AT + 1] = addressesBytes(family);
-  const at = offset + ADDRESSES_AT;
-  into.set(client.bytes, at);
-  into.set(target.bytes, at + size);
-  writePort(client.port, into, at + 2 * size);
-  writePort(target.port, into, at + 2 * size + 2);
+  into.set(SIGNATURE);
+  into[COMMAND_AT] = VERSION_2_PROXY;
+  into[FAMILY_AT] = family;
+  into[LENGTH_AT] = 0;
+  into[LENGTH_AT + 1] = addressesBytes(family);
+  into.set(source.bytes, ADDRESSES_AT);
+  into.set(destination.bytes, ADDRESSES_AT + size);
+  writePort(source.port, into, ADDRESSES_AT + 2 * size);
+  writePort(destination.port, into, ADDRESSES_AT + 2 * size + 2);
   return ADDRESSES_AT + addressesBytes(family);
 }
 
