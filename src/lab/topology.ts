@@ -71,7 +71,7 @@ const UPLINK_NAMES = ['fiber', 'cable', 'lte', 'dsl', 'sat'];
 
 /**
  * The two sites of the documentation: berlin (172.16.0.0/24, fd00:16::/64) and munich (172.16.1.0/24, fd00:17::/64); gateways have .1, hosts
- * .10 and up; uplink i runs 10.i.0.1 to 10.i.0.2 and fd10:i::1 to fd10:i::2, or with `routed` to 10.i.1.2 and fd10:i:0:1::2.
+ * .10 and up; uplink i runs 10.i.0.1 to 10.i.0.2 and fd1i::1 to fd1i::2, or with `routed` to 10.i.1.2 and fd1i:0:0:1::2.
  */
 export function twoSites(options: TwoSitesOptions = {}): Topology {
   const six = !options.ipv4Only;
@@ -97,7 +97,7 @@ function uplinkBetween(near: string, far: string, index: number, options: Uplink
   const { ipv4 = true, ipv6 = six, ...shape } = options;
   const routed = shape.routed ?? false;
   const end = (name: string, host: number, net: number): UplinkEnd => {
-    const sixNet = net === 0 ? `fd10:${index}::` : `fd10:${index}:0:${net}::`;
+    const sixNet = net === 0 ? `fd1${index}::` : `fd1${index}:0:0:${net}::`;
     return {
       site: name,
       addresses: [...(ipv4 ? [`10.${index}.${net}.${host}/24`] : []), ...(ipv6 ? [`${sixNet}${host}/64`] : [])],
