@@ -1,0 +1,168 @@
+/**
+ * Whether traffic can use a path: a connection from our uplink's address to the peer's, closed as soon as it stands. Once a second while it
+ * does not, rarely while it does and nothing was heard over it. The peer sees a caller that says nothing and goes; that is no fault.
+ *
+ *            connected                                  (all in `step`, one timer)
+ *   ┌──────┐ ─────────▶ ┌────┐
+ *   │ down │            │ up │
+ *   └──────┘ ◀───────── └────┘
+ *            refused, unreachable, silent for CHECK_TIMEOUT_MS
+ */
+import type { Clock } from '../kernel/clock.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLOUT, errnoName } from '../kernel/constants.ts';
+import type { Sockets } from '../kernel/sockets.ts';
+import type { Path, Site } from '../site/types.ts';
+import type { LinkState } from '../status/types.ts';
+import { endpointText } from '../wire/ip.ts';
+
+const POLL_MS = 20;
+const DOWN_EVERY_MS = 1_000;
+const UP_EVERY_MS = 10_000;
+const CHECK_TIMEOUT_MS = 3_000;
+
+export interface PathHealth {
+  readonly path: Path;
+  readonly peer: number;
+  state: LinkState;
+  reason: string;
+  /** Of the last check, the kernel's own figure; 0 before the first. */
+  rttMs: number;
+  nextCheckAtMs: number;
+  fd: number;
+  startedAtMs: number;
+}
+
+export interface PathChecksParts {
+  readonly site: Site;
+  readonly sockets: Sockets;
+  readonly clock: Clock;
+  /** When a byte last came over the path, as the workers saw it; same clock, 0 for never. */
+  readonly heardAtMs: (peer: number, path: number) => number;
+  readonly changed: (health: PathHealth) => void;
+}
+
+export class PathChecks {
+  readonly health: readonly PathHealth[];
+  readonly #parts: PathChecksParts;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: PathChecksParts) {
+    this.#parts = parts;
+    this.health = parts.site.peers.flatMap((peer) =>
+      peer.paths.map((path) => ({
+        path,
+        peer: peer.index,
+        state: 'down' as const,
+        reason: 'not tried yet',
+        rttMs: 0,
+        nextCheckAtMs: 0,
+        fd: -1,
+        startedAtMs: 0,
+      })),
+    );
+  }
+
+  start(): void {
+    this.#timer = setTimeout(() => {
+      this.step();
+      this.start();
+    }, this.#pauseMs());
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    for (const health of this.health) this.#drop(health);
+  }
+
+  /** The usable paths of each peer by index, in configured order, backups last; while none is up, all of them: a dial is then the best check. */
+  usable(): number[][] {
+    return this.#parts.site.peers.map((peer) => {
+      const mine = this.health.filter((health) => health.peer === peer.index);
+      const up = mine.filter((health) => health.state === 'up');
+      const ranked = (up.length > 0 ? up : mine).map((health) => health.path);
+      return [...ranked.filter((path) => path.uplink.role === 'active'), ...ranked.filter((path) => path.uplink.role === 'backup')].map(
+        (path) => path.index,
+      );
+    });
+  }
+
+  step(): void {
+    const nowMs = this.#parts.clock.nowMs();
+    this.#readEvents(nowMs);
+    for (const health of this.health) {
+      if (health.fd >= 0) {
+        if (nowMs - health.startedAtMs >= CHECK_TIMEOUT_MS)
+          this.#down(health, `no answer from ${where(health.path)} for ${CHECK_TIMEOUT_MS / 1000} s`, nowMs);
+      } else if (nowMs >= health.nextCheckAtMs) this.#check(health, nowMs);
+    }
+  }
+
+  #check(health: PathHealth, nowMs: number): void {
+    const heardAtMs = this.#parts.heardAtMs(health.peer, health.path.index);
+    if (health.state === 'up' && nowMs - heardAtMs < UP_EVERY_MS) {
+      health.nextCheckAtMs = heardAtMs + UP_EVERY_MS;
+      return;
+    }
+    const { localAddress, peerAddress } = health.path;
+    const fd = this.#parts.sockets.dialPeer(
+      { bytes: localAddress.bytes, port: 0 },
+      { bytes: peerAddress.address.bytes, port: peerAddress.port },
+    );
+    if (fd < 0) {
+      this.#down(health, `${where(health.path)}: ${errnoName(fd)}`, nowMs);
+      return;
+    }
+    health.fd = fd;
+    health.startedAtMs = nowMs;
+    this.#parts.sockets.watch(fd, 1);
+  }
+
+  #readEvents(nowMs: number): void {
+    const { sockets } = this.#parts;
+    const events = sockets.wait(0);
+    for (let i = 0; i < events; i++) {
+      const fd = sockets.eventFd(i);
+      const health = this.health.find((one) => one.fd === fd);
+      if (!health || (sockets.eventBits(i) & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) continue;
+      const error = sockets.pendingError(fd);
+      if (error > 0) this.#down(health, `${where(health.path)}: ${errnoName(error)}`, nowMs);
+      else this.#up(health, nowMs);
+    }
+  }
+
+  #up(health: PathHealth, nowMs: number): void {
+    const rttMicroseconds = this.#parts.sockets.mptcp(health.fd)?.subflows[0]?.rttMicroseconds ?? 0;
+    this.#drop(health);
+    health.rttMs = rttMicroseconds / 1000;
+    health.nextCheckAtMs = nowMs + UP_EVERY_MS;
+    health.reason = '';
+    if (health.state === 'up') return;
+    health.state = 'up';
+    this.#parts.changed(health);
+  }
+
+  #down(health: PathHealth, reason: string, nowMs: number): void {
+    this.#drop(health);
+    health.nextCheckAtMs = nowMs + DOWN_EVERY_MS;
+    const changed = health.state !== 'down' || health.reason !== reason;
+    health.state = 'down';
+    health.reason = reason;
+    if (changed) this.#parts.changed(health);
+  }
+
+  #drop(health: PathHealth): void {
+    if (health.fd >= 0) this.#parts.sockets.close(health.fd);
+    health.fd = -1;
+  }
+
+  /** Short while an answer is awaited, else until the next check is due. */
+  #pauseMs(): number {
+    if (this.health.some((health) => health.fd >= 0)) return POLL_MS;
+    const nextAtMs = Math.min(...this.health.map((health) => health.nextCheckAtMs));
+    return Math.max(POLL_MS, Math.min(nextAtMs - this.#parts.clock.nowMs(), DOWN_EVERY_MS));
+  }
+}
+
+function where(path: Path): string {
+  return `${endpointText(path.peerAddress.address, path.peerAddress.port)} over ${path.uplink.name}`;
+}

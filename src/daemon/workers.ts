@@ -1,0 +1,113 @@
+/**
+ * The data-plane threads: started with a copy of the keys, spoken to by a port and a wake-up, watched, started again when one dies. Its flows
+ * are reset then (their sockets are closed with it), never silently stuck.
+ */
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { FromWorker, ToWorker, WorkerStart } from '../engine/messages.ts';
+import { BraidError, type ErrorCode } from '../error.ts';
+import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
+
+const RESTART_AFTER_MS = [100, 1_000, 5_000, 30_000] as const;
+
+export interface WorkersParts {
+  /** The worker's program: TypeScript in the source tree, one file in `dist`. */
+  readonly program: URL;
+  readonly count: number;
+  /** Made anew for each start: the keys are wiped at the other end. */
+  readonly startOf: (index: number) => WorkerStart;
+  readonly heard: (index: number, message: FromWorker) => void;
+  readonly died: (index: number, reason: string, againInMs: number) => void;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  readonly port: MessagePort;
+  wakeFd: number;
+}
+
+export class Workers {
+  readonly #parts: WorkersParts;
+  readonly #threads: (Thread | undefined)[];
+  readonly #deaths: number[];
+  readonly #wake = new Slab(SLAB_MIN_BYTES);
+  readonly #lastPaths: (ToWorker | undefined)[] = [];
+  #stopping = false;
+
+  constructor(parts: WorkersParts) {
+    this.#parts = parts;
+    this.#threads = Array.from({ length: parts.count }, () => undefined);
+    this.#deaths = Array.from({ length: parts.count }, () => 0);
+    this.#wake.bytes.writeUInt32LE(1, 0);
+  }
+
+  /** Resolves when every worker listens. @throws BraidError what the first that could not said (HOST_PORT_TAKEN, KERNEL_CALL). */
+  async start(): Promise<void> {
+    await Promise.all(this.#threads.map((_, index) => this.#startOne(index)));
+  }
+
+  tellAll(command: ToWorker): void {
+    this.#threads.forEach((thread, index) => {
+      if (command.kind === 'paths') this.#lastPaths[index] = command;
+      if (thread) this.#tell(thread, command);
+    });
+  }
+
+  /** Resolves when all threads are gone. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    const gone = this.#threads.map((thread) => thread && new Promise((resolve) => thread.worker.once('exit', resolve)));
+    this.tellAll({ kind: 'stop' });
+    await Promise.all(gone);
+  }
+
+  #tell(thread: Thread, command: ToWorker): void {
+    thread.port.postMessage(command);
+    if (thread.wakeFd >= 0) libcCalls.write(thread.wakeFd, this.#wake.range(0, 8), 8);
+  }
+
+  #startOne(index: number): Promise<void> {
+    const { port1: port, port2: theirs } = new MessageChannel();
+    const start = this.#parts.startOf(index);
+    const worker = new Worker(this.#parts.program, {
+      workerData: { start, port: theirs },
+      transferList: [theirs],
+      stdout: false,
+      stderr: false,
+    });
+    const thread: Thread = { worker, port, wakeFd: -1 };
+    this.#threads[index] = thread;
+    return new Promise((resolve, reject) => {
+      port.on('message', (message: FromWorker) => {
+        if (message.kind === 'ready') {
+          thread.wakeFd = message.wakeFd;
+          const paths = this.#lastPaths[index];
+          if (paths) this.#tell(thread, paths);
+          resolve();
+        } else if (message.kind === 'failed') {
+          reject(new BraidError(message.code as ErrorCode, message.message, message.hint === undefined ? {} : { hint: message.hint }));
+        } else this.#parts.heard(index, message);
+      });
+      worker.on('error', (error) => {
+        reject(error);
+        this.#died(index, thread, error instanceof Error ? (error.stack ?? error.message) : String(error));
+      });
+      worker.on('exit', (code) => {
+        port.close();
+        if (code !== 0) this.#died(index, thread, `exit code ${code}`);
+        else if (this.#threads[index] === thread) this.#threads[index] = undefined;
+      });
+    });
+  }
+
+  #died(index: number, thread: Thread, reason: string): void {
+    if (this.#threads[index] !== thread) return;
+    const wasReady = thread.wakeFd >= 0;
+    this.#threads[index] = undefined;
+    if (this.#stopping || !wasReady) return;
+    const againInMs = RESTART_AFTER_MS[Math.min(this.#deaths[index]!++, RESTART_AFTER_MS.length - 1)]!;
+    this.#parts.died(index, reason, againInMs);
+    setTimeout(() => {
+      if (!this.#stopping) this.#startOne(index).catch((error: unknown) => this.#parts.died(index, String(error), 0));
+    }, againInMs).unref();
+  }
+}

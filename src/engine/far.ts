@@ -1,0 +1,205 @@
+/**
+ * The side of the server: hears a caller out, learns from the key who it is and from the PROXY header whose connection it brings, and dials
+ * the target as that client.
+ *
+ * A caller that proved nothing is never answered: its bytes are read and thrown away, and when its time is up it is reset, as one that
+ * said nothing at all. So nobody can tell from our manners which byte was wrong, or whether any was.
+ */
+import { EAGAIN, errnoName } from '../kernel/constants.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { type AcceptedRequest, REQUEST_MOST_BYTES, RequestOpener } from '../shadowsocks/request.ts';
+import type { Fault } from '../status/counters.ts';
+import { sameAddress } from '../wire/ip.ts';
+import { parseProxyHeader } from '../wire/proxy-header.ts';
+import { refusal } from './allowed.ts';
+import { Held } from './blocks.ts';
+import { Deadlines } from './deadlines.ts';
+import type { Flow } from './flow.ts';
+import { OpenPump, SealPump } from './pump.ts';
+import { FRONT_BYTES } from './scratch.ts';
+import type { WorkerLoop } from './worker-loop.ts';
+
+/** Reserved names between two Braids (DESIGN §4). */
+export const FLOW_TARGET = 'flow.braid.internal';
+
+/** From accept to a complete request. The same for whoever is not authentic, whatever it sent. */
+const CALL_TIMEOUT_MS = 10_000;
+/** Callers that have proved nothing yet; the oldest makes room. */
+const CALLERS_MOST = 4_096;
+/** A LAN host that does not answer a SYN for this long is not there. */
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** What a caller has said so far. */
+interface Call {
+  readonly opener: RequestOpener;
+  readonly heard: Held;
+}
+
+export class FarSide {
+  readonly #loop: WorkerLoop;
+  readonly #calls = new Map<Flow, Call>();
+  readonly #calling = new Deadlines<Flow>(CALL_TIMEOUT_MS);
+  readonly #connecting = new Deadlines<Flow>(CONNECT_TIMEOUT_MS);
+
+  constructor(loop: WorkerLoop) {
+    this.#loop = loop;
+  }
+
+  accepted(fd: number): void {
+    const { sockets, site } = this.#loop;
+    const local = sockets.localAddress(fd);
+    if (!local || !site.uplinks.some((uplink) => uplink.addresses.some((address) => sameAddress(address.bytes, local.bytes)))) {
+      this.#loop.fault('not-on-uplink');
+      sockets.reset(fd);
+      return;
+    }
+    if (this.#calling.size >= CALLERS_MOST) this.#refuse(this.#calling.oldest()!, 'too-many-callers');
+    const flow = this.#loop.newFlow('far');
+    flow.wanFd = fd;
+    this.#calls.set(flow, { opener: new RequestOpener(this.#loop.codec), heard: new Held(this.#loop.pool) });
+    this.#calling.add(flow, this.#loop.nowMs);
+    this.#loop.own(flow, fd);
+  }
+
+  /** A turn of a flow that is not open yet. */
+  step(flow: Flow): void {
+    if (flow.phase === 'calling') this.#hear(flow);
+    else if (flow.phase === 'draining') this.#drain(flow);
+    else this.#connected(flow);
+  }
+
+  forget(flow: Flow): void {
+    this.#endCall(flow);
+    this.#calling.remove(flow);
+    this.#connecting.remove(flow);
+  }
+
+  nextAtMs(): number {
+    return Math.min(this.#calling.nextAtMs(), this.#connecting.nextAtMs());
+  }
+
+  seeWhatIsDue(nowMs: number): void {
+    for (let flow = this.#calling.take(nowMs); flow; flow = this.#calling.take(nowMs))
+      this.#refuse(flow, flow.phase === 'calling' ? 'silent-caller' : undefined);
+    for (let flow = this.#connecting.take(nowMs); flow; flow = this.#connecting.take(nowMs)) {
+      this.#loop.fault('connect-timeout');
+      this.#loop.end(flow, CONNECT_TIMEOUT_ADVICE, true);
+    }
+  }
+
+  #hear(flow: Flow): void {
+    const { scratch, sockets } = this.#loop;
+    const { opener, heard } = this.#calls.get(flow)!;
+    while (flow.wanReadable) {
+      const before = heard.length;
+      if (before > 0) heard.slab.bytes.copy(scratch.slab.bytes, FRONT_BYTES, heard.start, heard.start + before);
+      const n = sockets.read(flow.wanFd, scratch.slab, FRONT_BYTES + before, REQUEST_READ_BYTES - before);
+      if (n === -EAGAIN) {
+        flow.wanReadable = false;
+        return;
+      }
+      if (n <= 0) return this.#callEnded(flow, n, before);
+      const outcome = opener.open(scratch.slab, FRONT_BYTES, before + n);
+      if (outcome.state === 'accepted') return this.#answer(flow, outcome, before + n);
+      if (outcome.state === 'failed') return this.#startDraining(flow, outcome.reason);
+      if (!heard.put(scratch.slab, FRONT_BYTES, before + n)) return this.#refuse(flow, 'memory-limit');
+    }
+    if (flow.failed) this.#refuse(flow, undefined);
+  }
+
+  /** A path check connects and goes without a word: no fault. */
+  #callEnded(flow: Flow, n: number, heardBytes: number): void {
+    if (heardBytes > 0) this.#loop.fault('cut-short');
+    this.#loop.end(flow, n < 0 ? errnoName(n) : 'the caller left', n < 0);
+  }
+
+  #startDraining(flow: Flow, reason: Fault): void {
+    this.#loop.fault(reason);
+    this.#endCall(flow);
+    flow.phase = 'draining';
+    this.#drain(flow);
+  }
+
+  #drain(flow: Flow): void {
+    const { scratch, sockets } = this.#loop;
+    for (let reads = 0; flow.wanReadable && reads < 4; reads++) {
+      const n = sockets.read(flow.wanFd, scratch.slab, FRONT_BYTES, REQUEST_READ_BYTES);
+      if (n === -EAGAIN) flow.wanReadable = false;
+      else if (n <= 0) return this.#loop.end(flow, 'the caller left', n < 0);
+    }
+    if (flow.wanReadable) this.#loop.enqueue(flow);
+  }
+
+  #answer(flow: Flow, request: AcceptedRequest, heardBytes: number): void {
+    const loop = this.#loop;
+    const { slab } = loop.scratch;
+    this.#endCall(flow);
+    this.#calling.remove(flow);
+    loop.belongsTo(flow, request.peer);
+    flow.up = new SealPump(flow, loop, request.sealer, request.sealer);
+    flow.down = new OpenPump(flow, loop, request.opener);
+    if (request.target.kind !== 'name' || request.target.name !== FLOW_TARGET) return this.#refuse(flow, 'unknown-target');
+    const proxy = parseProxyHeader(slab.bytes.subarray(request.payloadOffset, request.payloadOffset + request.payloadBytes));
+    if (!proxy) return this.#refuse(flow, 'bad-proxy-header');
+    flow.client = proxy.source;
+    flow.target = proxy.destination;
+    const peer = loop.site.peers[flow.peer]!;
+    const fault = refusal(loop.site, peer, proxy.source, proxy.destination);
+    if (fault) return this.#refuse(flow, fault);
+    const plainAt = request.payloadOffset + proxy.headerBytes;
+    const sealedAt = FRONT_BYTES + request.consumedBytes;
+    const kept = flow.down.preload(slab, plainAt, request.payloadBytes - proxy.headerBytes, sealedAt, heardBytes - request.consumedBytes);
+    if (!kept) return this.#refuse(flow, 'memory-limit');
+    this.#connect(flow, peer.snat);
+  }
+
+  #connect(flow: Flow, snat: boolean): void {
+    const { sockets, site } = this.#loop;
+    const target = flow.target!;
+    const own = snat ? site.lanAddresses.find((address) => address.bytes.length === target.bytes.length) : undefined;
+    const fd = own ? sockets.dialFrom({ bytes: own.bytes, port: 0 }, target) : sockets.dialAs(flow.client as SocketAddress, target);
+    if (fd < 0) {
+      this.#loop.fault('connect-failed');
+      return this.#loop.end(flow, errnoName(fd), true);
+    }
+    flow.lanFd = fd;
+    flow.phase = 'connecting';
+    this.#loop.own(flow, fd);
+    this.#connecting.add(flow, this.#loop.nowMs);
+  }
+
+  #connected(flow: Flow): void {
+    const { sockets } = this.#loop;
+    if (flow.failed && sockets.pendingError(flow.wanFd) > 0) return this.#loop.end(flow, 'the near side gave up', true);
+    if (!flow.failed && !flow.lanWritable && !flow.lanHungUp) return;
+    const error = sockets.pendingError(flow.lanFd);
+    if (error > 0) {
+      this.#loop.fault('connect-failed');
+      return this.#loop.end(flow, errnoName(error), true);
+    }
+    flow.failed = false;
+    if (!flow.lanWritable) return;
+    this.#connecting.remove(flow);
+    flow.phase = 'open';
+    this.#loop.enqueue(flow);
+  }
+
+  #refuse(flow: Flow, fault: Fault | undefined): void {
+    if (fault) this.#loop.fault(fault);
+    this.#loop.end(flow, fault ?? 'reset', true);
+  }
+
+  #endCall(flow: Flow): void {
+    const call = this.#calls.get(flow);
+    if (!call) return;
+    call.opener.close();
+    call.heard.clear();
+    this.#calls.delete(flow);
+  }
+}
+
+/** The longest request, and what may come right behind it. */
+const REQUEST_READ_BYTES = REQUEST_MOST_BYTES + 8_192;
+
+const CONNECT_TIMEOUT_ADVICE =
+  'the target did not answer: it is down, or its way back does not lead through this gateway (add a route there, or set snat = true for this peer)';

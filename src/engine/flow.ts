@@ -1,0 +1,71 @@
+/**
+ * One LAN connection and the MPTCP connection that carries it. The data; who moves it is in pump.ts, near.ts and far.ts.
+ *
+ *   near (our LAN client):   dialling ──▶ open ──▶ closed
+ *   far (the peer called):   calling ──▶ connecting ──▶ open ──▶ closed
+ *                               └──▶ draining ──▶ closed        a caller who proved nothing: read, never answered, reset when its time is up
+ */
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { OpenPump, SealPump } from './pump.ts';
+
+export type Phase = 'dialling' | 'calling' | 'draining' | 'connecting' | 'open' | 'closed';
+
+export class Flow {
+  /** Travels with each epoll event, so that an event of a descriptor's former owner is told apart. 32 bits, never 0. */
+  readonly serial: number;
+  readonly side: 'near' | 'far';
+  readonly startedAtMs: number;
+  phase: Phase;
+
+  /** -1 while there is none. */
+  lanFd = -1;
+  wanFd = -1;
+  // What epoll said and no call has disproved since (edge-triggered).
+  lanReadable = false;
+  lanWritable = false;
+  lanHungUp = false;
+  wanReadable = false;
+  wanWritable = false;
+  wanHungUp = false;
+  failed = false;
+  queued = false;
+
+  /** -1 until the key has named it. */
+  peer = -1;
+  client: SocketAddress | undefined;
+  target: SocketAddress | undefined;
+  up: SealPump | undefined;
+  down: OpenPump | undefined;
+
+  /** Near: the paths still to be tried by the dial, and the one it is on. */
+  untried: number[] = [];
+  path = -1;
+  widened = false;
+  /** What the kernel said at the last sample, by subflow. */
+  readonly subflows: SubflowFigures[] = [];
+
+  constructor(serial: number, side: 'near' | 'far', startedAtMs: number) {
+    this.serial = serial;
+    this.side = side;
+    this.startedAtMs = startedAtMs;
+    this.phase = side === 'near' ? 'dialling' : 'calling';
+  }
+
+  get txBytes(): number {
+    return this.up?.movedBytes ?? 0;
+  }
+
+  get rxBytes(): number {
+    return this.down?.movedBytes ?? 0;
+  }
+}
+
+export interface SubflowFigures {
+  /** `local:port remote:port`, as bytes joined. */
+  readonly key: string;
+  /** -1 where it runs between addresses that belong to no path. */
+  readonly path: number;
+  ackedBytes: number;
+  receivedBytes: number;
+  seen: boolean;
+}

@@ -1,0 +1,151 @@
+/**
+ * The side of the LAN client: takes up its connection, dials the peer over the best path, sends the request with whatever the client has
+ * said already. Where a dial fails the next path is tried; the request is written only when one stands, so nothing is ever sent twice.
+ */
+import { errnoName } from '../kernel/constants.ts';
+import type { Target } from '../shadowsocks/address.ts';
+import { RequestSealer } from '../shadowsocks/request.ts';
+import { contains } from '../wire/ip.ts';
+import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
+import { Deadlines } from './deadlines.ts';
+import { FLOW_TARGET } from './far.ts';
+import type { Flow } from './flow.ts';
+import { BROKEN, OpenPump, SealPump } from './pump.ts';
+import type { WorkerLoop } from './worker-loop.ts';
+
+/** Longer than a satellite's handshake with one lost packet. */
+const DIAL_TIMEOUT_MS = 3_000;
+/** A flow is worth its further subflows once it moved this much, or lived this long (docs/adr/0001). */
+const WIDEN_BYTES = 32 << 10;
+const WIDEN_AGE_MS = 250;
+
+export class NearSide {
+  readonly #loop: WorkerLoop;
+  readonly #dialling = new Deadlines<Flow>(DIAL_TIMEOUT_MS);
+  readonly #narrow = new Deadlines<Flow>(WIDEN_AGE_MS);
+  readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
+  #usable: readonly (readonly number[])[];
+
+  constructor(loop: WorkerLoop) {
+    this.#loop = loop;
+    this.#usable = loop.site.peers.map((peer) => peer.paths.map((path) => path.index));
+  }
+
+  usePaths(usable: readonly (readonly number[])[]): void {
+    this.#usable = usable;
+  }
+
+  accepted(fd: number): void {
+    const { sockets, site } = this.#loop;
+    const target = sockets.localAddress(fd);
+    const client = sockets.remoteAddress(fd);
+    const peer = target && site.peers.find(({ lan }) => lan.some((prefix) => contains(prefix, target.bytes)));
+    const isOurs = client && site.lan.some((prefix) => contains(prefix, client.bytes));
+    if (!target || !client || !peer || !isOurs || this.#loop.codec.ring.callee(peer.index) === undefined) {
+      this.#loop.fault('no-peer');
+      sockets.reset(fd);
+      return;
+    }
+    const flow = this.#loop.newFlow('near');
+    flow.lanFd = fd;
+    flow.client = client;
+    flow.target = target;
+    flow.untried = [...this.#usable[peer.index]!];
+    this.#loop.belongsTo(flow, peer.index);
+    this.#loop.own(flow, fd);
+    this.#dial(flow, 'no path');
+  }
+
+  /** Something happened while the dial is under way: to the client, or to the dial. */
+  dialled(flow: Flow): void {
+    const { sockets } = this.#loop;
+    if (flow.failed) {
+      const lanError = sockets.pendingError(flow.lanFd);
+      if (lanError > 0) return this.#loop.end(flow, errnoName(lanError), true);
+    }
+    const touched = flow.failed || flow.wanWritable || flow.wanHungUp;
+    flow.failed = false;
+    if (!touched || flow.wanFd < 0) return;
+    const error = sockets.pendingError(flow.wanFd);
+    if (error > 0) this.#redial(flow, errnoName(error));
+    else if (flow.wanWritable) this.#open(flow);
+  }
+
+  /** After each turn of an open flow: a busy one gets all its subflows at once. */
+  moved(flow: Flow): void {
+    if (!flow.widened && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.#widen(flow);
+  }
+
+  forget(flow: Flow): void {
+    this.#dialling.remove(flow);
+    this.#narrow.remove(flow);
+  }
+
+  nextAtMs(): number {
+    return Math.min(this.#dialling.nextAtMs(), this.#narrow.nextAtMs());
+  }
+
+  seeWhatIsDue(nowMs: number): void {
+    for (let flow = this.#dialling.take(nowMs); flow; flow = this.#dialling.take(nowMs)) this.#redial(flow, 'no answer');
+    for (let flow = this.#narrow.take(nowMs); flow; flow = this.#narrow.take(nowMs)) if (!flow.widened) this.#widen(flow);
+  }
+
+  #dial(flow: Flow, lastReason: string): void {
+    const { sockets, site } = this.#loop;
+    let reason = lastReason;
+    for (let index = flow.untried.shift(); index !== undefined; index = flow.untried.shift()) {
+      const path = site.peers[flow.peer]!.paths[index]!;
+      const { address, port } = path.peerAddress;
+      const fd = sockets.dialPeer({ bytes: path.localAddress.bytes, port: 0 }, { bytes: address.bytes, port });
+      if (fd >= 0) {
+        flow.path = index;
+        flow.wanFd = fd;
+        this.#loop.own(flow, fd);
+        this.#dialling.add(flow, this.#loop.nowMs);
+        return;
+      }
+      reason = errnoName(fd);
+    }
+    this.#loop.fault('dial-failed');
+    this.#loop.end(flow, `no path to the peer: ${reason}`, true);
+  }
+
+  #redial(flow: Flow, reason: string): void {
+    this.#dialling.remove(flow);
+    this.#loop.disown(flow.wanFd);
+    this.#loop.sockets.close(flow.wanFd);
+    flow.wanFd = -1;
+    flow.wanReadable = false;
+    flow.wanWritable = false;
+    flow.wanHungUp = false;
+    this.#dial(flow, reason);
+  }
+
+  #open(flow: Flow): void {
+    const loop = this.#loop;
+    this.#dialling.remove(flow);
+    const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
+    const request = new RequestSealer(loop.codec, flow.peer, FLOW_REQUEST, this.#proxyHeader.subarray(0, length));
+    flow.up = new SealPump(flow, loop, request);
+    flow.down = new OpenPump(flow, loop, request.opener);
+    flow.phase = 'open';
+    if (flow.up.sendRequest(request) === BROKEN) {
+      const { broken } = flow.up;
+      if (typeof broken === 'string') loop.fault(broken);
+      return loop.end(flow, typeof broken === 'string' ? broken : errnoName(broken), true);
+    }
+    if (loop.site.peers[flow.peer]!.paths.length > 1) this.#narrow.add(flow, loop.nowMs);
+    else flow.widened = true;
+    loop.enqueue(flow);
+  }
+
+  #widen(flow: Flow): void {
+    flow.widened = true;
+    this.#narrow.remove(flow);
+    const snapshot = this.#loop.sockets.mptcp(flow.wanFd);
+    if (!snapshot) return this.#loop.fault('no-mptcp');
+    this.#loop.post({ kind: 'widen', flow: flow.serial, token: snapshot.token, peer: flow.peer, path: flow.path });
+  }
+}
+
+const FLOW_REQUEST: Target = { kind: 'name', name: FLOW_TARGET, port: 0 };

@@ -1,0 +1,313 @@
+/**
+ * One data-plane thread: `epoll_wait → run the flows that can move → see what is due`. Workers share nothing but counters and the replay store.
+ *
+ * Edge-triggered events only set flags on a flow and put it on the ready list; a flow that used up its turn goes to the end of the list, so
+ * one bulk flow starves nobody.
+ */
+import type { Clock } from '../kernel/clock.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, errnoName } from '../kernel/constants.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { Sockets } from '../kernel/sockets.ts';
+import type { Codec } from '../shadowsocks/codec.ts';
+import type { Site } from '../site/types.ts';
+import type { Counters, Fault } from '../status/counters.ts';
+import { BlockPool } from './blocks.ts';
+import { Deadlines } from './deadlines.ts';
+import { FarSide } from './far.ts';
+import { Flow } from './flow.ts';
+import type { FromWorker, ToWorker } from './messages.ts';
+import { NearSide } from './near.ts';
+import { AGAIN, BROKEN, ENDED, WAITING } from './pump.ts';
+import { Sampler } from './sampler.ts';
+import { Scratch } from './scratch.ts';
+
+/** What stalled flows may hold in one worker, together. */
+const PENDING_LIMIT_BYTES = 256 << 20;
+/** Accepts before the flows have their go again. */
+const ACCEPTS_A_TURN = 64;
+/** Out of descriptors: how long new connections wait in the kernel. */
+const ACCEPT_PAUSE_MS = 100;
+const TICK_MS = 500;
+
+export interface LoopParts {
+  readonly site: Site;
+  readonly sockets: Sockets;
+  readonly codec: Codec;
+  readonly counters: Counters;
+  readonly clock: Clock;
+  readonly post: (message: FromWorker) => void;
+  /** The next command of the main thread, if one waits. */
+  readonly nextCommand: () => ToWorker | undefined;
+}
+
+interface Listener {
+  readonly fd: number;
+  readonly accepted: (fd: number) => void;
+}
+
+export class WorkerLoop {
+  readonly site: Site;
+  readonly sockets: Sockets;
+  readonly codec: Codec;
+  readonly counters: Counters;
+  readonly scratch = new Scratch();
+  readonly pool = new BlockPool(PENDING_LIMIT_BYTES);
+  readonly sampler: Sampler;
+  readonly post: (message: FromWorker) => void;
+  readonly flows = new Set<Flow>();
+
+  readonly #parts: LoopParts;
+  readonly #near: NearSide;
+  readonly #far: FarSide;
+  readonly #listeners = new Map<number, Listener>();
+  readonly #waitingListeners = new Set<Listener>();
+  readonly #owners: (Flow | undefined)[] = [];
+  #ready: Flow[] = [];
+  #running: Flow[] = [];
+  readonly #acceptPause = new Deadlines<Listener>(ACCEPT_PAUSE_MS);
+  readonly #drainEnd: { atMs: number } = { atMs: Number.POSITIVE_INFINITY };
+  #nextTickAtMs = 0;
+  #nextSerial = 1;
+  #stopped = false;
+  nowMs: number;
+
+  constructor(parts: LoopParts) {
+    this.#parts = parts;
+    this.site = parts.site;
+    this.sockets = parts.sockets;
+    this.codec = parts.codec;
+    this.counters = parts.counters;
+    this.post = parts.post;
+    this.nowMs = parts.clock.nowMs();
+    this.sampler = new Sampler(this);
+    this.#near = new NearSide(this);
+    this.#far = new FarSide(this);
+  }
+
+  /** Opens the listeners. @returns the first that could not be had, as address and errno. */
+  listen(): { readonly what: string; readonly error: number } | undefined {
+    const { network, listenPort } = this.site;
+    const families = new Set([
+      ...this.site.lan.map((prefix) => prefix.family),
+      ...this.site.peers.flatMap((peer) => peer.lan.map((prefix) => prefix.family)),
+    ]);
+    for (const family of families) {
+      const at = { bytes: loopback(family), port: network.tproxyPort };
+      const fd = this.sockets.listenTransparent(at);
+      if (fd < 0) return { what: `transparent listener on ${family === 4 ? '127.0.0.1' : '[::1]'}:${network.tproxyPort}`, error: -fd };
+      this.#addListener(fd, (accepted) => this.#near.accepted(accepted));
+    }
+    for (const family of [4, 6] as const) {
+      const needed = this.site.uplinks.some((uplink) => uplink.addresses.some((address) => address.family === family));
+      if (!needed) continue;
+      const fd = this.sockets.listenPeer(family, listenPort);
+      if (fd < 0) return { what: `peer listener on ${family === 4 ? '0.0.0.0' : '[::]'}:${listenPort}`, error: -fd };
+      this.#addListener(fd, (accepted) => this.#far.accepted(accepted));
+    }
+    return undefined;
+  }
+
+  /** Runs until told to stop. */
+  run(): void {
+    while (!this.#stopped) this.turn();
+    for (const flow of [...this.flows]) this.end(flow, 'the daemon stopped', true);
+    for (const fd of this.#listeners.keys()) this.sockets.close(fd);
+  }
+
+  /** One turn of the loop; the in-memory tests call it by hand. */
+  turn(longestWaitMs = TICK_MS): void {
+    const { sockets } = this;
+    const events = sockets.wait(this.#ready.length > 0 || this.#waitingListeners.size > 0 ? 0 : this.#waitMs(longestWaitMs));
+    this.nowMs = this.#parts.clock.nowMs();
+    for (let i = 0; i < events; i++) this.#event(sockets.eventFd(i), sockets.eventSerial(i), sockets.eventBits(i));
+    for (const listener of this.#waitingListeners) this.#acceptSome(listener);
+    const running = this.#ready;
+    this.#ready = this.#running;
+    this.#running = running;
+    for (let i = 0; i < running.length; i++) this.#runFlow(running[i]!);
+    running.length = 0;
+    this.#seeWhatIsDue();
+  }
+
+  // For near and far ----------------------------------------------------------------------------------------------------------------
+
+  newFlow(side: 'near' | 'far'): Flow {
+    const flow = new Flow(this.#nextSerial, side, this.nowMs);
+    this.#nextSerial = this.#nextSerial >= 0xffff_fffe ? 1 : this.#nextSerial + 1;
+    this.flows.add(flow);
+    return flow;
+  }
+
+  own(flow: Flow, fd: number): void {
+    this.#owners[fd] = flow;
+    this.sockets.watch(fd, flow.serial);
+  }
+
+  disown(fd: number): void {
+    this.#owners[fd] = undefined;
+  }
+
+  enqueue(flow: Flow): void {
+    if (flow.queued) return;
+    flow.queued = true;
+    this.#ready.push(flow);
+  }
+
+  fault(fault: Fault): void {
+    this.counters.fault(fault);
+  }
+
+  /** A flow has a peer from here on: it counts. */
+  belongsTo(flow: Flow, peer: number): void {
+    flow.peer = peer;
+    this.counters.addFlow(peer, 1);
+  }
+
+  /** The one end of every flow. @param reset whether both sides must see a reset instead of an orderly end. */
+  end(flow: Flow, reason: string, reset: boolean): void {
+    if (flow.phase === 'closed') return;
+    const subflows = flow.wanFd >= 0 && flow.peer >= 0 ? this.sampler.last(flow) : 0;
+    this.#near.forget(flow);
+    this.#far.forget(flow);
+    flow.phase = 'closed';
+    for (const fd of [flow.lanFd, flow.wanFd]) {
+      if (fd < 0) continue;
+      this.disown(fd);
+      if (reset) this.sockets.reset(fd);
+      else this.sockets.close(fd);
+    }
+    flow.up?.release();
+    flow.down?.release();
+    this.flows.delete(flow);
+    if (flow.peer < 0) return;
+    this.counters.addFlow(flow.peer, -1);
+    if (!this.site.logFlows || !flow.client || !flow.target) return;
+    const { side, peer, client, target, txBytes, rxBytes } = flow;
+    const durationMs = this.nowMs - flow.startedAtMs;
+    this.post({ kind: 'flow', record: { side, peer, client, target, durationMs, txBytes, rxBytes, subflows, end: reason } });
+  }
+
+  // ---------------------------------------------------------------------------------------------------------------------------------
+
+  #addListener(fd: number, accepted: (fd: number) => void): void {
+    this.#listeners.set(fd, { fd, accepted });
+    this.sockets.watch(fd, 0);
+  }
+
+  #event(fd: number, serial: number, bits: number): void {
+    if (serial === 0) {
+      const listener = this.#listeners.get(fd);
+      if (listener) this.#waitingListeners.add(listener);
+      else if (fd === this.sockets.wakeFd) this.#obey();
+      return;
+    }
+    const flow = this.#owners[fd];
+    if (!flow || flow.serial !== serial) return;
+    const hungUp = (bits & (EPOLLRDHUP | EPOLLHUP)) !== 0;
+    if ((bits & EPOLLERR) !== 0) flow.failed = true;
+    if (fd === flow.lanFd) {
+      if ((bits & EPOLLIN) !== 0 || hungUp) flow.lanReadable = true;
+      if ((bits & EPOLLOUT) !== 0) flow.lanWritable = true;
+      if (hungUp) flow.lanHungUp = true;
+    } else {
+      if ((bits & EPOLLIN) !== 0 || hungUp) flow.wanReadable = true;
+      if ((bits & EPOLLOUT) !== 0) flow.wanWritable = true;
+      if (hungUp) flow.wanHungUp = true;
+    }
+    this.enqueue(flow);
+  }
+
+  #acceptSome(listener: Listener): void {
+    this.#waitingListeners.delete(listener);
+    for (let i = 0; i < ACCEPTS_A_TURN; i++) {
+      const fd = this.sockets.accept(listener.fd);
+      if (fd >= 0) {
+        listener.accepted(fd);
+        continue;
+      }
+      const name = errnoName(fd);
+      if (name === 'EMFILE' || name === 'ENFILE') {
+        this.fault('descriptor-limit');
+        this.#acceptPause.add(listener, this.nowMs);
+        return;
+      }
+      if (name === 'EAGAIN') return;
+      // A connection that died while it waited (ECONNABORTED and the network errors of accept(2)): the next one may be good.
+    }
+    this.#waitingListeners.add(listener);
+  }
+
+  #runFlow(flow: Flow): void {
+    flow.queued = false;
+    if (flow.phase === 'open') this.#pump(flow);
+    else if (flow.phase === 'dialling') this.#near.dialled(flow);
+    else if (flow.phase !== 'closed') this.#far.step(flow);
+  }
+
+  #pump(flow: Flow): void {
+    if (flow.failed) {
+      const error = this.sockets.pendingError(flow.lanFd) || this.sockets.pendingError(flow.wanFd);
+      this.end(flow, error ? errnoName(error) : 'reset', true);
+      return;
+    }
+    const up = flow.up!;
+    const down = flow.down!;
+    const upTurn = up.run();
+    const downTurn = upTurn === BROKEN ? WAITING : down.run();
+    if (upTurn === BROKEN || downTurn === BROKEN) {
+      const { broken } = upTurn === BROKEN ? up : down;
+      if (typeof broken === 'string') this.fault(broken);
+      this.end(flow, typeof broken === 'string' ? broken : errnoName(broken), true);
+    } else if (upTurn === ENDED && downTurn === ENDED) this.end(flow, 'ended', false);
+    else if (upTurn === AGAIN || downTurn === AGAIN) this.enqueue(flow);
+    if (flow.phase === 'open' && flow.side === 'near') this.#near.moved(flow);
+  }
+
+  #waitMs(longestMs: number): number {
+    const dueAtMs = Math.min(
+      this.#nextTickAtMs,
+      this.#acceptPause.nextAtMs(),
+      this.#near.nextAtMs(),
+      this.#far.nextAtMs(),
+      this.#drainEnd.atMs,
+    );
+    return Math.max(0, Math.min(longestMs, Math.ceil(dueAtMs - this.nowMs)));
+  }
+
+  #seeWhatIsDue(): void {
+    const { nowMs } = this;
+    for (let due = this.#acceptPause.take(nowMs); due; due = this.#acceptPause.take(nowMs)) this.#waitingListeners.add(due);
+    this.#near.seeWhatIsDue(nowMs);
+    this.#far.seeWhatIsDue(nowMs);
+    if (nowMs >= this.#nextTickAtMs) {
+      this.#nextTickAtMs = nowMs + TICK_MS;
+      this.sampler.tick();
+      this.counters.beat();
+      this.counters.setPendingBytes(this.pool.usedBytes);
+    }
+    if (nowMs >= this.#drainEnd.atMs || (this.#drainEnd.atMs < Number.POSITIVE_INFINITY && this.flows.size === 0)) {
+      this.#drainEnd.atMs = Number.POSITIVE_INFINITY;
+      this.post({ kind: 'drained' });
+    }
+  }
+
+  #obey(): void {
+    this.sockets.drainWake();
+    for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
+      if (command.kind === 'stop') this.#stopped = true;
+      else if (command.kind === 'paths') this.#near.usePaths(command.usable);
+      else this.#drain(command.graceMs);
+    }
+  }
+
+  #drain(graceMs: number): void {
+    for (const fd of this.#listeners.keys()) this.sockets.close(fd);
+    this.#listeners.clear();
+    this.#waitingListeners.clear();
+    this.#drainEnd.atMs = this.nowMs + graceMs;
+  }
+}
+
+export function loopback(family: 4 | 6): SocketAddress['bytes'] {
+  return family === 4 ? Uint8Array.of(127, 0, 0, 1) : Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0));
+}

@@ -1,0 +1,54 @@
+/** A data-plane thread's entry: wires the real parts together and runs the loop until it is told to stop. */
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { EvpCiphers } from '../crypto/evp.ts';
+import { MonotonicClock } from '../kernel/clock.ts';
+import { EADDRINUSE, errnoName } from '../kernel/constants.ts';
+import { LinuxSockets } from '../kernel/linux-sockets.ts';
+import { Codec } from '../shadowsocks/codec.ts';
+import { KeyRing } from '../shadowsocks/key-ring.ts';
+import { ReplayStore } from '../shadowsocks/replay.ts';
+import { Counters } from '../status/counters.ts';
+import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
+import { pathCount } from './sampler.ts';
+import { WorkerLoop } from './worker-loop.ts';
+
+const { start, port } = workerData as { readonly start: WorkerStart; readonly port: MessagePort };
+const post = (message: FromWorker) => port.postMessage(message);
+const sockets = new LinuxSockets();
+
+try {
+  const { site } = start;
+  const codec = new Codec({
+    ciphers: new EvpCiphers(),
+    ring: KeyRing.fromTransfer(start.keys),
+    replay: new ReplayStore(start.replay),
+    notBeforeUnixSeconds: start.notBeforeUnixSeconds,
+  });
+  const loop = new WorkerLoop({
+    site,
+    sockets,
+    codec,
+    counters: new Counters(site.peers.length, pathCount(site), start.counters),
+    clock: new MonotonicClock(),
+    post,
+    nextCommand: () => receiveMessageOnPort(port)?.message as ToWorker | undefined,
+  });
+  const failed = loop.listen();
+  if (failed) {
+    const message = `${failed.what} expected to be free, got ${errnoName(failed.error)}`;
+    if (failed.error === EADDRINUSE)
+      post({
+        kind: 'failed',
+        code: 'HOST_PORT_TAKEN',
+        message,
+        hint: 'ss -tlnp shows who listens there; change listen or network.tproxy_port',
+      });
+    else post({ kind: 'failed', code: 'KERNEL_CALL', message });
+  } else {
+    post({ kind: 'ready', wakeFd: sockets.wakeFd });
+    loop.run();
+  }
+} finally {
+  sockets.closeAll();
+  port.close();
+}

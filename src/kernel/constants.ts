@@ -1,0 +1,117 @@
+/** Numbers of the kernel's uapi headers, x86-64 and arm64 (they agree on all of these). The header stands beside each group. */
+
+// asm-generic/errno.h; results here are kernel style, -errno on failure
+export const EINTR = 4;
+export const EAGAIN = 11;
+export const EMFILE = 24;
+export const ENFILE = 23;
+export const EPIPE = 32;
+export const ENOPROTOOPT = 92;
+export const EOPNOTSUPP = 95;
+export const EAFNOSUPPORT = 97;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ECONNABORTED = 103;
+export const ECONNRESET = 104;
+export const ENOBUFS = 105;
+export const ENOTCONN = 107;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
+export const EHOSTUNREACH = 113;
+export const EINPROGRESS = 115;
+export const ENETUNREACH = 101;
+export const EACCES = 13;
+export const EPERM = 1;
+
+// bits/socket.h
+export const AF_UNSPEC = 0;
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SHUT_WR = 1;
+
+// linux/in.h
+export const IPPROTO_TCP = 6;
+export const IPPROTO_IP = 0;
+export const IPPROTO_IPV6 = 41;
+export const IPPROTO_MPTCP = 262;
+export const IP_TRANSPARENT = 19;
+export const IP_BIND_ADDRESS_NO_PORT = 24;
+// linux/in6.h
+export const IPV6_V6ONLY = 26;
+export const IPV6_TRANSPARENT = 75;
+
+// asm-generic/socket.h
+export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
+export const SO_ERROR = 4;
+export const SO_KEEPALIVE = 9;
+export const SO_LINGER = 13;
+export const SO_REUSEPORT = 15;
+export const SO_RCVBUFFORCE = 33;
+
+// linux/tcp.h
+export const SOL_TCP = 6;
+export const TCP_NODELAY = 1;
+export const TCP_KEEPIDLE = 4;
+export const TCP_KEEPINTVL = 5;
+export const TCP_KEEPCNT = 6;
+export const TCP_INFO = 11;
+export const TCP_IS_MPTCP = 43;
+
+// linux/mptcp.h
+export const SOL_MPTCP = 284;
+export const MPTCP_INFO = 1;
+export const MPTCP_TCPINFO = 2;
+export const MPTCP_SUBFLOW_ADDRS = 3;
+export const MPTCP_FULL_INFO = 4;
+
+// linux/sockios.h: bytes written and not yet acknowledged
+export const SIOCOUTQ = 0x5411;
+
+// sys/epoll.h
+export const EPOLL_CLOEXEC = 0o2000000;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLLIN = 0x1;
+export const EPOLLOUT = 0x4;
+export const EPOLLERR = 0x8;
+export const EPOLLHUP = 0x10;
+export const EPOLLRDHUP = 0x2000;
+export const EPOLLET = 0x8000_0000;
+
+// sys/eventfd.h
+export const EFD_NONBLOCK = 0o4000;
+export const EFD_CLOEXEC = 0o2000000;
+
+const NAMES: Readonly<Record<number, string>> = {
+  [EPERM]: 'EPERM',
+  [EAGAIN]: 'EAGAIN',
+  [EACCES]: 'EACCES',
+  [ENFILE]: 'ENFILE',
+  [EMFILE]: 'EMFILE',
+  [EPIPE]: 'EPIPE',
+  [ENOPROTOOPT]: 'ENOPROTOOPT',
+  [EOPNOTSUPP]: 'EOPNOTSUPP',
+  [EAFNOSUPPORT]: 'EAFNOSUPPORT',
+  [EADDRINUSE]: 'EADDRINUSE',
+  [EADDRNOTAVAIL]: 'EADDRNOTAVAIL',
+  [ENETUNREACH]: 'ENETUNREACH',
+  [ECONNABORTED]: 'ECONNABORTED',
+  [ECONNRESET]: 'ECONNRESET',
+  [ENOBUFS]: 'ENOBUFS',
+  [ENOTCONN]: 'ENOTCONN',
+  [ETIMEDOUT]: 'ETIMEDOUT',
+  [ECONNREFUSED]: 'ECONNREFUSED',
+  [EHOSTUNREACH]: 'EHOSTUNREACH',
+  [EINPROGRESS]: 'EINPROGRESS',
+};
+
+/** @param result a kernel-style result; its sign does not matter. */
+export function errnoName(result: number): string {
+  const number = Math.abs(result);
+  return NAMES[number] ?? `errno ${number}`;
+}

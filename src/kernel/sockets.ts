@@ -1,0 +1,62 @@
+/**
+ * Stream sockets and the poller, as the data plane sees them. Results are kernel style: a descriptor or a byte count, or -errno.
+ *
+ * Nothing here waits except `wait`, and nothing allocates in `read`, `readInto`, `write`, `writeFrom` and `wait`. The real one is
+ * linux-sockets.ts; memory-sockets.ts is its twin, with which whole gateways run in a unit test.
+ */
+import type { Slab } from '../native/index.ts';
+import type { MptcpSnapshot } from './mptcp-info.ts';
+import type { SocketAddress } from './sockaddr.ts';
+
+export interface Sockets {
+  /** A TCP listener that accepts connections meant for others (IP_TRANSPARENT), on loopback. LAN keepalive is inherited by what it accepts. */
+  listenTransparent(at: SocketAddress): number;
+  /** An MPTCP listener on every address of one family. Receive buffer and keepalive are inherited. */
+  listenPeer(family: 4 | 6, port: number): number;
+  /** The next waiting connection, non-blocking. -EAGAIN where none waits. */
+  accept(listener: number): number;
+  /** Where the connection was going (for a transparent listener the destination the client meant). */
+  localAddress(fd: number): SocketAddress | undefined;
+  remoteAddress(fd: number): SocketAddress | undefined;
+
+  /** Starts an MPTCP connection from `local` (its port 0). -EINPROGRESS never shows: a descriptor is what comes back. */
+  dialPeer(local: SocketAddress, remote: SocketAddress): number;
+  /** Starts a TCP connection that shows `source` to `target`; `source` need not be ours (IP_TRANSPARENT). Its port is kept where it is free. */
+  dialAs(source: SocketAddress, target: SocketAddress): number;
+  /** Starts a TCP connection from our own address `source`. */
+  dialFrom(source: SocketAddress, target: SocketAddress): number;
+  /** The pending error of a socket (SO_ERROR), 0 or a positive errno. */
+  pendingError(fd: number): number;
+
+  read(fd: number, into: Slab, offset: number, length: number): number;
+  readInto(fd: number, vectors: IoVectors, count: number): number;
+  write(fd: number, from: Slab, offset: number, length: number): number;
+  writeFrom(fd: number, vectors: IoVectors, count: number): number;
+  /** Ends our direction: what was written still arrives. */
+  shutdownWrite(fd: number): number;
+  close(fd: number): void;
+  /** Closes with a reset (TCP RST, MPTCP fast close): the other side must not take it for an orderly end. */
+  reset(fd: number): void;
+
+  /** The MPTCP connection's own figures, subflow by subflow, or undefined where it fell back to plain TCP or is gone. */
+  mptcp(fd: number): MptcpSnapshot | undefined;
+
+  /** Watches `fd` for everything, edge-triggered, until it is closed. `serial` comes back with each event. */
+  watch(fd: number, serial: number): number;
+  /** Waits at most `timeoutMs` (-1: for ever). @returns how many events there are to read by the accessors below. */
+  wait(timeoutMs: number): number;
+  eventFd(index: number): number;
+  eventSerial(index: number): number;
+  /** EPOLL* bits. */
+  eventBits(index: number): number;
+
+  /** Lets another thread end a `wait`: watch it, write to it from anywhere, read it here. */
+  readonly wakeFd: number;
+  drainWake(): void;
+  closeAll(): void;
+}
+
+/** A reusable scatter list: `struct iovec` for C, the same numbers for the twin. */
+export interface IoVectors {
+  set(index: number, slab: Slab, offset: number, length: number): void;
+}
