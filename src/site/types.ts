@@ -25,8 +25,9 @@ export interface Uplink {
   readonly index: number;
   readonly name: string;
   readonly device: string;
-  /** At most one a family. */
+  /** At most one a family; empty where it is down or had no address at start (`reason` says which): then it is part of no path. */
   readonly addresses: readonly IpAddress[];
+  readonly reason?: string;
   /** At most one a family; absent where the peer is on-link. */
   readonly gateways: readonly IpAddress[];
   readonly publicAddress?: IpAddress;
