@@ -27,14 +27,19 @@ type Direction = 'encrypt' | 'decrypt';
 
 export class EvpCiphers implements Ciphers {
   readonly #evp: EvpCalls;
+  readonly #firstNonce: number;
   readonly #scratch = new Slab(SLAB_MIN_BYTES);
   readonly #engine: Engine;
   readonly #pools = new Map<string, Pool>();
   readonly #blocks = new Map<string, Handle>();
 
-  /** @throws BraidError RUNTIME_NO_OPENSSL where this Node does not export OpenSSL. */
-  constructor(evp: EvpCalls = loadEvp()) {
+  /**
+   * @param firstNonce where counting starts; only a test of the end of the nonces wants another than 0.
+   * @throws BraidError RUNTIME_NO_OPENSSL where this Node does not export OpenSSL.
+   */
+  constructor(evp: EvpCalls = loadEvp(), firstNonce = 0) {
     this.#evp = evp;
+    this.#firstNonce = firstNonce;
     this.#engine = new Engine(evp, this.#scratch);
     for (const { cipherName } of Object.values(METHODS)) {
       const cipher = this.#fetch(cipherName);
@@ -49,12 +54,12 @@ export class EvpCiphers implements Ciphers {
 
   sealer(method: MethodFacts, key: Uint8Array): AeadSealer {
     const pool = this.#pools.get(method.cipherName)!;
-    return new EvpSealer(this.#engine, pool, pool.take('encrypt', checked(method, key)));
+    return new EvpSealer(this.#engine, pool, pool.take('encrypt', checked(method, key)), this.#firstNonce);
   }
 
   opener(method: MethodFacts, key: Uint8Array): AeadOpener {
     const pool = this.#pools.get(method.cipherName)!;
-    return new EvpOpener(this.#engine, pool, pool.take('decrypt', checked(method, key)));
+    return new EvpOpener(this.#engine, pool, pool.take('decrypt', checked(method, key)), this.#firstNonce);
   }
 
   encryptBlock(key: Uint8Array, block: Uint8Array): void {
@@ -189,12 +194,13 @@ class EvpSealer implements AeadSealer {
   readonly #engine: Engine;
   readonly #pool: Pool;
   readonly #ctx: Handle;
-  #count = 0;
+  #count: number;
 
-  constructor(engine: Engine, pool: Pool, ctx: Handle) {
+  constructor(engine: Engine, pool: Pool, ctx: Handle, firstNonce: number) {
     this.#engine = engine;
     this.#pool = pool;
     this.#ctx = ctx;
+    this.#count = firstNonce;
   }
 
   seal(slab: Slab, offset: number, length: number): boolean {
@@ -224,12 +230,13 @@ class EvpOpener implements AeadOpener {
   readonly #engine: Engine;
   readonly #pool: Pool;
   readonly #ctx: Handle;
-  #count = 0;
+  #count: number;
 
-  constructor(engine: Engine, pool: Pool, ctx: Handle) {
+  constructor(engine: Engine, pool: Pool, ctx: Handle, firstNonce: number) {
     this.#engine = engine;
     this.#pool = pool;
     this.#ctx = ctx;
+    this.#count = firstNonce;
   }
 
   open(slab: Slab, offset: number, length: number): boolean {
