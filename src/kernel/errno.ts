@@ -1,0 +1,11 @@
+/** Every errno of this machine by name, for answers that are shown and not branched on in a hot path (netlink's, for one). */
+import { constants } from 'node:os';
+
+const SECOND_NAMES = new Set(['EWOULDBLOCK', 'ENOTSUP', 'EDEADLOCK']);
+const NAMES = new Map<number, string>();
+for (const [name, number] of Object.entries(constants.errno)) if (!SECOND_NAMES.has(name)) NAMES.set(number, name);
+
+/** @param result -errno or errno. */
+export function errnoText(result: number): string {
+  return NAMES.get(Math.abs(result)) ?? `errno ${Math.abs(result)}`;
+}
