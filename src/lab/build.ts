@@ -5,6 +5,7 @@
  * namespaces. Removal blocks, because it has to work while a process is exiting. A run killed with -9 leaves its state file to `lab down`.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import { type Emulator, startEmulator } from './link/client.ts';
 import type { LinkDirection, LinkSettings } from './link/protocol.ts';
@@ -21,6 +22,8 @@ export interface BuildOptions {
   readonly detached?: boolean;
   readonly withBraid?: boolean;
 }
+
+const CARRIER_MS = 5000;
 
 /** A laboratory that is up. Nodes are called like in the topology: `berlin`, `berlin-pc`, `router-fiber`. */
 export class Lab {
@@ -181,6 +184,7 @@ export async function buildLab(topology: Topology, options: BuildOptions = {}): 
     if (plan.taps.length > 0) lab.attachEmulator(await startEmulator(plan.taps, lab.directory, options.detached ?? false));
     for (const { namespace, lines } of plan.settings) batch('ip', namespace, lines);
     for (const { namespace, lines } of plan.shapers) batch('tc', namespace, lines);
+    await carriersUp(plan);
   } catch (error) {
     lab.close();
     throw error;
@@ -208,6 +212,17 @@ function makeNamespace(namespace: string, forwards: boolean): void {
 
 function batch(program: 'ip' | 'tc', namespace: string, lines: readonly string[]): void {
   command([program, '-n', namespace, '-batch', '-'], `${lines.join('\n')}\n`);
+}
+
+/** The kernel notices a carrier up to a second after `ip link set up`, and whoever looks before sees a cable that is not plugged in. */
+async function carriersUp(plan: LabPlan): Promise<void> {
+  const endMs = performance.now() + CARRIER_MS;
+  for (const { namespace } of plan.nodes)
+    while (/state (DOWN|LOWERLAYERDOWN)|NO-CARRIER/.test(command(['ip', '-n', namespace, '-o', 'link', 'show', 'up']))) {
+      if (performance.now() > endMs)
+        throw new BraidError('LAB', `${namespace}: every device expected to have a carrier within ${CARRIER_MS} ms`);
+      await sleep(20);
+    }
 }
 
 /** Labs of this process that are up. */

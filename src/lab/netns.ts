@@ -140,7 +140,15 @@ export class LabProcess {
 
 /** Starts a program in `namespace`. Its environment is empty but for PATH, HOME, LC_ALL and `env`. */
 export function startIn(namespace: string, argv: readonly string[], options: ExecOptions = {}): LabProcess {
-  const inside = ['ip', 'netns', 'exec', namespace, ...argv];
+  return start(['ip', 'netns', 'exec', namespace, ...argv], argv, options);
+}
+
+/** The same in the namespace we are in ourselves. */
+export function startHere(argv: readonly string[], options: ExecOptions = {}): LabProcess {
+  return start(argv, argv, options);
+}
+
+function start(inside: readonly string[], argv: readonly string[], options: ExecOptions): LabProcess {
   const whole = options.detached ? inside : ['setpriv', '--pdeathsig', 'KILL', ...inside];
   const log = options.logFile === undefined ? undefined : openSync(options.logFile, 'a', 0o600);
   const child = spawn(whole[0]!, whole.slice(1), {

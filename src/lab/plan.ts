@@ -80,6 +80,8 @@ export function planLab(topology: Topology, run: string): LabPlan {
   };
 }
 
+const FIRST_INDEX = 100;
+
 interface Draft {
   readonly run: string;
   readonly veths: Map<string, string[]>;
@@ -105,7 +107,7 @@ function planLan(
   hosts.forEach((host, i) => {
     const there = namespaceOf(plan.run, host.name);
     const port = bridged ? `lan-${i + 1}` : 'lan';
-    add(plan.veths, inside, `link add ${port} type veth peer name eth0 netns ${there}`);
+    connectVeth(plan, { namespace: inside, device: port }, { namespace: there, device: 'eth0' });
     if (bridged) add(plan.settings, inside, `link set ${port} master lan up`);
     add(plan.settings, there, ...addressLines('eth0', host.addresses), 'link set eth0 up');
     add(plan.settings, there, ...gateway.map((address) => `route add default via ${bareAddress(address)} dev eth0`));
@@ -159,8 +161,14 @@ function planEnd(plan: Draft, port: Port, end: UplinkEnd, mtu: number, index: nu
   );
 }
 
+/** Two ends of one number would have the kernel take its time, up to a second, to notice their carrier (linkwatch_urgent_event). */
 function connectVeth(plan: Draft, one: Port, other: Port): void {
-  add(plan.veths, one.namespace, `link add ${one.device} type veth peer name ${other.device} netns ${other.namespace}`);
+  const index = FIRST_INDEX + 2 * [...plan.veths.values()].flat().length;
+  add(
+    plan.veths,
+    one.namespace,
+    `link add ${one.device} index ${index} type veth peer name ${other.device} index ${index + 1} netns ${other.namespace}`,
+  );
 }
 
 function portLines(device: string, addresses: readonly string[], mtu: number): string[] {

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Shows Braid between two sites on this machine. `--json`: the same as data.
+set -eu
+cd "$(dirname "$0")/.."
+sh scripts/setup.sh demo
+exec node_modules/.bin/node scripts/demo.ts "$@"
