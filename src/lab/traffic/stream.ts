@@ -7,8 +7,9 @@
  * So an answer proves that half-close was kept end to end, and equal hashes that nothing was lost, doubled or reordered. The server measures
  * what arrives in bins of 10 ms and the longest silence between two arrivals; every event is one JSON line on stdout.
  */
-import { createCipheriv, createHash, type Hash, randomBytes } from 'node:crypto';
+import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import { createConnection, createServer, type Socket } from 'node:net';
+import { type Arrivals, Meter } from './arrivals.ts';
 
 export type StreamTask =
   | { readonly role: 'serve'; readonly host: string; readonly port: number }
@@ -21,18 +22,6 @@ export type StreamTask =
       readonly upSeconds?: number;
       readonly downBytes: number;
     };
-
-export interface Arrivals {
-  readonly bytes: number;
-  readonly sha256: string;
-  /** From the first to the last arrival. */
-  readonly seconds: number;
-  readonly longestStallMs: number;
-  /** When that silence began, after the first arrival. */
-  readonly longestStallAtMs: number;
-  /** Bytes in each 10 ms after the first arrival. */
-  readonly bins: readonly number[];
-}
 
 export interface ServedConnection extends Arrivals {
   readonly event: 'served';
@@ -51,65 +40,11 @@ export interface SentConnection {
   readonly fault?: string;
 }
 
-export const BIN_MS = 10;
 const HEADER_BYTES = 24;
 const ANSWER_BYTES = 40;
 const HASH_BYTES = 32;
 const BLOCK_BYTES = 256 * 1024;
-const MOST_BINS = 120_000;
 const PROGRESS_MS = 200;
-
-/** What arrives, counted and hashed. */
-class Meter {
-  readonly #hash: Hash = createHash('sha256');
-  readonly #bins: number[] = [];
-  #bytes = 0;
-  #firstMs = 0;
-  #lastMs = 0;
-  #stallMs = 0;
-  #stallAtMs = 0;
-
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  take(bytes: Buffer): void {
-    this.tick();
-    this.#bytes += bytes.length;
-    this.#hash.update(bytes);
-    const bin = Math.floor((this.#lastMs - this.#firstMs) / BIN_MS);
-    if (bin < MOST_BINS) {
-      while (this.#bins.length <= bin) this.#bins.push(0);
-      this.#bins[bin]! += bytes.length;
-    }
-  }
-
-  /** A sign of life without payload: the FIN ends a silence too. */
-  tick(): void {
-    const nowMs = performance.now();
-    if (this.#bytes === 0) this.#firstMs = this.#lastMs = nowMs;
-    if (nowMs - this.#lastMs > this.#stallMs) {
-      this.#stallMs = nowMs - this.#lastMs;
-      this.#stallAtMs = this.#lastMs - this.#firstMs;
-    }
-    this.#lastMs = nowMs;
-  }
-
-  digest(): Buffer {
-    return this.#hash.copy().digest();
-  }
-
-  arrivals(): Arrivals {
-    return {
-      bytes: this.#bytes,
-      sha256: this.digest().toString('hex'),
-      seconds: (this.#lastMs - this.#firstMs) / 1000,
-      longestStallMs: Math.round(this.#stallMs * 10) / 10,
-      longestStallAtMs: Math.round(this.#stallAtMs),
-      bins: this.#bins,
-    };
-  }
-}
 
 /** Writes pseudo-random bytes until `mostBytes` or `untilMs`. @returns how many, and their hash */
 async function pour(socket: Socket, seed: Buffer, mostBytes: number, untilMs: number): Promise<{ bytes: number; digest: Buffer }> {
