@@ -37,6 +37,8 @@ export interface Place {
 }
 
 export type ErrorCode =
+  // the command line
+  | 'USAGE'
   // configuration and keys
   | 'CONFIG_READ'
   | 'CONFIG_SYNTAX'
@@ -54,6 +56,7 @@ export type ErrorCode =
   | 'HOST_TABLE_TAKEN'
   | 'HOST_PORT_TAKEN'
   | 'HOST_FIREWALL'
+  | 'HOST_JOURNAL'
   | 'HOST_COMMAND'
   | 'HOST_ROOT'
   | 'KERNEL_NO_MPTCP'

@@ -34,6 +34,14 @@ export function parseConfig(file: string, text: string): { readonly config: Conf
   return { config: typed(file, outcome.data!, (path) => ({ file, ...places.value(path) })), keys };
 }
 
+/** The name alone, for a verb that works also where the rest of the file, or a key, is broken by now. */
+export function readSiteName(file: string): string {
+  const text = readText(file);
+  const outcome = siteSchema.shape.site.safeParse(valueAt(parseToml(file, text), ['site']));
+  if (outcome.success) return outcome.data;
+  throw new BraidError('CONFIG_VALUE', 'site: expected the name of the site', { place: { file, ...locate(text).value(['site']) } });
+}
+
 function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8');

@@ -1,0 +1,54 @@
+/**
+ * What the verbs need of the rest of Braid, as functions: main.ts passes the real ones in, tests pass their own. So the command line
+ * imports nothing that opens a socket or loads a library before a verb needs it.
+ */
+import type { BraidError } from '../error.ts';
+import type { HostFacts } from '../site/facts.ts';
+import type { Site } from '../site/types.ts';
+
+export interface Rooms {
+  readonly version: string;
+  readonly facts: () => Promise<HostFacts>;
+  /** The daemon, until it was told to stop. */
+  readonly run: (options: { readonly configFile: string; readonly runDir: string }) => Promise<void>;
+  /** What `run` would change, as the commands an administrator would type and as data. Changes nothing. */
+  readonly plan: (site: Site) => Promise<{ readonly text: string; readonly json: object }>;
+  /** What of this host would keep the site from working: ports, marks, tables, firewall, kernel. Changes nothing. */
+  readonly checkHost: (site: Site) => Promise<readonly BraidError[]>;
+  /** Undoes what a daemon that was killed has left behind. @returns what was done, a line each */
+  readonly cleanup: (options: { readonly site: string; readonly runDir: string }) => Promise<readonly string[]>;
+  readonly lab: LabRoom;
+  /** @returns the exit code */
+  readonly demo: (options: { readonly json: boolean }, process: CliProcess) => Promise<number>;
+}
+
+export interface LabRoom {
+  readonly up: (options: { readonly name: string; readonly withBraid: boolean }) => Promise<LabEntry>;
+  readonly down: (name: string) => Promise<void>;
+  readonly removeLeftovers: () => Promise<readonly string[]>;
+  /** With our own terminal. @returns the program's exit code */
+  readonly exec: (name: string, host: string, argv: readonly string[]) => Promise<number>;
+  readonly list: () => Promise<readonly LabEntry[]>;
+}
+
+export interface LabEntry {
+  readonly name: string;
+  readonly hosts: readonly string[];
+  readonly withBraid: boolean;
+  readonly directory: string;
+  readonly state: string;
+}
+
+/** The part of a process that the command line touches. */
+export interface CliProcess {
+  readonly stdout: { write(text: string): unknown };
+  readonly stderr: { write(text: string): unknown };
+  readonly env?: Readonly<Partial<Record<string, string>>>;
+  exitCode?: number | string | null;
+}
+
+/** `this` of every verb. */
+export interface Cli {
+  readonly process: CliProcess;
+  readonly rooms: Rooms;
+}

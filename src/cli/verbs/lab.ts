@@ -1,0 +1,31 @@
+import { BraidError } from '../../error.ts';
+import type { Cli, LabEntry } from '../rooms.ts';
+import { SAY } from '../text.ts';
+import { tableText } from '../units.ts';
+
+export async function up(this: Cli, { braid, json }: { readonly braid: boolean; readonly json: boolean }, name: string): Promise<void> {
+  write(this, [await this.rooms.lab.up({ name, withBraid: braid })], json);
+}
+
+export async function down(this: Cli, { leftovers }: { readonly leftovers: boolean }, name?: string): Promise<void> {
+  if (name === undefined && !leftovers) throw new BraidError('USAGE', SAY.noLab);
+  if (name !== undefined) await this.rooms.lab.down(name);
+  if (leftovers) for (const removed of await this.rooms.lab.removeLeftovers()) this.process.stdout.write(`${removed}\n`);
+}
+
+export async function exec(this: Cli, _flags: object, name: string, host: string, ...argv: string[]): Promise<void> {
+  this.process.exitCode = await this.rooms.lab.exec(name, host, argv);
+}
+
+export async function list(this: Cli, { json }: { readonly json: boolean }): Promise<void> {
+  write(this, await this.rooms.lab.list(), json);
+}
+
+function write({ process }: Cli, labs: readonly LabEntry[], json: boolean): void {
+  if (json) process.stdout.write(`${JSON.stringify({ schema: 1, labs }, null, 2)}\n`);
+  else if (labs.length === 0) process.stdout.write(SAY.noLabs);
+  else {
+    const rows = labs.map((lab) => [lab.name, lab.state, lab.withBraid ? 'yes' : 'no', lab.hosts.join(' '), lab.directory]);
+    process.stdout.write(`${tableText([['LAB', 'STATE', 'BRAID', 'HOSTS', 'DIRECTORY'], ...rows]).join('\n')}\n`);
+  }
+}
