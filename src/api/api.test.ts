@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StatusSnapshot } from '../status/types.ts';
 import { fetchStatus } from './client.ts';
+import { sitesIn, socketPath } from './run-dir.ts';
 import { type Api, startApi } from './server.ts';
-import { sitesIn, socketPath } from './socket.ts';
 
 const SNAPSHOT: StatusSnapshot = { schema: 1, site: 'berlin', version: '0.1.0', uptimeSeconds: 5, uplinks: [], peers: [], faults: {} };
 

@@ -2,7 +2,7 @@
 import { get } from 'node:http';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
-import { notPermitted, socketPath } from './socket.ts';
+import { notPermitted, socketPath } from './run-dir.ts';
 
 const TIMEOUT_MS = 5000;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;

@@ -9,7 +9,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { connect } from 'node:net';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
-import { notPermitted, socketPath } from './socket.ts';
+import { notPermitted, socketPath } from './run-dir.ts';
 
 export interface ApiOptions {
   readonly runDir: string;

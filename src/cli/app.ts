@@ -1,6 +1,6 @@
 /** The verbs, their flags and arguments. A verb's code is loaded when it is called, so that `status` and `version` start at once. */
 import { type Application, buildApplication, buildCommand, buildRouteMap, run } from '@stricli/core';
-import { DEFAULT_RUN_DIR } from '../api/socket.ts';
+import { DEFAULT_RUN_DIR } from '../api/run-dir.ts';
 import type { Method } from '../site/types.ts';
 import { exitCodeOf, exitCodeOfParser } from './exit-codes.ts';
 import type { Cli } from './rooms.ts';

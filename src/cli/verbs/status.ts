@@ -1,5 +1,5 @@
 import { fetchStatus } from '../../api/client.ts';
-import { sitesIn } from '../../api/socket.ts';
+import { sitesIn } from '../../api/run-dir.ts';
 import { BraidError } from '../../error.ts';
 import type { StatusSnapshot } from '../../status/types.ts';
 import type { Cli } from '../rooms.ts';

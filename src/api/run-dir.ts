@@ -1,4 +1,4 @@
-/** Where a daemon's admin socket lies: one directory for all sites of a machine, one socket a site. Who may open the file may ask. */
+/** The run directory: one for all sites of a machine, its files named after the site. Who may open a socket may ask its daemon. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BraidError } from '../error.ts';
@@ -19,6 +19,11 @@ export function socketPath(runDir: string, site: string): string {
       },
     );
   return path;
+}
+
+/** What a daemon has changed on this host and must put back, also after it was killed. */
+export function journalPath(runDir: string, site: string): string {
+  return join(runDir, `${site}.undo.json`);
 }
 
 /** Sites that have a socket there, running or not, sorted. */
