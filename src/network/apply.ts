@@ -1,0 +1,167 @@
+/**
+ * Makes a plan true, and takes a journal back. Both ask first what is there and change only the difference, so both may be repeated, and
+ * both may be killed at any step: the journal has the entry before the kernel has the change.
+ *
+ *    apply    collision? ── yes ──▶ refused, nothing changed
+ *                │ no
+ *             for each step: there? ── yes ──▶ next
+ *                │ no
+ *             journal, then change
+ *             what an earlier plan made and this one lacks: taken back
+ */
+import type { BraidError } from '../error.ts';
+import { findCollision } from './collisions.ts';
+import { type HostState, isSysctlThere, isThere, nftListing, readHostState } from './host-state.ts';
+import { Journal, type JournalEntry } from './journal.ts';
+import { must, type Runner } from './runner.ts';
+import { applyCommand, type NftStep, type Plan, type Step, stepKey, undoCommand } from './steps.ts';
+
+export interface ApplyParts {
+  readonly runner: Runner;
+  /** A file in a directory that exists; gone once everything is undone. */
+  readonly journalPath: string;
+  /** Called with each command as `[#] …` before it runs, and with what could not be done. */
+  readonly log: (line: string) => void;
+}
+
+export interface Outcome {
+  /** Commands that were run. */
+  readonly changed: readonly string[];
+  /** What was tried and did not work: routes over an uplink that is down; on undo, anything. */
+  readonly problems: readonly string[];
+}
+
+/** @throws BraidError HOST_MARK_TAKEN, HOST_TABLE_TAKEN before anything changed; HOST_COMMAND, HOST_JOURNAL. */
+export async function applyPlan(plan: Plan, parts: ApplyParts): Promise<Outcome> {
+  const { runner, journalPath } = parts;
+  const journal = new Journal(journalPath);
+  const state = await readHostState(runner);
+  const listing = await nftListing(runner, plan.table);
+  const collision = findCollision(plan, state, listing !== undefined, journal);
+  if (collision) throw collision;
+  const done = new Doing(parts);
+  for (const step of plan.steps) await applyStep(step, { state, listing, journal, runner, done });
+  const wanted = new Set(plan.steps.map(stepKey));
+  const obsolete = journal.entries().filter((entry) => !wanted.has(stepKey(entry.step)));
+  if (obsolete.length > 0) await takeBack(obsolete, journal, runner, done);
+  return done;
+}
+
+/** Restores what was there before the journal's run. Never throws for what is gone already or was changed by others; says so instead. */
+export async function undoJournal(journalPath: string, parts: Omit<ApplyParts, 'journalPath'>): Promise<Outcome> {
+  const done = new Doing(parts);
+  const journal = new Journal(journalPath);
+  await takeBack(journal.entries(), journal, parts.runner, done);
+  return done;
+}
+
+interface Applying {
+  readonly state: HostState;
+  /** How the nft table is listed now. */
+  readonly listing: string | undefined;
+  readonly journal: Journal;
+  readonly runner: Runner;
+  readonly done: Doing;
+}
+
+async function applyStep(step: Step, { state, listing, journal, runner, done }: Applying): Promise<void> {
+  switch (step.kind) {
+    case 'sysctl': {
+      if (isSysctlThere(runner, step)) return;
+      const previous = journal.get(step)?.previous ?? runner.readSysctl(step.name);
+      if (previous === undefined) return;
+      journal.put({ step, previous });
+      done.say(applyCommand(step));
+      return runner.writeSysctl(step.name, step.value);
+    }
+    case 'nft':
+      return applyTable(step, listing, journal, runner, done);
+    case 'rule':
+    case 'route': {
+      if (isThere(state, step)) return;
+      journal.put({ step });
+      if (step.kind === 'rule' || !step.optional) return void (await done.run(runner, applyCommand(step)));
+      return done.try(runner, applyCommand(step));
+    }
+  }
+}
+
+/** The whole table in one transaction: there is no moment without it. */
+async function applyTable(step: NftStep, listing: string | undefined, journal: Journal, runner: Runner, done: Doing): Promise<void> {
+  const before = journal.get(step);
+  const asked = before?.step.kind === 'nft' && before.step.ruleset === step.ruleset;
+  if (asked && listing !== undefined && before.listing === listing) return;
+  journal.put({ step });
+  const transaction = `table inet ${step.table}\ndelete table inet ${step.table}\n${step.ruleset}`;
+  await done.run(runner, applyCommand(step), transaction);
+  const now = await nftListing(runner, step.table);
+  if (now !== undefined) journal.put({ step, listing: now });
+}
+
+async function takeBack(entries: readonly JournalEntry[], journal: Journal, runner: Runner, done: Doing): Promise<void> {
+  const state = await readHostState(runner);
+  for (const entry of entries.toReversed()) {
+    try {
+      await takeBackOne(entry, state, runner, done);
+      journal.remove(entry.step);
+    } catch (error) {
+      done.fail((error as BraidError).message);
+    }
+  }
+}
+
+async function takeBackOne({ step, previous }: JournalEntry, state: HostState, runner: Runner, done: Doing): Promise<void> {
+  switch (step.kind) {
+    case 'sysctl': {
+      const value = runner.readSysctl(step.name);
+      if (value === undefined || previous === undefined || value === previous) return;
+      if (value !== step.value) return done.note(`${step.name} is ${value}, not our ${step.value}: left as it is`);
+      done.say(undoCommand(step, previous));
+      return runner.writeSysctl(step.name, previous);
+    }
+    case 'nft':
+      if ((await nftListing(runner, step.table)) !== undefined) await done.run(runner, undoCommand(step));
+      return;
+    case 'rule':
+    case 'route':
+      if (isThere(state, step)) await done.run(runner, undoCommand(step));
+  }
+}
+
+/** Runs, says and remembers. */
+class Doing implements Outcome {
+  readonly changed: string[] = [];
+  readonly problems: string[] = [];
+  readonly #log: (line: string) => void;
+
+  constructor(parts: { readonly log: (line: string) => void }) {
+    this.#log = parts.log;
+  }
+
+  say(command: readonly string[]): void {
+    this.changed.push(command.join(' '));
+    this.#log(`[#] ${command.join(' ')}`);
+  }
+
+  note(line: string): void {
+    this.#log(line);
+  }
+
+  fail(line: string): void {
+    this.problems.push(line);
+    this.#log(line);
+  }
+
+  run(runner: Runner, command: readonly string[], stdin?: string): Promise<string> {
+    this.say(command);
+    return must(runner, command, stdin);
+  }
+
+  async try(runner: Runner, command: readonly string[]): Promise<void> {
+    try {
+      await this.run(runner, command);
+    } catch (error) {
+      this.fail((error as BraidError).message);
+    }
+  }
+}

@@ -1,0 +1,39 @@
+/** Whether somebody else already has what a plan claims. Asked before the first change, so that a refusal leaves nothing behind. */
+import { BraidError } from '../error.ts';
+import type { HostState } from './host-state.ts';
+import type { Journal } from './journal.ts';
+import { hex } from './nft-table.ts';
+import type { Plan } from './steps.ts';
+import { stepKey } from './steps.ts';
+
+/** @param nftTableThere whether a table of the plan's name exists. @returns the first collision. */
+export function findCollision(plan: Plan, state: HostState, nftTableThere: boolean, journal: Journal): BraidError | undefined {
+  const ours = new Set(journal.entries().map((entry) => stepKey(entry.step)));
+  if (nftTableThere && !ours.has(`nft ${plan.table}`))
+    return taken(
+      `nft table inet ${plan.table} exists and no undo journal knows it`,
+      `nft list table inet ${plan.table}; another daemon of this site?`,
+    );
+  const { mark, mask, tables, preferences } = plan.claims;
+  for (const rule of state.rules.filter((one) => !ours.has(one.text))) {
+    const common = rule.mark ? rule.mark.mask & mask : 0;
+    if (rule.mark && common !== 0 && ((rule.mark.value ^ mark) & common) === 0)
+      return new BraidError('HOST_MARK_TAKEN', `mark ${hex(mark)}/${hex(mask)} expected to be free, got: ip ${rule.text}`, {
+        hint: 'set [network] mark and mask to bits nobody uses',
+      });
+    if (tables.includes(rule.table)) return taken(`routing table ${rule.table} expected to be free, got: ip ${rule.text}`, FREE_TABLES);
+    if (preferences.includes(rule.preference))
+      return taken(
+        `rule preference ${rule.preference} expected to be free, got: ip ${rule.text}`,
+        'set [network] rule_preference to a free range',
+      );
+  }
+  const route = state.routes.find((one) => tables.includes(one.table) && !ours.has(one.text));
+  return route && taken(`routing table ${route.table} expected to be empty, got: ip ${route.text}`, FREE_TABLES);
+}
+
+const FREE_TABLES = 'set [network] table_base to a free range';
+
+function taken(message: string, hint: string): BraidError {
+  return new BraidError('HOST_TABLE_TAKEN', message, { hint });
+}

@@ -1,0 +1,120 @@
+/**
+ * The nft table of a site (DESIGN §2, KERNEL.md §11): one chain that takes LAN traffic for peers up, one that lets nothing of it out on an uplink.
+ *
+ *    prerouting    from an uplink with a LAN's or peer's source, or to a peer: drop
+ *                  belongs to a transparent socket (an answer, or an ICMP error about one): mark, so that routing delivers it here
+ *                  TCP from the LAN or from this gateway, to a peer, source behind the device it came from: to the listener on loopback
+ *                  other TCP to a peer: drop; also what the rule above could not hand over because nobody listens
+ *    postrouting   to the LAN or a peer, or from a peer, out of an uplink: drop
+ */
+import type { Site } from '../site/types.ts';
+import { contains, type Family, type Prefix } from '../wire/ip.ts';
+
+export function tableName(site: string): string {
+  return `braid_${site.replaceAll('-', '_')}`;
+}
+
+/** @returns the table as `nft -f` reads it, without what was there before. */
+export function nftTable(site: Site): string {
+  const prerouting = [...fromUplinks(site), markTransparent(site), ...takeUp(site)];
+  return [
+    `table inet ${tableName(site.name)} {`,
+    '  chain prerouting {',
+    '    type filter hook prerouting priority mangle; policy accept;',
+    ...prerouting.map((rule) => `    ${rule}`),
+    '  }',
+    '  chain postrouting {',
+    '    type filter hook postrouting priority mangle; policy accept;',
+    ...outOfUplinks(site).map((rule) => `    ${rule}`),
+    '  }',
+    '}',
+    '',
+  ].join('\n');
+}
+
+function fromUplinks(site: Site): string[] {
+  const uplinks = uplinkDevices(site);
+  if (uplinks.length === 0) return [];
+  return families.flatMap((family) => [
+    ...on(family, 'saddr', [...lanOf(site, family), ...peersOf(site, family)], (match) => `iifname ${names(uplinks)} ${match} drop`),
+    ...on(family, 'daddr', peersOf(site, family), (match) => `iifname ${names(uplinks)} ${match} drop`),
+  ]);
+}
+
+function markTransparent(site: Site): string {
+  return `socket transparent 1 ${setMark(site)} accept`;
+}
+
+function takeUp(site: Site): string[] {
+  const from = names(['lo', ...site.lanDevices]);
+  return families.flatMap((family) => {
+    const listener = family === 4 ? `ip to 127.0.0.1:${site.network.tproxyPort}` : `ip6 to [::1]:${site.network.tproxyPort}`;
+    return on(family, 'daddr', peersOf(site, family), (toPeer) => `${toPeer} meta l4proto tcp drop`).flatMap((drop) => {
+      const toPeer = on(family, 'daddr', peersOf(site, family), (match) => match).join('');
+      const take = on(
+        family,
+        'saddr',
+        lanOf(site, family),
+        (fromLan) =>
+          `iifname ${from} ${fromLan} ${toPeer} meta l4proto tcp fib saddr . iif oif exists tproxy ${listener} ${setMark(site)} accept`,
+      );
+      return [...take, drop];
+    });
+  });
+}
+
+function outOfUplinks(site: Site): string[] {
+  const uplinks = uplinkDevices(site);
+  if (uplinks.length === 0) return [];
+  return families.flatMap((family) => [
+    ...on(family, 'daddr', [...lanOf(site, family), ...peersOf(site, family)], (match) => `oifname ${names(uplinks)} ${match} drop`),
+    ...on(family, 'saddr', peersOf(site, family), (match) => `oifname ${names(uplinks)} ${match} drop`),
+  ]);
+}
+
+const families: readonly Family[] = [4, 6];
+
+/** Bits outside the mask belong to others and stay. */
+function setMark(site: Site): string {
+  const { mark, mask } = site.network;
+  const others = ~mask >>> 0;
+  return others === 0 ? `meta mark set ${hex(mark)}` : `meta mark set meta mark & ${hex(others)} | ${hex(mark)}`;
+}
+
+export function hex(value: number): string {
+  return `0x${(value >>> 0).toString(16).padStart(8, '0')}`;
+}
+
+/** A device that also carries a LAN is treated as LAN: a gateway on one wire. */
+function uplinkDevices(site: Site): string[] {
+  return [...new Set(site.uplinks.map((uplink) => uplink.device))].filter((device) => !site.lanDevices.includes(device));
+}
+
+function lanOf(site: Site, family: Family): Prefix[] {
+  return site.lan.filter((prefix) => prefix.family === family);
+}
+
+function peersOf(site: Site, family: Family): Prefix[] {
+  return site.peers.flatMap((peer) => peer.lan).filter((prefix) => prefix.family === family);
+}
+
+/** @returns one rule made by `rule` from the match, or none where there is no prefix to match. */
+function on(family: Family, field: 'saddr' | 'daddr', prefixes: readonly Prefix[], rule: (match: string) => string): string[] {
+  const texts = widest(prefixes).map((prefix) => prefix.text);
+  return texts.length === 0 ? [] : [rule(`${family === 4 ? 'ip' : 'ip6'} ${field} { ${texts.join(', ')} }`)];
+}
+
+/** Without prefixes that lie in another: nft refuses overlapping intervals. */
+function widest(prefixes: readonly Prefix[]): Prefix[] {
+  return prefixes.filter(
+    (prefix, at) =>
+      !prefixes.some(
+        (other, i) =>
+          i !== at && contains(other, prefix.bytes) && (other.length < prefix.length || (other.length === prefix.length && i < at)),
+      ),
+  );
+}
+
+function names(devices: readonly string[]): string {
+  return `{ ${[...new Set(devices)].map((device) => `"${device}"`).join(', ')} }`;
+}

@@ -1,0 +1,62 @@
+import { describe, expect, it } from 'vitest';
+import { parsePrefix } from '../wire/ip.ts';
+import { exampleFacts, exampleSite } from './example.ts';
+import { nftTable } from './nft-table.ts';
+import { planNetwork, renderPlan, renderUndo } from './plan.ts';
+import { stepKey } from './steps.ts';
+
+describe('the network plan', () => {
+  it('is for the site of DESIGN §7 what an administrator would type', async () => {
+    const text = renderPlan(planNetwork(exampleSite(), exampleFacts)).join('\n');
+    await expect(`${text}\n`).toMatchFileSnapshot('../../test/golden/plan-berlin.txt');
+  });
+
+  it('closes before it opens, and is taken back in the other order', () => {
+    const plan = planNetwork(exampleSite(), exampleFacts);
+    const kinds = plan.steps.map((step) => (step.kind === 'route' && step.type === 'unreachable' ? 'unreachable' : step.kind));
+    expect(kinds.slice(0, 3)).toEqual(['unreachable', 'unreachable', 'nft']);
+    expect(renderUndo(plan).at(-1)).toBe('ip -4 route del unreachable 172.16.1.0/24 metric 4000');
+  });
+
+  it('has one key for each step', () => {
+    const keys = planNetwork(exampleSite(), exampleFacts).steps.map(stepKey);
+    expect(new Set(keys).size).toBe(keys.length);
+  });
+
+  it('plans only sysctls that the kernel has, and pm_type where path_manager is missing', () => {
+    const plan = planNetwork(exampleSite(), { ...exampleFacts, sysctls: new Map([['net/mptcp/pm_type', '0']]) });
+    expect(plan.steps.filter((step) => step.kind === 'sysctl').map((step) => [step.name, step.value])).toEqual([
+      ['net/mptcp/pm_type', '1'],
+    ]);
+  });
+
+  it('takes a loose or missing reverse path filter as it is, unless `all` makes it strict', () => {
+    const good = (all: string) => {
+      const sysctls = new Map([...exampleFacts.sysctls, ['net/ipv4/conf/all/rp_filter', all]]);
+      const steps = planNetwork(exampleSite(), { ...exampleFacts, sysctls }).steps;
+      return steps.flatMap((step) => (step.kind === 'sysctl' && step.name.endsWith('eth2/rp_filter') ? [step.alsoGood] : []));
+    };
+    expect(good('0')).toEqual([['0']]);
+    expect(good('1')).toEqual([[]]);
+  });
+
+  it('has nothing of a family in which no peer is reached, but refuses sources spoofed in it', () => {
+    const site = exampleSite();
+    const peers = site.peers.map((peer) => ({ ...peer, lan: [parsePrefix('172.16.1.0/24')!] }));
+    const plan = planNetwork({ ...site, peers }, exampleFacts);
+    expect(plan.steps.some((step) => step.kind === 'route' && step.family === 6 && step.type !== 'throw')).toBe(false);
+    expect(nftTable({ ...site, peers })).toContain('iifname { "eth2", "eth3" } ip6 saddr { fd00:16::/64 } drop');
+    expect(nftTable({ ...site, peers })).not.toContain('tproxy ip6');
+  });
+
+  it('takes a device that carries LAN and uplink as LAN, and prefixes that lie in another only once', () => {
+    const site = exampleSite({ lanDevices: ['eth2'] });
+    const peers = site.peers.map((peer) => ({
+      ...peer,
+      lan: ['10.8.0.0/16', '10.8.1.0/24', '10.8.0.0/16'].map((text) => parsePrefix(text)!),
+    }));
+    const table = nftTable({ ...site, peers });
+    expect(table).toContain('iifname { "eth3" } ip daddr { 10.8.0.0/16 } drop');
+    expect(table).not.toContain('10.8.1.0/24');
+  });
+});

@@ -1,0 +1,152 @@
+/**
+ * From a site to the kernel state it needs, as a value (DESIGN §6). Pure: the same site and facts give the same plan, on any host, without privileges.
+ *
+ * The order is that of fail closed: the last-resort routes first, then the table with its drops, then what makes traffic flow. Undone in reverse.
+ */
+import type { Site, Uplink } from '../site/types.ts';
+import type { Family, Prefix } from '../wire/ip.ts';
+import { hex, nftTable, tableName } from './nft-table.ts';
+import { applyCommand, MAIN_TABLE, type Plan, type RouteStep, type RuleStep, type Step, undoCommand } from './steps.ts';
+import { plannedSysctls } from './sysctls.ts';
+
+/** What the plan needs to know of the host beyond the site: see host-state.ts. */
+export interface NetworkFacts {
+  /** Values of the sysctls of sysctls.ts that this kernel has, by path below /proc/sys. */
+  readonly sysctls: ReadonlyMap<string, string>;
+  /** Prefixes that are reached on a device without a gateway. */
+  readonly onLink: readonly { readonly device: string; readonly prefix: string; readonly family: Family }[];
+}
+
+const UNREACHABLE_METRIC = 4000;
+const families: readonly Family[] = [4, 6];
+
+export function planNetwork(site: Site, facts: NetworkFacts): Plan {
+  const rules = planRules(site);
+  const tables = [0, 1, ...site.uplinks.map((uplink) => 2 + uplink.index)].map((offset) => site.network.tableBase + offset);
+  const steps: Step[] = [
+    ...lastResort(site),
+    { kind: 'nft', table: tableName(site.name), ruleset: nftTable(site) },
+    ...localTables(site),
+    ...site.uplinks.flatMap((uplink) => uplinkTable(site, uplink, facts)),
+    ...rules,
+    ...plannedSysctls(site, facts.sysctls),
+  ];
+  const { mark, mask } = site.network;
+  return {
+    site: site.name,
+    table: tableName(site.name),
+    claims: { mark, mask, tables, preferences: [...new Set(rules.map((rule) => rule.preference))] },
+    steps,
+  };
+}
+
+/** What holds when everything else was flushed: also answers what is no TCP at once, until the packet lane exists. */
+function lastResort(site: Site): RouteStep[] {
+  return peerPrefixes(site).map((prefix) => ({
+    kind: 'route',
+    family: prefix.family,
+    type: 'unreachable',
+    destination: destinationText(prefix),
+    table: MAIN_TABLE,
+    metric: UNREACHABLE_METRIC,
+    optional: false,
+  }));
+}
+
+function localTables(site: Site): RouteStep[] {
+  const { tableBase } = site.network;
+  const local = { kind: 'route', type: 'local', device: 'lo', optional: false } as const;
+  return familiesOf(site).flatMap((family) => [
+    { ...local, family, destination: 'default', table: tableBase },
+    ...peerPrefixes(site, family).map((prefix) => {
+      const source = site.lanAddresses.find((address) => address.family === family);
+      return { ...local, family, destination: destinationText(prefix), table: tableBase + 1, ...(source && { source: source.text }) };
+    }),
+  ]);
+}
+
+/** What leaves from an uplink's address leaves on that uplink. `throw` hands the LAN back to the main table: the address is reachable from there too. */
+function uplinkTable(site: Site, uplink: Uplink, facts: NetworkFacts): RouteStep[] {
+  const table = site.network.tableBase + 2 + uplink.index;
+  const { device } = uplink;
+  return uplink.addresses.flatMap(({ family, text: source }) => {
+    const route = (destination: string, more: Partial<RouteStep> = {}): RouteStep => ({
+      kind: 'route',
+      family,
+      type: 'unicast',
+      destination,
+      table,
+      device,
+      optional: true,
+      ...more,
+    });
+    const gateway = uplink.gateways.find((one) => one.family === family);
+    const onLink = facts.onLink.filter((one) => one.family === family && one.device === device).map((one) => one.prefix);
+    const peers = site.peers
+      .flatMap((peer) => peer.paths)
+      .filter(
+        (path) => path.uplink.index === uplink.index && path.localAddress.text === source && path.peerAddress.address.family === family,
+      )
+      .map((path) => path.peerAddress.address.text);
+    return [
+      ...site.lan.filter((prefix) => prefix.family === family).map((prefix) => thrown(family, destinationText(prefix), table)),
+      ...[...new Set(onLink)].map((prefix) => route(prefix)),
+      ...(gateway ? [route('default', { gateway: gateway.text })] : [...new Set(peers)].map((peer) => route(peer))),
+    ];
+  });
+}
+
+function thrown(family: Family, destination: string, table: number): RouteStep {
+  return { kind: 'route', family, type: 'throw', destination, table, optional: false };
+}
+
+/** Uplink addresses before peer prefixes: a peer whose public address lies in its own LAN prefix must still be dialled. */
+function planRules(site: Site): RuleStep[] {
+  const { mark, mask, tableBase, rulePreference } = site.network;
+  return families.flatMap((family) => {
+    const selectors: [readonly string[], number][] = [];
+    if (familiesOf(site).includes(family)) selectors.push([['fwmark', `${hex(mark)}/${hex(mask)}`], tableBase]);
+    for (const uplink of site.uplinks)
+      for (const address of uplink.addresses)
+        if (address.family === family) selectors.push([['from', address.text], tableBase + 2 + uplink.index]);
+    for (const prefix of peerPrefixes(site, family))
+      selectors.push([['to', destinationText(prefix), 'iif', 'lo', 'ipproto', 'tcp'], tableBase + 1]);
+    return selectors.map(([selector, table], at) => ({
+      kind: 'rule',
+      family,
+      preference: rulePreference + at,
+      selectors: selector,
+      table,
+    }));
+  });
+}
+
+/** The plan as an administrator would type it, one line a command, the nft table in full. */
+export function renderPlan(plan: Plan): string[] {
+  return plan.steps.flatMap((step) => {
+    const command = applyCommand(step).join(' ');
+    if (step.kind === 'sysctl') return [`${command}   # ${step.reason}`];
+    if (step.kind === 'nft') return [`${command} <<'EOF'`, ...step.ruleset.trimEnd().split('\n'), 'EOF'];
+    return [command];
+  });
+}
+
+/** What takes the plan back, in order. Sysctls get the value they had, which only the journal knows. */
+export function renderUndo(plan: Plan): string[] {
+  return plan.steps.toReversed().map((step) => undoCommand(step, 'WHAT IT WAS').join(' '));
+}
+
+function peerPrefixes(site: Site, family?: Family): Prefix[] {
+  return site.peers.flatMap((peer) => peer.lan).filter((prefix) => family === undefined || prefix.family === family);
+}
+
+/** Families in which anything of a peer's is reached. */
+function familiesOf(site: Site): Family[] {
+  return families.filter((family) => peerPrefixes(site, family).length > 0);
+}
+
+/** `ip` prints the default route and single addresses without a length. */
+function destinationText(prefix: Prefix): string {
+  if (prefix.length === 0) return 'default';
+  return prefix.length === prefix.bytes.length * 8 ? prefix.text.slice(0, prefix.text.indexOf('/')) : prefix.text;
+}

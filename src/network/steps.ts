@@ -1,0 +1,132 @@
+/**
+ * What Braid changes in the kernel, as values: a step knows its key (what it is about), the command an administrator would type,
+ * and the command that takes it back. Nothing here runs anything.
+ */
+import type { Family } from '../wire/ip.ts';
+
+export type Step = SysctlStep | NftStep | RuleStep | RouteStep;
+
+export interface SysctlStep {
+  readonly kind: 'sysctl';
+  /** Path below /proc/sys, `net/ipv4/tcp_tw_reuse`: device names may hold dots. */
+  readonly name: string;
+  readonly value: string;
+  /** Values that are as good: where one of them is set already, nothing is changed. */
+  readonly alsoGood: readonly string[];
+  readonly reason: string;
+}
+
+export interface NftStep {
+  readonly kind: 'nft';
+  /** Name of the table, family inet. */
+  readonly table: string;
+  /** The whole table, as `nft -f` reads it. */
+  readonly ruleset: string;
+}
+
+export interface RuleStep {
+  readonly kind: 'rule';
+  readonly family: Family;
+  readonly preference: number;
+  /** Selectors in the order that `selectorsOf` in host-state.ts gives: from, to, fwmark, iif, ipproto. */
+  readonly selectors: readonly string[];
+  readonly table: number;
+}
+
+export interface RouteStep {
+  readonly kind: 'route';
+  readonly family: Family;
+  readonly type: 'unicast' | 'local' | 'unreachable' | 'throw';
+  /** `default`, a prefix, or an address without its length. */
+  readonly destination: string;
+  readonly table: number;
+  readonly gateway?: string;
+  readonly device?: string;
+  readonly source?: string;
+  readonly metric?: number;
+  /** Whether the site works without it: an uplink may be down, and its routes with it. They are tried again by the guard. */
+  readonly optional: boolean;
+}
+
+export interface Plan {
+  readonly site: string;
+  readonly table: string;
+  /** What of the host's shared number spaces is claimed: collisions are looked for here. */
+  readonly claims: {
+    readonly mark: number;
+    readonly mask: number;
+    readonly tables: readonly number[];
+    readonly preferences: readonly number[];
+  };
+  /** In the order of application; undone in reverse. */
+  readonly steps: readonly Step[];
+}
+
+export const MAIN_TABLE = 254;
+
+/** Two steps with one key cannot both be there; the value may differ. */
+export function stepKey(step: Step): string {
+  switch (step.kind) {
+    case 'sysctl':
+      return `sysctl ${step.name}`;
+    case 'nft':
+      return `nft ${step.table}`;
+    case 'rule':
+      return ruleText(step);
+    case 'route':
+      return routeText(step);
+  }
+}
+
+export function ruleText(rule: Omit<RuleStep, 'kind'>): string {
+  return ['rule', `-${rule.family}`, 'pref', rule.preference, ...rule.selectors, 'lookup', rule.table].join(' ');
+}
+
+export function routeText(route: Omit<RouteStep, 'kind' | 'optional'>): string {
+  return ['route', `-${route.family}`, ...routeArguments(route)].join(' ');
+}
+
+/** @returns the command that makes the step true; the nft table goes in by `nft -f -`. */
+export function applyCommand(step: Step): readonly string[] {
+  switch (step.kind) {
+    case 'sysctl':
+      return ['sysctl', '-w', `${sysctlText(step.name)}=${step.value}`];
+    case 'nft':
+      return ['nft', '-f', '-'];
+    case 'rule':
+      return ['ip', `-${step.family}`, 'rule', 'add', 'pref', `${step.preference}`, ...step.selectors, 'lookup', `${step.table}`];
+    case 'route':
+      return ['ip', `-${step.family}`, 'route', step.table === MAIN_TABLE ? 'add' : 'replace', ...routeArguments(step)];
+  }
+}
+
+/** @param previous of a sysctl. */
+export function undoCommand(step: Step, previous?: string): readonly string[] {
+  switch (step.kind) {
+    case 'sysctl':
+      return ['sysctl', '-w', `${sysctlText(step.name)}=${previous ?? ''}`];
+    case 'nft':
+      return ['nft', 'delete', 'table', 'inet', step.table];
+    case 'rule':
+      return ['ip', `-${step.family}`, 'rule', 'del', 'pref', `${step.preference}`, ...step.selectors, 'lookup', `${step.table}`];
+    case 'route':
+      return ['ip', `-${step.family}`, 'route', 'del', ...routeArguments(step)];
+  }
+}
+
+function routeArguments(route: Omit<RouteStep, 'kind' | 'optional'>): string[] {
+  return [
+    ...(route.type === 'unicast' ? [] : [route.type]),
+    route.destination,
+    ...(route.gateway === undefined ? [] : ['via', route.gateway]),
+    ...(route.device === undefined ? [] : ['dev', route.device]),
+    ...(route.source === undefined ? [] : ['src', route.source]),
+    ...(route.metric === undefined ? [] : ['metric', `${route.metric}`]),
+    ...(route.table === MAIN_TABLE ? [] : ['table', `${route.table}`]),
+  ];
+}
+
+/** As sysctl(8) prints it: dots between, and a dot of a device's name as a slash. */
+function sysctlText(name: string): string {
+  return name.replace(/[./]/g, (separator) => (separator === '/' ? '.' : '/'));
+}

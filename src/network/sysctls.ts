@@ -1,0 +1,63 @@
+/** The sysctls a gateway needs, each with what was seen without it. Only those that this kernel has are planned; undo puts the old value back. */
+import type { Site } from '../site/types.ts';
+import type { SysctlStep } from './steps.ts';
+
+const WANTED: readonly Omit<SysctlStep, 'kind'>[] = [
+  {
+    name: 'net/mptcp/blackhole_timeout',
+    value: '0',
+    alsoGood: [],
+    reason: 'a peer that is down while we dial would switch MPTCP off for an hour',
+  },
+  {
+    name: 'net/mptcp/syn_retrans_before_tcp_fallback',
+    value: '128',
+    alsoGood: [],
+    reason: 'a lost SYN must not make a connection plain TCP',
+  },
+  {
+    name: 'net/mptcp/stale_loss_cnt',
+    value: '3',
+    alsoGood: [],
+    reason: 'a thin flow leaves a silent path in 0.7 s instead of 0.85 s; below 3 bulk flows hang',
+  },
+  { name: 'net/mptcp/close_timeout', value: '300', alsoGood: [], reason: 'a connection outlives five minutes without any path' },
+  { name: 'net/ipv4/tcp_tw_reuse', value: '1', alsoGood: [], reason: 'ports run out after 28,000 connections to one address otherwise' },
+];
+
+const PATH_MANAGER: Omit<SysctlStep, 'kind'> = {
+  name: 'net/mptcp/path_manager',
+  value: 'userspace',
+  alsoGood: [],
+  reason: 'further subflows are ours to open (docs/adr/0001-path-manager.md)',
+};
+const PM_TYPE: Omit<SysctlStep, 'kind'> = { ...PATH_MANAGER, name: 'net/mptcp/pm_type', value: '1' };
+const RP_FILTER_ALL = 'net/ipv4/conf/all/rp_filter';
+const STRICT = '1';
+const LOOSE = '2';
+
+/** Everything `plannedSysctls` looks at: what has to be read from the host. */
+export function sysctlNames(site: Site): string[] {
+  return [...WANTED.map((one) => one.name), PATH_MANAGER.name, PM_TYPE.name, RP_FILTER_ALL, ...devicesOf(site).map(rpFilter)];
+}
+
+export function plannedSysctls(site: Site, values: ReadonlyMap<string, string>): SysctlStep[] {
+  const pathManager = values.has(PATH_MANAGER.name) ? PATH_MANAGER : PM_TYPE;
+  // The larger of `all` and the device's own counts. Planned whatever is set now, so that a second plan says the same as the first.
+  const loose = values.get(RP_FILTER_ALL) === STRICT ? [] : ['0'];
+  const filters = devicesOf(site).map((device) => ({
+    name: rpFilter(device),
+    value: LOOSE,
+    alsoGood: loose,
+    reason: `a strict reverse path filter on ${device} would refuse what another uplink's route also reaches`,
+  }));
+  return [pathManager, ...WANTED, ...filters].filter((one) => values.has(one.name)).map((one) => ({ kind: 'sysctl', ...one }));
+}
+
+function rpFilter(device: string): string {
+  return `net/ipv4/conf/${device}/rp_filter`;
+}
+
+function devicesOf(site: Site): string[] {
+  return [...new Set(site.uplinks.map((uplink) => uplink.device))];
+}
