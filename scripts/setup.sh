@@ -73,6 +73,6 @@ runtime=node_modules/.bin/node
 [ -x "$runtime" ] || fail "the runtime node-linux-* expected in node_modules for $(uname -m), got none"
 if [ ! -d dist ] || [ -n "$(find src scripts/build.ts package.json -newer dist -type f -print -quit)" ]; then
   say 'build'
-  "$runtime" scripts/build.ts >&2
+  "$runtime" scripts/build.ts >/dev/null || fail "the build failed"
   touch dist
 fi

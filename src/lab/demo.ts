@@ -105,7 +105,7 @@ async function play({ lab, out, seconds }: Stage, name: DemoAct['name'], title: 
       timeoutMs: (seconds + 30) * 1000,
       onProgress: (bytes) => progress.show(bytes),
     });
-    if (pulling) pulledAtSeconds = ((await pulling) - startMs) / 1000;
+    if (pulling !== undefined) pulledAtSeconds = ((await pulling) - startMs) / 1000;
     progress.end();
     const client = served.client.split(' ')[0]!;
     const act: DemoAct = {

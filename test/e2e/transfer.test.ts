@@ -1,0 +1,160 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Braids, buildLab, churn, iperf3, type Lab, lanAddress, startBraid, stream, twoSites } from '../../src/lab/index.ts';
+import { Capture } from './support/capture.ts';
+import { connectUntilEnd, run, serve, webServer } from './support/programs.ts';
+
+const MARKER = 'the-quick-brown-marker-that-nobody-on-the-wire-may-read';
+const GIGABYTE = 1_000_000_000;
+
+describe.each([
+  ['on-link uplinks', false],
+  ['routed uplinks', true],
+] as const)('two sites over two shaped uplinks, %s', (_, routed) => {
+  let lab: Lab;
+  let braids: Braids;
+
+  beforeAll(async () => {
+    const shape = { rateMbit: 50, delayMs: 10, routed };
+    lab = await buildLab(twoSites({ uplinks: [shape, shape] }));
+    braids = await startBraid(lab);
+  });
+  afterAll(() => lab?.close());
+
+  it('gives one connection more than one uplink has, keeps every byte and half-close, and shows the client to the server', async () => {
+    const { sent, served, goodputMbit } = await stream(lab, { upSeconds: 6, downBytes: 20_000_000 });
+    expect(sent.intact).toBe(true);
+    expect(served.client).toMatch(/^172\.16\.0\.10 /);
+    expect(goodputMbit).toBeGreaterThan(75); // one uplink has at most 48; the figure that counts is bench's
+  });
+
+  it('does the same in the other direction and over IPv6', async () => {
+    const { served, sent, goodputMbit } = await stream(lab, {
+      from: 'munich-pc',
+      to: 'berlin-pc',
+      family: 6,
+      upSeconds: 5,
+      downBytes: 1_000_000,
+    });
+    expect(sent.intact).toBe(true);
+    expect(served.client).toMatch(/^fd00:17::10 /);
+    expect(goodputMbit).toBeGreaterThan(75);
+  });
+
+  it('says in its status which paths are up, with subflows, bytes and round-trip times from the kernel', async () => {
+    const transfer = stream(lab, { upSeconds: 4 });
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    const status = await braids.status('berlin');
+    await transfer;
+    expect(status).toMatchObject({
+      schema: 1,
+      site: 'berlin',
+      uplinks: [
+        { name: 'fiber', state: 'up' },
+        { name: 'cable', state: 'up' },
+      ],
+    });
+    const [peer] = status!.peers;
+    expect(peer).toMatchObject({ site: 'munich', state: 'up', flows: 1 });
+    expect(peer!.txBytes).toBeGreaterThan(5_000_000);
+    expect(peer!.paths).toHaveLength(2);
+    for (const path of peer!.paths) {
+      expect(path).toMatchObject({ state: 'up', subflows: 1 });
+      expect(path.rttMs).toBeGreaterThan(19);
+      expect(path.txBytes).toBeGreaterThan(1_000_000);
+    }
+  });
+});
+
+describe('two sites over two plain uplinks', () => {
+  let lab: Lab;
+  let braids: Braids;
+  let capture: Capture;
+
+  beforeAll(async () => {
+    lab = await buildLab(twoSites());
+    capture = await Capture.start(lab);
+    braids = await startBraid(lab);
+  });
+  afterAll(() => lab?.close());
+
+  it('carries HTTP between LAN hosts, IPv4 and IPv6, and the server sees the client', async () => {
+    for (const family of [4, 6] as const) {
+      const address = lanAddress(lab.topology, 'munich-pc', family);
+      const server = await serve(lab, 'munich-pc', webServer(address, 8000, MARKER));
+      const url = family === 4 ? `http://${address}:8000/${MARKER}` : `http://[${address}]:8000/${MARKER}`;
+      expect(await lab.must('berlin-pc', ['curl', '-sS', '-g', url])).toBe(`${MARKER} ${lanAddress(lab.topology, 'berlin-pc', family)}`);
+      await server.stop('SIGKILL');
+    }
+  });
+
+  it('carries a git clone', async () => {
+    const home = lab.directory;
+    const setUp = `git init -q ${home}/there && cd ${home}/there && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m ${MARKER}`;
+    await lab.must('munich-pc', ['sh', '-c', setUp]);
+    const daemon = lab.start('munich-pc', [
+      'git',
+      'daemon',
+      '--export-all',
+      '--reuseaddr',
+      `--base-path=${home}`,
+      '--listen=172.16.1.10',
+      '--verbose',
+    ]);
+    await daemon.waitFor(/Ready to rumble/);
+    await lab.must('berlin-pc', ['git', 'clone', '-q', 'git://172.16.1.10/there', `${home}/here`]);
+    expect(await lab.must('berlin-pc', ['git', '-C', `${home}/here`, 'log', '--format=%s'])).toBe(`${MARKER}\n`);
+    await daemon.stop('SIGTERM');
+  });
+
+  it('reaches the far gateway itself', async () => {
+    const { served } = await stream(lab, { to: 'munich', upBytes: 10_000_000, downBytes: 10_000_000 });
+    expect(served.client).toMatch(/^172\.16\.0\.10 /);
+    expect((await iperf3(lab, { to: 'munich', seconds: 1 })).receivedMbit).toBeGreaterThan(50);
+  });
+
+  it("carries the gateway's own connections, from its LAN address", async () => {
+    const { served } = await stream(lab, { from: 'berlin', upBytes: 10_000_000, downBytes: 10_000_000 });
+    expect(served.client).toMatch(/^172\.16\.0\.1 /);
+  });
+
+  it('makes a refused connection a reset', async () => {
+    expect(await run(lab, 'berlin-pc', connectUntilEnd('172.16.1.10', 9))).toBe('ECONNRESET');
+  });
+
+  it('passes a reset on as a reset, and an end as an end', async () => {
+    const server = (how: string) =>
+      `require('net').createServer((s) => { s.on('error', () => {}); s.on('data', () => s.${how}()); }).listen(7001, '172.16.1.10', () => console.log('ready'))`;
+    for (const [how, seen] of [
+      ['resetAndDestroy', 'ECONNRESET'],
+      ['end', 'end'],
+    ] as const) {
+      const running = await serve(lab, 'munich-pc', server(how));
+      expect(await run(lab, 'berlin-pc', connectUntilEnd('172.16.1.10', 7001))).toBe(seen);
+      await running.stop('SIGKILL');
+    }
+  });
+
+  it('lets nothing of the LAN onto the uplinks', async () => {
+    const captured = await capture.stop([MARKER]);
+    expect(captured.packets).toBeGreaterThan(1000);
+    expect(captured.lanPackets).toEqual([]);
+    expect(captured.readable).toEqual([]);
+  });
+
+  it.each(['client', 'server'] as const)(
+    'keeps a gigabyte there and back whole while 200 connections a second come and go, the %s closing first',
+    async (closer) => {
+      const short = churn(lab, { connectionsPerSecond: 200, seconds: 6, closer });
+      const long = await stream(lab, { upBytes: GIGABYTE, downBytes: GIGABYTE });
+      expect(long.sent.intact).toBe(true);
+      expect(await short).toMatchObject({ attempted: 1200, completed: 1200, failed: {} });
+    },
+  );
+
+  it('puts everything back when it is told to stop', async () => {
+    for (const site of ['berlin', 'munich']) {
+      expect(await braids.stop(site)).toEqual({ code: 0, signal: null });
+      expect(await braids.leftovers(site)).toEqual([]);
+    }
+  });
+});
