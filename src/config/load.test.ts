@@ -128,10 +128,10 @@ mask = 0x00ff_0000
 flows = true
 `.replace(
       'device = "eth2"',
-      'device = "eth2"\naddress = ["10.0.0.1", "fd01::1"]\ngateway = "fe80::1"\npublic = "203.0.113.1"\nrole = "backup"\nmetered = true',
+      'device = "eth2"\naddress = ["10.0.0.1", "fd01::1"]\ngateway = "fe80::1"\npublic = "203.0.113.1"\nrole = "backup"\nmetered = false',
     );
     const { config } = parseConfig(join(folder, 'berlin.toml'), text);
-    expect(config.uplinks[0]).toMatchObject({ role: 'backup', metered: true, publicAddress: { text: '203.0.113.1' } });
+    expect(config.uplinks[0]).toMatchObject({ role: 'backup', metered: false, publicAddress: { text: '203.0.113.1' } });
     expect(config.uplinks[0]!.addresses.map((one) => one.text)).toEqual(['10.0.0.1', 'fd01::1']);
     expect(config.uplinks[0]!.gateways.map((one) => one.text)).toEqual(['fe80::1']);
     expect(config.peers[0]!.allow.map((rule) => rule.ports)).toEqual([
@@ -306,6 +306,13 @@ describe('what is wrong with a configuration is said in one line with its place'
       added('packets = "udp"'),
       [
         'CONFIG_VALUE 18:11: peer[0].packets: "udp" is not in this version | this version carries TCP only; leave `packets` out, or set "off"',
+      ],
+    ],
+    [
+      'a metered uplink',
+      line(7, 'metered = true'),
+      [
+        'CONFIG_VALUE 7:11: uplink[0].metered: true is not in this version | this version checks every uplink alike, with one connection each ten seconds; leave `metered` out',
       ],
     ],
     [

@@ -3,7 +3,7 @@
  *
  *     berlin.toml:14:1: uplink[0].wieght: unknown key
  */
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { BraidError, BraidErrors, type ErrorCode, type Place } from '../error.ts';
 import type { KeyPath, Located } from './locate.ts';
 import { jsonSchema, LATER } from './schema.ts';

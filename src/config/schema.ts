@@ -5,7 +5,7 @@
  * alone can tell is checked here; what needs two values, a file or the host is in check.ts, keys.ts and site/.
  * The descriptions become docs/config.md and the JSON Schema; they are written for the administrator.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Method } from '../site/types.ts';
 import { parseAddress, parsePrefix, prefixAround } from '../wire/ip.ts';
 
@@ -180,9 +180,14 @@ export const uplinkSchema = z.strictObject({
   metered: z
     .boolean()
     .default(false)
-    .describe(
-      'Keep probes and warm connections off this uplink. This version sends neither on any uplink, so nothing moves on an idle one.',
-    ),
+    .superRefine((metered, context) => {
+      if (metered)
+        context.addIssue({
+          code: 'custom',
+          message: `${LATER}this version checks every uplink alike, with one connection each ten seconds; leave \`metered\` out`,
+        });
+    })
+    .describe('Keep what Braid sends by itself off this uplink. This version knows `false` only.'),
 });
 
 export const allowSchema = z.strictObject({
@@ -244,27 +249,23 @@ export const peerSchema = z.strictObject({
 const wholeMark = z.int().min(1).max(0xffff_ffff);
 
 export const networkSchema = z.strictObject({
-  mark: wholeMark.default(DEFAULTS.mark).describe('The firewall mark of packets that Braid takes up (default 0x42000000).'),
-  mask: wholeMark
-    .default(DEFAULTS.mask)
-    .describe("The bits of the mark that are Braid's; all other bits are left to other programs (default 0xff000000)."),
+  mark: wholeMark.default(DEFAULTS.mark).describe('The firewall mark of packets that Braid takes up.'),
+  mask: wholeMark.default(DEFAULTS.mask).describe("The bits of the mark that are Braid's; all other bits are left to other programs."),
   table_base: z
     .int()
     .min(1)
     .max(0xffff_ff00)
     .default(DEFAULTS.tableBase)
     .describe(
-      "The first routing table: this one for packets taken up, the next for the gateway's own connections, then one for each uplink (default 4200).",
+      "The first routing table: this one for packets taken up, the next for the gateway's own connections, then one for each uplink.",
     ),
   rule_preference: z
     .int()
     .min(1)
     .max(32_000)
     .default(DEFAULTS.rulePreference)
-    .describe('The preference of the first policy rule; below 32766, where the main table is (default 4200).'),
-  tproxy_port: port
-    .default(DEFAULTS.tproxyPort)
-    .describe('The TCP port on loopback where the kernel hands over the flows of the LAN (default 8389).'),
+    .describe('The preference of the first policy rule; below 32766, where the main table is.'),
+  tproxy_port: port.default(DEFAULTS.tproxyPort).describe('The TCP port on loopback where the kernel hands over the flows of the LAN.'),
 });
 
 export const logSchema = z.strictObject({
