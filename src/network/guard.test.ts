@@ -1,0 +1,83 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { NetlinkPort } from '../kernel/netlink.ts';
+import { applyPlan } from './apply.ts';
+import { ManualChanges, NetlinkChanges } from './changes.ts';
+import { exampleFacts, exampleSite } from './example.ts';
+import { type GuardEvent, startGuard } from './guard.ts';
+import { MemoryHost } from './memory-host.ts';
+import { planNetwork } from './plan.ts';
+
+let directory = '';
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'braid-guard-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+async function guarded(devices: readonly string[] = ['eth1', 'eth2', 'eth3']) {
+  const runner = new MemoryHost();
+  for (const device of devices) runner.devices.add(device);
+  for (const [name, value] of exampleFacts.sysctls) runner.sysctls.set(name, value);
+  const changes = new ManualChanges();
+  const events: GuardEvent[] = [];
+  const parts = { runner, journalPath: join(directory, 'berlin.undo.json'), log: () => undefined };
+  const plan = planNetwork(exampleSite(), exampleFacts);
+  await applyPlan(plan, parts);
+  const guard = startGuard({ ...parts, changes, pollMs: 5, plan: () => Promise.resolve(plan), event: (event) => events.push(event) });
+  return { runner, changes, events, guard };
+}
+
+describe('the guard', () => {
+  it('puts back what was removed, says what it did, and does nothing more', async () => {
+    const { runner, changes, events, guard } = await guarded();
+    const whole = runner.snapshot();
+    runner.tables.clear();
+    runner.rules[4].length = 0;
+    changes.pending = true;
+    await vi.waitFor(() => expect(runner.snapshot()).toEqual(whole), 3000);
+    await vi.waitFor(() => expect(events).toHaveLength(1), 3000);
+    expect(events[0]).toMatchObject({ kind: 'restored', commands: expect.arrayContaining(['nft -f -']) });
+    changes.pending = true;
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(events).toHaveLength(1);
+    await guard.stop();
+    expect(changes.closed).toBe(true);
+  });
+
+  it('says a failure once, and routes of an uplink that is down not at all', async () => {
+    const { runner, changes, events, guard } = await guarded(['eth1', 'eth2']);
+    changes.pending = true;
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(events).toEqual([]);
+    runner.rules[4].push({ priority: 4, src: 'all', fwmark: '0x42000000', table: '9' });
+    for (let i = 0; i < 2; i++) {
+      changes.pending = true;
+      await new Promise((resolve) => setTimeout(resolve, 600));
+    }
+    expect(events).toEqual([{ kind: 'failed', code: 'HOST_MARK_TAKEN', message: expect.stringContaining('mark 0x42000000') }]);
+    await guard.stop();
+  });
+});
+
+describe('changes by netlink', () => {
+  it('counts a message and an overrun as a change, and nothing as none', () => {
+    const answers: (Buffer | number)[][] = [[], []];
+    const port = (index: number): NetlinkPort => ({
+      send: () => 0,
+      receive: () => answers[index]!.shift() ?? -11,
+      join: () => 0,
+      deafen: () => 0,
+      close: () => undefined,
+    });
+    let opened = 0;
+    const changes = new NetlinkChanges(() => port(opened++));
+    expect(changes.happened()).toBe(false);
+    answers[1]!.push(Buffer.alloc(20));
+    expect(changes.happened()).toBe(true);
+    expect(changes.happened()).toBe(false);
+    answers[0]!.push(-105);
+    expect(changes.happened()).toBe(true);
+  });
+});

@@ -1,0 +1,144 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { exampleFacts, exampleSite } from '../../src/network/example.ts';
+import { planNetwork } from '../../src/network/plan.ts';
+
+const GATEWAY = `bnet${process.pid}a`;
+const OTHER = `bnet${process.pid}b`;
+const CHILD = new URL('./network-child.ts', import.meta.url).pathname;
+let directory = '';
+let journalPath = '';
+let children: ChildProcess[] = [];
+
+const ip = (line: string) => execFileSync('ip', line.split(' '), { stdio: ['ignore', 'pipe', 'pipe'] }).toString();
+const inGateway = (line: string) => ip(`netns exec ${GATEWAY} ${line}`);
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'braid-network-'));
+  journalPath = join(directory, 'berlin.undo.json');
+  for (const name of [GATEWAY, OTHER]) ip(`netns add ${name}`);
+  ip(`-n ${GATEWAY} link set lo up`);
+  for (const device of ['eth1', 'eth2', 'eth3']) {
+    ip(`-n ${GATEWAY} link add ${device} type veth peer name ${device} netns ${OTHER}`);
+    ip(`-n ${OTHER} link set ${device} up`);
+    // Link-local addresses come a second later, by duplicate address detection: they would look like a change of ours.
+    ip(`-n ${GATEWAY} link set ${device} addrgenmode none`);
+    ip(`-n ${GATEWAY} link set ${device} up`);
+  }
+  for (const [device, address] of [
+    ['eth1', '172.16.0.1/24'],
+    ['eth1', 'fd00:16::1/64'],
+    ['eth2', '10.0.0.1/24'],
+    ['eth2', 'fd00:a::1/64'],
+    ['eth3', '10.1.0.1/24'],
+  ] as const)
+    ip(`-n ${GATEWAY} addr add ${address} dev ${device}${address.includes(':') ? ' nodad' : ''}`);
+  // What others have: a table, a rule, a route, a strict filter.
+  inGateway('nft add table inet theirs');
+  inGateway('nft add chain inet theirs input { type filter hook input priority 0 ; policy accept ; }');
+  ip(`-n ${GATEWAY} rule add pref 99 fwmark 0x7 lookup 77`);
+  ip(`-n ${GATEWAY} route add 192.0.2.0/24 via 10.0.0.254 table 77`);
+  inGateway('sysctl -qw net.ipv4.conf.eth2.rp_filter=1');
+});
+
+afterEach(() => {
+  for (const child of children) child.kill('SIGKILL');
+  children = [];
+  for (const name of [GATEWAY, OTHER]) spawnSync('ip', ['netns', 'delete', name]);
+  rmSync(directory, { recursive: true });
+});
+
+/** Everything that plan, apply and undo could have touched. */
+function state(): string {
+  const sysctls = [...exampleFacts.sysctls.keys()].map((name) => `${name} ${inGateway(`cat /proc/sys/${name}`)}`);
+  const network = [4, 6].flatMap((family) => [ip(`-n ${GATEWAY} -${family} rule`), ip(`-n ${GATEWAY} -${family} route show table all`)]);
+  return [inGateway('nft list ruleset'), ...network, ...sysctls].join('\n');
+}
+
+function act(name: string, killAt = ''): { readonly status: number | null; readonly stdout: string; readonly stderr: string } {
+  const args = ['netns', 'exec', GATEWAY, process.execPath, CHILD, name, journalPath, killAt];
+  return spawnSync('ip', args, { encoding: 'utf8' });
+}
+
+describe('the network in a namespace', () => {
+  it('goes in, is what the plan says, and comes out without a trace', () => {
+    const before = state();
+    const applied = act('apply');
+    expect(applied.stderr).toBe('');
+    expect(inGateway('nft list table inet braid_berlin')).toContain('tproxy ip6 to [::1]:8389');
+    expect(ip(`-n ${GATEWAY} rule`)).toContain('4200:\tfrom all fwmark 0x42000000/0xff000000 lookup 4200');
+    expect(ip(`-n ${GATEWAY} -6 rule`)).toContain('from all to fd00:17::/64 iif lo ipproto tcp lookup 4201');
+    expect(ip(`-n ${GATEWAY} route get 172.16.1.9 ipproto tcp`)).toMatch(/^local 172\.16\.1\.9 dev lo table 4201 src 172\.16\.0\.1/);
+    expect(inGateway('cat /proc/sys/net/mptcp/pm_type').trim()).toBe('1');
+    expect(act('apply').stdout).toBe('');
+    expect(act('undo').status).toBe(0);
+    expect(state()).toBe(before);
+  });
+
+  it('is taken back after a kill at every step, before and after the change', () => {
+    const before = state();
+    const steps = planNetwork(exampleSite(), exampleFacts).steps.length;
+    for (let at = 0; at < steps; at++) {
+      const when = `${at}${at % 2 ? '+' : ''}`;
+      act('apply', when);
+      if (at % 5 === 0) act('undo', '2');
+      expect(act('undo'), `undo after a kill at ${when}`).toMatchObject({ status: 0 });
+      expect(state(), `killed at ${when}`).toBe(before);
+    }
+  });
+
+  it('has flushed rules, a deleted rule and a deleted route back within a second or so', async () => {
+    const before = state();
+    const guard = spawn('ip', ['netns', 'exec', GATEWAY, process.execPath, CHILD, 'guard', journalPath]);
+    children.push(guard);
+    let said = '';
+    guard.stdout.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+    await until(() => said.includes('guarding'), 10_000);
+    const whole = state().replace(/table inet theirs \{[\s\S]*?\n\}\n/, '');
+    inGateway('nft flush ruleset');
+    ip(`-n ${GATEWAY} rule del pref 4200`);
+    ip(`-n ${GATEWAY} route del unreachable 172.16.1.0/24 metric 4000`);
+    const started = performance.now();
+    await until(() => state() === whole, 5_000);
+    expect(performance.now() - started).toBeLessThan(2_500);
+    await until(() => said.includes('"kind":"restored"'), 2_000);
+    ip(`-n ${GATEWAY} link set eth3 down`);
+    ip(`-n ${GATEWAY} link set eth3 up`);
+    await until(() => ip(`-n ${GATEWAY} route show table 4203`).includes('10.1.0.2 dev eth3'), 5_000);
+    guard.kill('SIGTERM');
+    await new Promise((resolve) => guard.once('exit', resolve));
+    inGateway('nft add table inet theirs');
+    inGateway('nft add chain inet theirs input { type filter hook input priority 0 ; policy accept ; }');
+    expect(act('undo').status).toBe(0);
+    expect(state()).toBe(before);
+  });
+
+  it('refuses a second owner of its numbers, and changes nothing', () => {
+    ip(`-n ${GATEWAY} rule add pref 98 fwmark 0x42000000/0x42000000 lookup 78`);
+    const before = state();
+    const refused = act('apply');
+    expect(refused.status).not.toBe(0);
+    expect(refused.stderr).toContain('HOST_MARK_TAKEN');
+    expect(state()).toBe(before);
+  });
+
+  it('refuses a damaged journal, and changes nothing', () => {
+    const before = state();
+    writeFileSync(journalPath, '{"version":1');
+    expect(act('apply').stderr).toContain('HOST_JOURNAL');
+    expect(state()).toBe(before);
+  });
+});
+
+async function until(true_: () => boolean, mostMs: number): Promise<void> {
+  for (const end = performance.now() + mostMs; performance.now() < end; ) {
+    if (true_()) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect(true_()).toBe(true);
+}
