@@ -63,6 +63,20 @@ describe('replay store', () => {
     }
   });
 
+  it('finds a salt behind slots that have aged meanwhile', () => {
+    fc.assert(
+      fc.property(fc.nat({ max: 1_000_000 }), (first) => {
+        let now = 0;
+        const store = new ReplayStore(ReplayStore.allocate(32), () => now); // so small that the salts of both minutes crowd each other
+        for (let i = 0; i < 32; i++) store.admit(saltOf(first + i));
+        now = 60;
+        for (let i = 32; i < 64; i++) expect(store.admit(saltOf(first + i))).toBe('fresh');
+        now = 120;
+        for (let i = 32; i < 64; i++) expect(store.admit(saltOf(first + i))).toBe('replayed');
+      }),
+    );
+  });
+
   it('knows our own salts, so a reflected request is a replay', () => {
     const store = new ReplayStore(ReplayStore.allocate(10), () => 0);
     expect(store.rememberOwn(saltOf(1))).toBe(true);

@@ -68,6 +68,7 @@ function offer(opener: RequestOpener, wire: Buffer, mutator: Mutator): RequestOu
   }
   if (outcome.state === 'failed') expect(REQUEST_FAULTS).toContain(outcome.reason);
   if (outcome.state === 'accepted') {
+    expect(outcome.payloadBytes).toBeGreaterThanOrEqual(0);
     expect(outcome.payloadOffset + outcome.payloadBytes + 16).toBe(7 + outcome.consumedBytes);
     expect(outcome.consumedBytes).toBeLessThanOrEqual(wire.length);
   }
