@@ -4,7 +4,7 @@
  * Everything lies flat in dist/, so `new URL('./engine/worker.ts', import.meta.url)` of any source file can become `./engine-worker.js`,
  * whichever chunk the code ends up in. A verb's code is loaded when it is called. koffi stays outside: it finds its binary beside itself.
  */
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
@@ -60,8 +60,7 @@ function programsLike(path: string, files: readonly string[]): string[] {
     .filter((file) => file.startsWith(before) && file.endsWith(after) && !file.slice(before.length).includes('/'));
 }
 
-rmSync(join(root, 'dist'), { recursive: true, force: true });
-await build({
+const { outputFiles } = await build({
   absWorkingDir: root,
   entryPoints: { braid: 'src/main.ts', ...Object.fromEntries(startedPrograms().map((file) => [flatName(file), file])) },
   outdir: 'dist',
@@ -77,5 +76,10 @@ await build({
   legalComments: 'linked',
   define: { BRAID_VERSION: JSON.stringify(version) },
   logLevel: 'warning',
+  write: false,
 });
+// What was there stays until there is something better.
+rmSync(join(root, 'dist'), { recursive: true, force: true });
+mkdirSync(join(root, 'dist'));
+for (const file of outputFiles) writeFileSync(file.path, file.contents);
 process.stderr.write(`built dist/ of braid ${version}\n`);
