@@ -1,0 +1,141 @@
+/** The command line as tests drive it: every room on a good day, and what a terminal would show. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { HostFacts } from '../site/facts.ts';
+import type { StatusSnapshot } from '../status/types.ts';
+import { runCli } from './app.ts';
+import type { LabEntry, Rooms } from './rooms.ts';
+
+const BERLIN = `site = "berlin"
+lan = ["172.16.0.0/24"]
+[[uplink]]
+name = "fiber"
+device = "eth2"
+[[peer]]
+site = "munich"
+lan = ["172.16.1.0/24"]
+addresses = ["10.0.0.2"]
+receive_key = { file = "a.key" }
+send_key = { file = "b.key" }
+`;
+
+/** @returns a folder with a right and a wrong configuration; the caller removes it. */
+export function writeFiles(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'braid-cli-test-'));
+  writeFileSync(join(folder, 'a.key'), Buffer.alloc(16, 1).toString('base64'), { mode: 0o600 });
+  writeFileSync(join(folder, 'b.key'), Buffer.alloc(16, 2).toString('base64'), { mode: 0o600 });
+  writeFileSync(join(folder, 'berlin.toml'), BERLIN);
+  writeFileSync(
+    join(folder, 'wrong.toml'),
+    BERLIN.replace('device = "eth2"', 'device = "eth2"\nwieght = 3').replace('[[uplink]]', 'listen = 0\n[[uplink]]'),
+  );
+  return folder;
+}
+
+const at = (text: string, bytes: number[]) => ({ address: { family: 4, text, bytes: Uint8Array.from(bytes) }, prefixLength: 24 }) as const;
+const FACTS: HostFacts = {
+  devices: [
+    { name: 'eth1', up: true, addresses: [at('172.16.0.1', [172, 16, 0, 1])] },
+    { name: 'eth2', up: true, addresses: [at('10.0.0.1', [10, 0, 0, 1])] },
+  ],
+  routes: [],
+};
+
+export const LAB: LabEntry = { name: 'lab', hosts: ['berlin', 'berlin-pc'], withBraid: true, directory: '/run/braid-lab/lab', state: 'up' };
+
+/** Every room as it behaves on a good day; what was asked of it is in `asked`. */
+export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; readonly asked: unknown[] } {
+  const asked: unknown[] = [];
+  const note = (...what: unknown[]) => void asked.push(what);
+  return {
+    asked,
+    rooms: {
+      version: '0.1.0',
+      facts: async () => FACTS,
+      run: async (options) => note('run', options),
+      plan: async (site) => ({ text: `nft add table inet braid_${site.name}`, json: { steps: 1 } }),
+      checkHost: async () => [],
+      cleanup: async (options) => {
+        note('cleanup', options);
+        return ['nft delete table inet braid_berlin'];
+      },
+      lab: {
+        up: async (options) => {
+          note('up', options);
+          return LAB;
+        },
+        down: async (name) => note('down', name),
+        removeLeftovers: async () => ['old'],
+        exec: async (...what) => {
+          note('exec', ...what);
+          return 7;
+        },
+        list: async () => [LAB],
+      },
+      demo: async () => 1,
+      ...more,
+    },
+  };
+}
+
+/** What a terminal would show; `folder` is written as DIR. */
+export async function runInTerminal(
+  folder: string,
+  argv: readonly string[],
+  from: Rooms = rooms().rooms,
+): Promise<{ stdout: string; stderr: string; exitCode: unknown }> {
+  let stdout = '';
+  let stderr = '';
+  const process = {
+    stdout: { write: (text: string) => (stdout += text) },
+    stderr: { write: (text: string) => (stderr += text) },
+    exitCode: null as number | null,
+    env: {},
+  };
+  await runCli(argv, { process, rooms: from });
+  return { stdout: stdout.replaceAll(folder, 'DIR'), stderr: stderr.replaceAll(folder, 'DIR'), exitCode: process.exitCode };
+}
+
+export const SNAPSHOT: StatusSnapshot = {
+  schema: 1,
+  site: 'berlin',
+  version: '0.1.0',
+  uptimeSeconds: 273_600,
+  uplinks: [
+    { name: 'fiber', device: 'eth2', address: '10.0.0.1', state: 'up' },
+    { name: 'cable', device: 'eth3', address: null, state: 'down', reason: 'eth3 has no address' },
+  ],
+  peers: [
+    {
+      site: 'munich',
+      state: 'up',
+      flows: 37,
+      txBytes: 9_373_000_000,
+      rxBytes: 44_238_000_000,
+      paths: [
+        {
+          uplink: 'fiber',
+          peerAddress: '10.0.0.2:8388',
+          state: 'up',
+          subflows: 37,
+          rttMs: 11.4,
+          txBytes: 9_373_000_000,
+          rxBytes: 44_238_000_000,
+        },
+        {
+          uplink: 'cable',
+          peerAddress: '10.1.0.2:8388',
+          state: 'down',
+          reason: 'no answer',
+          subflows: 0,
+          rttMs: null,
+          txBytes: 0,
+          rxBytes: 0,
+        },
+      ],
+    },
+    { site: 'paris', state: 'down', reason: 'it dials us, and has not yet', flows: 1, txBytes: 0, rxBytes: 512, paths: [] },
+  ],
+  faults: { 'handshake timed out': 3, replayed: 12 },
+};
