@@ -88,6 +88,24 @@ describe.each(Object.values(METHODS))('$cipherName', (facts) => {
     expect(ours.bytes.compare(theirs.bytes, 0, 64, 0, 64)).toBe(0);
   });
 
+  it('never gives one context to two, however often something is closed', () => {
+    const [one, other] = [new Uint8Array(facts.keyBytes).fill(4), new Uint8Array(facts.keyBytes).fill(5)];
+    for (let i = 0; i < 2; i++) {
+      const [sealer, opener] = [evp.sealer(facts, one), evp.opener(facts, one)];
+      for (let closes = 0; closes < 3; closes++) {
+        sealer.close();
+        opener.close();
+      }
+    }
+    const sealers = [evp.sealer(facts, one), evp.sealer(facts, other)];
+    const openers = [evp.opener(facts, one), evp.opener(facts, other)];
+    for (const k of [0, 1, 0, 1]) {
+      ours.bytes.fill(k, 0, 50);
+      sealers[k]!.seal(ours, 0, 50);
+      expect(openers[k]!.open(ours, 0, 50)).toBe(true);
+    }
+  });
+
   it('refuses a key of another length', () => {
     expect(() => evp.sealer(facts, new Uint8Array(facts.keyBytes + 1))).toThrow(`expected ${facts.keyBytes} bytes`);
   });

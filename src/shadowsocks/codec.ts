@@ -19,7 +19,10 @@ export interface CodecParts {
   readonly ciphers: Ciphers;
   readonly ring: KeyRing;
   readonly replay: ReplayStore;
-  /** Requests stamped earlier are refused: what came before our start is not in the replay store. Whole seconds, see `Codec.inTime`. */
+  /**
+   * Requests stamped earlier are refused: what came before our start is not in the replay store. Stamps are whole seconds, so only the first
+   * full second after the start keeps out a recording from the second of the start itself.
+   */
   readonly notBeforeUnixSeconds: number;
   readonly unixSeconds?: () => number;
   readonly random?: RandomSource;
