@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import { type Emulator, startEmulator } from './link/client.ts';
 import type { LinkDirection, LinkSettings } from './link/protocol.ts';
-import { command, type ExecOptions, execIn, type LabProcess, mustExecIn, type Output, startIn, startTicks } from './netns.ts';
+import { command, type ExecOptions, type LabProcess, type Output, startIn, startTicks, succeeded } from './netns.ts';
 import { type LabPlan, namespaceOf, type Port, plainRoutes, planLab, routerOf, tbfLine } from './plan.ts';
 import { LAB_DIRECTORY, type LabState, type ProcessIdentity, remove, runDirectory, writeState } from './state.ts';
 import { checked, isEmulated, siteOf, type Topology, uplinkOf } from './topology.ts';
@@ -24,6 +24,7 @@ export interface BuildOptions {
 }
 
 const CARRIER_MS = 5000;
+const EXEC_MS = 30_000;
 
 /** A laboratory that is up. Nodes are called like in the topology: `berlin`, `berlin-pc`, `router-fiber`. */
 export class Lab {
@@ -35,6 +36,7 @@ export class Lab {
   readonly #base: string;
   #state: LabState;
   #emulator: Emulator | undefined;
+  readonly #programs = new Set<LabProcess>();
   #removed = false;
 
   constructor(base: string, state: LabState, plan: LabPlan) {
@@ -54,17 +56,20 @@ export class Lab {
   }
 
   start(node: string, argv: readonly string[], options?: ExecOptions): LabProcess {
-    return startIn(this.namespace(node), argv, options);
+    const started = startIn(this.namespace(node), argv, options);
+    this.#programs.add(started);
+    started.exited.catch(() => {}).finally(() => this.#programs.delete(started));
+    return started;
   }
 
   /** To its end, whatever its exit code. */
-  exec(node: string, argv: readonly string[], options?: ExecOptions): Promise<Output> {
-    return execIn(this.namespace(node), argv, options);
+  exec(node: string, argv: readonly string[], options: ExecOptions = {}): Promise<Output> {
+    return this.start(node, argv, { input: '', ...options }).finished(options.timeoutMs ?? EXEC_MS);
   }
 
   /** @returns stdout. @throws BraidError LAB where the program fails. */
   must(node: string, argv: readonly string[], options?: ExecOptions): Promise<string> {
-    return mustExecIn(this.namespace(node), argv, options);
+    return this.exec(node, argv, options).then((output) => succeeded(`${node}: ${argv.join(' ')}`, output));
   }
 
   /** Changes an emulated uplink while it runs. `forward` is from `ends[0]` to `ends[1]`. @throws BraidError LAB for an uplink without emulator. */
@@ -131,6 +136,8 @@ export class Lab {
   close(): void {
     if (this.#removed) return;
     this.#removed = true;
+    // One that was started just now may not have reached its namespace yet, where `remove` would find it.
+    for (const program of this.#programs) program.signal('SIGKILL');
     this.#emulator?.close();
     remove(this.#base, this.#state);
     open.delete(this);

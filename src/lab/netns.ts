@@ -164,15 +164,9 @@ function start(inside: readonly string[], argv: readonly string[], options: Exec
   return started;
 }
 
-/** Runs a program to its end, whatever its exit code. */
-export function execIn(namespace: string, argv: readonly string[], options: ExecOptions = {}): Promise<Output> {
-  return startIn(namespace, argv, { input: '', ...options }).finished(options.timeoutMs ?? 30_000);
-}
-
-/** Runs a program that must succeed. @throws BraidError LAB with what it wrote to stderr. */
-export async function mustExecIn(namespace: string, argv: readonly string[], options: ExecOptions = {}): Promise<string> {
-  const output = await execIn(namespace, argv, options);
-  if (output.code !== 0) throw commandFailed(`${namespace}: ${argv.join(' ')}`, output.code, output.stderr || output.stdout);
+/** @returns stdout. @throws BraidError LAB with what the program wrote to stderr where its exit code is not 0 */
+export function succeeded(what: string, output: Output): string {
+  if (output.code !== 0) throw commandFailed(what, output.code, output.stderr || output.stdout);
   return output.stdout;
 }
 

@@ -37,7 +37,7 @@ describe('a lab goes away', () => {
     await child.exited;
     expect(namespacesOf(run)).toEqual([]);
     expect(labsOf(run)).toEqual([]);
-    expect(alive(sleeper)).toBe(false);
+    await expect.poll(() => alive(sleeper)).toBe(false);
   });
 
   it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('on %s, and the program ends by that signal', async (signal) => {
@@ -45,7 +45,7 @@ describe('a lab goes away', () => {
     child.signal(signal);
     expect((await child.exited).signal).toBe(signal);
     expect(namespacesOf(run)).toEqual([]);
-    expect(alive(sleeper)).toBe(false);
+    await expect.poll(() => alive(sleeper)).toBe(false);
   });
 
   it('after kill -9 by the next tidying up, with its programs dead at once', async () => {
