@@ -4,7 +4,7 @@ import { keyName } from '../crypto/blake3.ts';
 import type { Method } from '../crypto/methods.ts';
 import { Secret } from '../crypto/secret.ts';
 import { secretOf } from './fixture.ts';
-import { KeyRing, type PeerKeys } from './key-ring.ts';
+import { KeyRing, type PeerKeys, wipeTransfer } from './key-ring.ts';
 
 const AES128: Method = '2022-blake3-aes-128-gcm';
 const AES256: Method = '2022-blake3-aes-256-gcm';
@@ -95,6 +95,15 @@ describe('key ring', () => {
     expect(
       [...transfer.identityKey!, ...transfer.peers[0]!.receiveKey!, ...transfer.peers[0]!.sendKeys[0]!].every((byte) => byte === 0),
     ).toBe(true);
+  });
+
+  it('leaves nothing in a transfer that was wiped, and stays good itself', () => {
+    const ring = new KeyRing({ identityKey: secretOf(AES128, 9), peers: [peer(0, AES128, 1)] });
+    const transfer = ring.transfer();
+    wipeTransfer(transfer);
+    const left = [...transfer.identityKey!, ...transfer.peers[0]!.receiveKey!, ...transfer.peers[0]!.sendKeys[0]!];
+    expect(left.every((byte) => byte === 0)).toBe(true);
+    expect(ring.callee(0)!.key.equals(secretOf(AES128, 101))).toBe(true);
   });
 
   it('does not print keys, and wipes them', () => {

@@ -37,6 +37,15 @@ export interface KeyRingTransfer {
   }[];
 }
 
+/** Zeroes a transfer that was cloned into a worker: the sender's copy is of no use any more. */
+export function wipeTransfer({ identityKey, peers }: KeyRingTransfer): void {
+  identityKey?.fill(0);
+  for (const { receiveKey, sendKeys } of peers) {
+    receiveKey?.fill(0);
+    for (const key of sendKeys) key.fill(0);
+  }
+}
+
 /** A peer as caller: what its request is opened and answered with. */
 export interface Caller {
   readonly index: number;
