@@ -58,6 +58,10 @@ describe('pairing "paired"', () => {
     expect(pairs('paired', [uplink(0, 'fiber', []), LINES[1]!], to('10.0.0.2', '10.1.0.2'))).toEqual(['cable 10.1.0.1 10.1.0.2']);
   });
 
+  it('makes no paths, and no error, where an uplink without an address leaves the count open', () => {
+    expect(pairs('paired', [uplink(0, 'fiber', []), LINES[1]!], to('2001:db8::2'))).toEqual([]);
+  });
+
   it('pairs each family for itself', () => {
     expect(pairs('paired', ROUTED, to('203.0.113.1', '2001:db8:9::1', '203.0.113.2'))).toEqual([
       'fiber 192.0.2.1 203.0.113.1',

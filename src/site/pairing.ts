@@ -6,7 +6,7 @@
  *   auto    An address that lies in the subnet of one of our uplinks is reached over that uplink only (a private line, or the laboratory's
  *           plain links). Any other address is reached over every uplink that has a way out: a gateway of that family.
  *   paired  First with first, second with second. Positions count over all uplinks where the peer has as many addresses of the family,
- *           else over the uplinks that have an address of that family; other counts are an error.
+ *           else over the uplinks that have an address of that family; other counts are an error (while an uplink has no address: no paths).
  *   mesh    Every uplink with every address.
  *
  * An uplink without an address at the moment is part of no path; `paired` still counts it.
@@ -61,6 +61,8 @@ const WAYS: Readonly<Record<PairingRequest['pairing'], Way>> = {
   paired({ uplinks, place, label }, family, addresses) {
     const having = uplinks.filter(({ uplink }) => addressOfFamily(uplink.addresses, family));
     const partners = uplinks.length === addresses.length ? uplinks : having;
+    // Which families an uplink without an address will have is not known: no reason to refuse the start.
+    if (partners.length !== addresses.length && uplinks.some(({ uplink }) => uplink.addresses.length === 0)) return [];
     if (partners.length !== addresses.length)
       throw new BraidError(
         'CONFIG_VALUE',

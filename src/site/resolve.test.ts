@@ -150,6 +150,12 @@ describe('a site', () => {
     expect(bare.uplinks[0]).toMatchObject({ addresses: [], reason: 'eth2 has no address' });
   });
 
+  it('starts where the only uplink to a peer is down: the peer has no paths then', () => {
+    const far = { ...MUNICH, addresses: [{ address: address('203.0.113.1'), port: 8388 }] };
+    const site = resolveSite(config({ peers: [MUNICH, far] }), changed({ ...HOST.devices[2]!, up: false }));
+    expect(site.peers.map((peer) => peer.paths.length)).toEqual([1, 0]);
+  });
+
   it('knows the device of a LAN that lies behind another router', () => {
     const facts = {
       ...HOST,
