@@ -1,0 +1,70 @@
+/** Wires the real parts together and runs one command line; each room is loaded by the verb that needs it. */
+import { readFileSync } from 'node:fs';
+import { runCli } from './cli/app.ts';
+import type { CliProcess, Rooms } from './cli/rooms.ts';
+
+/** Put in by the build; a source tree asks package.json. */
+declare const BRAID_VERSION: string | undefined;
+
+const version =
+  typeof BRAID_VERSION === 'string'
+    ? BRAID_VERSION
+    : (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+
+const rooms: Rooms = {
+  version,
+
+  async facts() {
+    const { readHostFacts } = await import('./site/facts.ts');
+    return readHostFacts();
+  },
+
+  async run(options) {
+    const { runDaemon } = await import('./daemon/run.ts');
+    await runDaemon({ ...options, version, workerProgram: new URL('./engine/worker.ts', import.meta.url) });
+  },
+
+  async plan(site) {
+    const [{ planNetwork, renderPlan }, { readNetworkFacts }, { LinuxRunner }, { sysctlNames }] = await Promise.all([
+      import('./network/plan.ts'),
+      import('./network/host-state.ts'),
+      import('./network/runner.ts'),
+      import('./network/sysctls.ts'),
+    ]);
+    const plan = planNetwork(site, await readNetworkFacts(new LinuxRunner(), sysctlNames(site)));
+    return { text: renderPlan(plan).join('\n'), json: { site: plan.site, claims: plan.claims, steps: plan.steps } };
+  },
+
+  async checkHost(site) {
+    const { checkHost } = await import('./network/check-host.ts');
+    return checkHost(site);
+  },
+
+  async cleanup({ site, runDir }) {
+    const [{ undoJournal }, { LinuxRunner }, { journalPath }] = await Promise.all([
+      import('./network/apply.ts'),
+      import('./network/runner.ts'),
+      import('./api/run-dir.ts'),
+    ]);
+    const { changed } = await undoJournal(journalPath(runDir, site), { runner: new LinuxRunner(), log: () => {} });
+    return changed;
+  },
+
+  lab: {
+    up: async (options) => (await import('./lab/index.ts')).labUp(options),
+    down: async (name) => (await import('./lab/index.ts')).labDown(name),
+    removeLeftovers: async () => (await import('./lab/index.ts')).removeLeftovers(),
+    exec: async (name, host, argv) => (await import('./lab/index.ts')).labExec(name, host, argv),
+    list: async () => (await import('./lab/index.ts')).labList(),
+  },
+
+  async demo({ json }) {
+    const { runDemo } = await import('./lab/index.ts');
+    const report = await runDemo({ out: json ? process.stderr : process.stdout, json });
+    if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    return report.problems.length === 0 ? 0 : 1;
+  },
+};
+
+// Node's own type says that the code may be `undefined`, the command line's that it may be absent.
+await runCli(process.argv.slice(2), { process: process as CliProcess, rooms });
