@@ -37,7 +37,8 @@ export async function applyPlan(plan: Plan, parts: ApplyParts): Promise<Outcome>
   const journal = new Journal(journalPath);
   const state = await readHostState(runner);
   const listing = await nftListing(runner, plan.table);
-  const collision = findCollision(plan, state, listing !== undefined, journal);
+  const ours = new Set(journal.entries().map((entry) => stepKey(entry.step)));
+  const collision = findCollision(plan, state, listing !== undefined, ours);
   if (collision) throw collision;
   const done = new Doing(parts);
   for (const step of plan.steps) await applyStep(step, { state, listing, journal, runner, done });

@@ -1,14 +1,15 @@
 /** Whether somebody else already has what a plan claims. Asked before the first change, so that a refusal leaves nothing behind. */
 import { BraidError } from '../error.ts';
 import type { HostState } from './host-state.ts';
-import type { Journal } from './journal.ts';
 import { hex } from './nft-table.ts';
 import type { Plan } from './steps.ts';
-import { stepKey } from './steps.ts';
 
-/** @param nftTableThere whether a table of the plan's name exists. @returns the first collision. */
-export function findCollision(plan: Plan, state: HostState, nftTableThere: boolean, journal: Journal): BraidError | undefined {
-  const ours = new Set(journal.entries().map((entry) => stepKey(entry.step)));
+/**
+ * @param nftTableThere whether a table of the plan's name exists.
+ * @param ours keys of the steps that are known to be this site's own.
+ * @returns the first collision.
+ */
+export function findCollision(plan: Plan, state: HostState, nftTableThere: boolean, ours: ReadonlySet<string>): BraidError | undefined {
   if (nftTableThere && !ours.has(`nft ${plan.table}`))
     return taken(
       `nft table inet ${plan.table} exists and no undo journal knows it`,

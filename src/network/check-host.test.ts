@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest';
+import { checkHost } from './check-host.ts';
+import { exampleFacts, exampleSite } from './example.ts';
+import { MemoryHost } from './memory-host.ts';
+
+const ROOT = 'CapEff:\t000001ffffffffff\n';
+
+function parts(change: (host: MemoryHost) => void = () => undefined) {
+  const runner = new MemoryHost();
+  for (const [name, value] of exampleFacts.sysctls) runner.sysctls.set(name, value);
+  runner.sysctls.set('net/mptcp/enabled', '1');
+  change(runner);
+  return { runner, processStatus: () => ROOT, findProgram: (program: string) => `/usr/sbin/${program}` };
+}
+
+describe('the host check', () => {
+  it('finds nothing on a host that has everything', async () => {
+    expect(await checkHost(exampleSite(), parts())).toEqual([]);
+  });
+
+  it('names what is missing, each once, with the way out', async () => {
+    const nothing = {
+      ...parts((host) => host.sysctls.clear()),
+      processStatus: () => 'CapEff:\t0000000000000400\n',
+      findProgram: () => undefined,
+    };
+    const problems = await checkHost(exampleSite(), nothing);
+    expect(problems.map((problem) => problem.code)).toEqual(['HOST_ROOT', 'HOST_COMMAND', 'HOST_COMMAND', 'KERNEL_NO_MPTCP']);
+    expect(problems.every((problem) => problem.hint !== undefined)).toBe(true);
+  });
+
+  it('is content with CAP_NET_ADMIN alone', async () => {
+    expect(await checkHost(exampleSite(), { ...parts(), processStatus: () => 'CapEff:\t0000000000001000\n' })).toEqual([]);
+  });
+
+  it('names MPTCP that is switched off, and a kernel without the user-space path manager', async () => {
+    const off = await checkHost(
+      exampleSite(),
+      parts((host) => host.sysctls.set('net/mptcp/enabled', '0')),
+    );
+    expect(off.map((problem) => problem.message)).toEqual(['net.mptcp.enabled expected 1, got 0']);
+    const old = parts((host) => {
+      host.sysctls.delete('net/mptcp/pm_type');
+      host.sysctls.delete('net/mptcp/path_manager');
+    });
+    expect((await checkHost(exampleSite(), old)).map((problem) => problem.code)).toEqual(['KERNEL_NO_MPTCP']);
+  });
+
+  it('finds a mark that is taken, and takes what equals the plan for a daemon that runs', async () => {
+    const rule = (fwmask: string, table: string) => ({ priority: 4200, src: 'all', fwmark: '0x42000000', fwmask, table });
+    expect(
+      await checkHost(
+        exampleSite(),
+        parts((host) => host.rules[4].push(rule('0xff000000', '4200'))),
+      ),
+    ).toEqual([]);
+    const taken = await checkHost(
+      exampleSite(),
+      parts((host) => host.rules[4].push(rule('0xffffffff', '9'))),
+    );
+    expect(taken.map((problem) => problem.code)).toEqual(['HOST_MARK_TAKEN']);
+  });
+
+  it('warns of a firewall, with the rule that lets us in', async () => {
+    const ruleset = JSON.stringify({
+      nftables: [{ chain: { family: 'inet', table: 'filter', name: 'input', hook: 'input', policy: 'drop' } }],
+    });
+    const problems = await checkHost(
+      exampleSite(),
+      parts((host) => void (host.ruleset = ruleset)),
+    );
+    expect(problems.map((problem) => problem.code)).toEqual(['HOST_FIREWALL', 'HOST_FIREWALL', 'HOST_FIREWALL']);
+    expect(problems[0]!.hint).toBe('nft insert rule inet filter input iifname "eth2" tcp dport 8388 accept');
+  });
+});

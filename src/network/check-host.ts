@@ -1,0 +1,81 @@
+/** What of this host would keep a site from working, found without changing anything: `braid check` prints it, `run` asks it first. */
+import { readFileSync } from 'node:fs';
+import { BraidError } from '../error.ts';
+import type { Site } from '../site/types.ts';
+import { findCollision } from './collisions.ts';
+import { findFirewallProblems } from './firewall.ts';
+import { nftListing, readHostState, readNetworkFacts } from './host-state.ts';
+import { Journal } from './journal.ts';
+import { planNetwork } from './plan.ts';
+import { findProgram, LinuxRunner, type Program, type Runner } from './runner.ts';
+import { stepKey } from './steps.ts';
+import { sysctlNames } from './sysctls.ts';
+
+export interface HostParts {
+  readonly runner: Runner;
+  /** Of the site's daemon, running or killed; absent: what equals the plan counts as ours. */
+  readonly journalPath?: string;
+  readonly findProgram: (program: Program) => string | undefined;
+  /** Text of /proc/self/status. */
+  readonly processStatus: () => string;
+}
+
+const CAP_NET_ADMIN = 12n;
+
+/** @returns problems, the ones that stop everything first; HOST_FIREWALL is a warning and stops nothing. */
+export async function checkHost(site: Site, more: Partial<HostParts> = {}): Promise<BraidError[]> {
+  const parts: HostParts = {
+    runner: more.runner ?? new LinuxRunner(),
+    findProgram,
+    processStatus: () => readFileSync('/proc/self/status', 'utf8'),
+    ...more,
+  };
+  const missing = missingPieces(parts);
+  if (missing.length > 0) return missing;
+  const collision = await collisionOf(site, parts);
+  return [...(collision ? [collision] : []), ...(await findFirewallProblems(site, parts.runner))];
+}
+
+/** What no configuration can mend: rights, programs, kernel. */
+export function missingPieces({ runner, findProgram: find, processStatus }: HostParts): BraidError[] {
+  const problems: BraidError[] = [];
+  if (!mayAdminister(processStatus()))
+    problems.push(
+      new BraidError('HOST_ROOT', 'CAP_NET_ADMIN expected, got none', {
+        hint: 'run as root, or give the service AmbientCapabilities=CAP_NET_ADMIN',
+      }),
+    );
+  for (const [program, owner] of [
+    ['ip', 'iproute2'],
+    ['nft', 'nftables'],
+  ] as const)
+    if (find(program) === undefined)
+      problems.push(new BraidError('HOST_COMMAND', `program ${program} expected, got none`, { hint: `apt install ${owner}` }));
+  const mptcp = runner.readSysctl('net/mptcp/enabled');
+  if (mptcp === undefined)
+    problems.push(
+      new BraidError('KERNEL_NO_MPTCP', 'net.mptcp expected in this kernel, got none', { hint: 'Linux 6.1 or newer with CONFIG_MPTCP' }),
+    );
+  else if (mptcp !== '1')
+    problems.push(
+      new BraidError('KERNEL_NO_MPTCP', `net.mptcp.enabled expected 1, got ${mptcp}`, { hint: 'sysctl -w net.mptcp.enabled=1' }),
+    );
+  else if (runner.readSysctl('net/mptcp/pm_type') === undefined && runner.readSysctl('net/mptcp/path_manager') === undefined)
+    problems.push(
+      new BraidError('KERNEL_NO_MPTCP', 'a user-space path manager expected in this kernel, got none', { hint: 'Linux 6.1 or newer' }),
+    );
+  return problems;
+}
+
+function mayAdminister(status: string): boolean {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
+  return ((BigInt(`0x${effective}`) >> CAP_NET_ADMIN) & 1n) === 1n;
+}
+
+async function collisionOf(site: Site, { runner, journalPath }: HostParts): Promise<BraidError | undefined> {
+  const plan = planNetwork(site, await readNetworkFacts(runner, sysctlNames(site)));
+  const ours = new Set(
+    journalPath === undefined ? plan.steps.map(stepKey) : new Journal(journalPath).entries().map((entry) => stepKey(entry.step)),
+  );
+  return findCollision(plan, await readHostState(runner), (await nftListing(runner, plan.table)) !== undefined, ours);
+}
