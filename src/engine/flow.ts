@@ -29,6 +29,8 @@ export class Flow {
   wanHungUp = false;
   failed = false;
   queued = false;
+  /** While the peer's leg takes nothing: when to try again without being told. */
+  retryAtMs = 0;
 
   /** -1 until the key has named it. */
   peer = -1;

@@ -47,6 +47,8 @@ export class SealPump {
   movedBytes = 0;
   /** Why the flow has to end, once a turn was BROKEN. A positive errno, or a fault to be counted. */
   broken: number | Fault = 0;
+  /** Flushes in a row that the kernel took nothing of. */
+  vainTries = 0;
   readonly #flow: Flow;
   readonly #sockets: Sockets;
   readonly #scratch: Scratch;
@@ -92,6 +94,11 @@ export class SealPump {
       if (!(this.#response ? this.#moveFirst(this.#response) : this.#move())) return BROKEN;
     }
     return this.#sourceEnded || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
+  }
+
+  /** Whether sealed bytes wait for the kernel to take them. */
+  get isBlocked(): boolean {
+    return this.#held.length > 0;
   }
 
   release(): void {
@@ -162,10 +169,12 @@ export class SealPump {
     const n = this.#sockets.write(this.#flow.wanFd, this.#held.slab, this.#held.start, this.#held.length);
     if (n < 0) {
       this.#flow.wanWritable = false;
+      this.vainTries++;
       if (n === -EAGAIN) return true;
       this.broken = -n;
       return false;
     }
+    this.vainTries = 0;
     if (n < this.#held.length) this.#flow.wanWritable = false;
     this.#held.advance(n);
     return true;
