@@ -65,10 +65,10 @@ describe('the host check', () => {
     const ruleset = JSON.stringify({
       nftables: [{ chain: { family: 'inet', table: 'filter', name: 'input', hook: 'input', policy: 'drop' } }],
     });
-    const problems = await checkHost(
-      exampleSite(),
-      parts((host) => void (host.ruleset = ruleset)),
-    );
+    const closed = parts((host) => {
+      host.ruleset = ruleset;
+    });
+    const problems = await checkHost(exampleSite(), closed);
     expect(problems.map((problem) => problem.code)).toEqual(['HOST_FIREWALL', 'HOST_FIREWALL', 'HOST_FIREWALL']);
     expect(problems[0]!.hint).toBe('nft insert rule inet filter input iifname "eth2" tcp dport 8388 accept');
   });
