@@ -198,6 +198,7 @@ function deviceNames(facts: HostFacts): string {
     facts.devices
       .map((device) => device.name)
       .filter((name) => name !== 'lo')
+      .sort()
       .join(', ') || 'none but lo'
   );
 }
