@@ -96,16 +96,14 @@ async function play({ lab, out, seconds }: Stage, name: DemoAct['name'], title: 
   out.write(`\n${title}\n`);
   const progress = new Progress(out, seconds);
   const pullAtSeconds = seconds / 3;
-  let pulledAtSeconds: number | undefined;
-  const startMs = performance.now();
   const pulling = name === 'pulled' ? pull(lab, pullAtSeconds) : undefined;
   try {
     const { sent, served, goodputMbit } = await stream(lab, {
       upSeconds: seconds,
       timeoutMs: (seconds + 30) * 1000,
-      onProgress: (bytes) => progress.show(bytes),
+      onProgress: (arrived) => progress.show(arrived),
     });
-    if (pulling !== undefined) pulledAtSeconds = ((await pulling) - startMs) / 1000;
+    const pulledAtMs = await pulling;
     progress.end();
     const client = served.client.split(' ')[0]!;
     const act: DemoAct = {
@@ -117,7 +115,7 @@ async function play({ lab, out, seconds }: Stage, name: DemoAct['name'], title: 
       longestStallMs: served.longestStallMs,
       client,
     };
-    const full = pulledAtSeconds === undefined ? act : { ...act, pulled: aroundThePull(served.bins, pulledAtSeconds) };
+    const full = pulledAtMs === undefined ? act : { ...act, pulled: aroundThePull(served.bins, (pulledAtMs - served.firstAtMs) / 1000) };
     out.write(`   ${summary(full)}\n`);
     return full;
   } catch (error) {
@@ -129,11 +127,11 @@ async function play({ lab, out, seconds }: Stage, name: DemoAct['name'], title: 
   }
 }
 
-/** @returns when, on the clock of `performance.now()` */
+/** @returns when, as Unix time */
 async function pull(lab: Lab, afterSeconds: number): Promise<number> {
   await sleep(afterSeconds * 1000);
   await lab.carrier(PULLED, 'berlin', false);
-  return performance.now();
+  return performance.timeOrigin + performance.now();
 }
 
 /** The seconds before the pull against those after it, the stall itself left out of neither. */

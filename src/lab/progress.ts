@@ -1,6 +1,10 @@
 /** A bar while something is measured: redrawn on a terminal, a plain line every few seconds elsewhere. */
 const BAR_CHARS = 30;
 const PLAIN_LINE_MS = 4000;
+/** The rate shown is that of the last figures this far apart. */
+const WINDOW_MS = 500;
+/** Nothing new for so long: nothing arrives. */
+const SILENCE_MS = 600;
 
 export interface Output {
   write(text: string): unknown;
@@ -12,29 +16,24 @@ export class Progress {
   readonly #seconds: number;
   readonly #now: () => number;
   readonly #startMs: number;
-  #lastBytes = 0;
-  #lastMs: number;
-  #mbit = 0;
+  #from = { bytes: 0, atMs: 0 };
+  #last = { bytes: 0, atMs: 0 };
+  #newsMs: number;
   #lineMs: number;
+  #mbit = 0;
 
   /** @param seconds how long it will take */
   constructor(out: Output, seconds: number, now: () => number = () => performance.now()) {
     this.#out = out;
     this.#seconds = seconds;
     this.#now = now;
-    this.#startMs = this.#lastMs = this.#lineMs = now();
+    this.#startMs = this.#newsMs = this.#lineMs = now();
   }
 
-  /** @param bytes all that arrived so far */
-  show(bytes: number): void {
+  /** @param arrived all that had arrived at `atMs` of the receiver's clock */
+  show(arrived: { readonly bytes: number; readonly atMs: number }): void {
     const nowMs = this.#now();
-    // Figures come a few times a second: a window ends where one did, or after a second of silence.
-    const windowMs = nowMs - this.#lastMs;
-    if (windowMs >= (bytes > this.#lastBytes ? 500 : 1000)) {
-      this.#mbit = ((bytes - this.#lastBytes) * 8) / windowMs / 1000;
-      this.#lastBytes = bytes;
-      this.#lastMs = nowMs;
-    }
+    this.#takeIn(arrived, nowMs);
     const elapsed = Math.min(this.#seconds, (nowMs - this.#startMs) / 1000);
     const text = `${elapsed.toFixed(0).padStart(3)} s  ${this.#mbit.toFixed(0).padStart(5)} Mbit/s`;
     if (this.#out.isTTY) {
@@ -48,5 +47,18 @@ export class Progress {
 
   end(): void {
     if (this.#out.isTTY) this.#out.write('\r\x1b[2K');
+  }
+
+  #takeIn(arrived: { readonly bytes: number; readonly atMs: number }, nowMs: number): void {
+    if (arrived.atMs === this.#last.atMs) {
+      if (nowMs - this.#newsMs > SILENCE_MS) this.#mbit = 0;
+      return;
+    }
+    this.#last = arrived;
+    this.#newsMs = nowMs;
+    const spanMs = arrived.atMs - this.#from.atMs;
+    if (spanMs < WINDOW_MS) return;
+    if (this.#from.atMs > 0) this.#mbit = ((arrived.bytes - this.#from.bytes) * 8) / spanMs / 1000;
+    this.#from = arrived;
   }
 }

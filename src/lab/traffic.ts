@@ -24,6 +24,12 @@ export interface Between {
   readonly port?: number;
 }
 
+/** Until the server's clock said `atMs`. */
+export interface Arrived {
+  readonly bytes: number;
+  readonly atMs: number;
+}
+
 export interface StreamResult {
   readonly sent: SentConnection;
   readonly served: ServedConnection;
@@ -35,8 +41,8 @@ export interface StreamOptions extends Between {
   readonly upSeconds?: number;
   readonly downBytes?: number;
   readonly timeoutMs?: number;
-  /** Bytes that arrived so far, about five times a second. */
-  readonly onProgress?: (bytes: number) => void;
+  /** Bytes that had arrived at a moment of the server's clock; asked ten times a second, new figures come five times. */
+  readonly onProgress?: (progress: Arrived) => void;
 }
 
 const STARTED = /"listening"/;
@@ -60,10 +66,10 @@ export async function stream(lab: Lab, options: StreamOptions = {}): Promise<Str
         ...(upSeconds !== undefined && { upSeconds }),
       } satisfies StreamTask),
     );
-    let shown = 0;
+    let last: Arrived = { bytes: 0, atMs: 0 };
     const tell = () => {
-      shown = Math.max(shown, lastProgress(server));
-      options.onProgress?.(shown);
+      last = lastProgress(server) ?? last;
+      options.onProgress?.(last);
     };
     const watch = options.onProgress && setInterval(tell, 100);
     const { stdout } = await client.finished(options.timeoutMs ?? 120_000).finally(() => clearInterval(watch));
@@ -269,11 +275,12 @@ function lastEvent<Event>(from: LabProcess, stdout: string, kind: string): Event
   return JSON.parse(line) as Event;
 }
 
-function lastProgress(from: LabProcess): number {
+/** @returns undefined while there is none, and where a longer event has pushed it out of sight */
+function lastProgress(from: LabProcess): Arrived | undefined {
   const line = from
     .stdout()
     .slice(-400)
     .split('\n')
     .findLast((text) => /^\{"event":"progress".*\}$/.test(text));
-  return line === undefined ? 0 : (JSON.parse(line) as { bytes: number }).bytes;
+  return line === undefined ? undefined : (JSON.parse(line) as Arrived);
 }

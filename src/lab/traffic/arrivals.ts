@@ -4,6 +4,8 @@ import { createHash, type Hash } from 'node:crypto';
 export interface Arrivals {
   readonly bytes: number;
   readonly sha256: string;
+  /** Unix time of the first arrival. */
+  readonly firstAtMs: number;
   /** From the first to the last arrival. */
   readonly seconds: number;
   readonly longestStallMs: number;
@@ -64,6 +66,7 @@ export class Meter {
     return {
       bytes: this.#bytes,
       sha256: this.digest().toString('hex'),
+      firstAtMs: performance.timeOrigin + this.#firstMs,
       seconds: (this.#lastMs - this.#firstMs) / 1000,
       longestStallMs: Math.round(this.#stallMs * 10) / 10,
       longestStallAtMs: Math.round(this.#stallAtMs),

@@ -91,7 +91,7 @@ function serve(host: string, port: number): void {
       if (payload.length > 0) meter.take(payload);
       if (performance.now() - toldMs > PROGRESS_MS) {
         toldMs = performance.now();
-        say({ event: 'progress', bytes: meter.bytes });
+        say({ event: 'progress', bytes: meter.bytes, atMs: performance.now() });
       }
     });
     socket.on('end', () => {
