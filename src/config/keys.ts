@@ -9,8 +9,13 @@ import { METHODS } from '../crypto/methods.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { Method } from '../site/types.ts';
 import type { KeyPath } from './locate.ts';
-import type { Problem } from './problems.ts';
+import { type Problem, whyUnreadable } from './problems.ts';
 import type { PeerKeys, SiteKeys } from './types.ts';
+
+/** How long a key of `method` is. */
+export function keyLengthBytes(method: Method): number {
+  return METHODS[method].keyBytes;
+}
 
 /** What of a file this needs; `undefined` where the schema has refused it. */
 export interface KeyDraft {
@@ -127,16 +132,12 @@ function readGuarded(file: string, name: string, into: Buffer): number | Omit<Pr
       return { code: 'KEY_READ', message: `${name} has ${stat.size} bytes: expected one line of base64`, hint: 'braid genkey writes one' };
     return readSync(fd, into, 0, MAX_BYTES, 0);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    const reason =
-      code === 'ENOENT'
-        ? 'there is no such file'
-        : code === 'EACCES'
-          ? 'not permitted to read it'
-          : code === 'EISDIR'
-            ? 'it is a directory'
-            : code;
-    return { code: 'KEY_READ', message: `${name}: ${reason}`, ...(code === 'ENOENT' && { hint: `(umask 077; braid genkey > ${file})` }) };
+    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    return {
+      code: 'KEY_READ',
+      message: `${name}: ${whyUnreadable(error)}`,
+      ...(missing && { hint: `(umask 077; braid genkey > ${file})` }),
+    };
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

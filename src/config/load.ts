@@ -13,7 +13,7 @@ import { type IpAddress, type Prefix, parseAddress, parsePrefix } from '../wire/
 import { crossProblems, type FileDraft } from './check.ts';
 import { type KeyDraft, readKeys } from './keys.ts';
 import { type KeyPath, locate } from './locate.ts';
-import { type Problem, schemaProblems, throwProblems, valueAt } from './problems.ts';
+import { type Problem, schemaProblems, throwProblems, valueAt, whyUnreadable } from './problems.ts';
 import { DEFAULTS, type SiteFile, siteSchema, splitPeerAddress, splitPorts } from './schema.ts';
 import type { Config, PeerConfig, SiteKeys, UplinkConfig } from './types.ts';
 
@@ -46,16 +46,7 @@ function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    const reason =
-      code === 'ENOENT'
-        ? 'there is no such file'
-        : code === 'EACCES'
-          ? 'not permitted to read it'
-          : code === 'EISDIR'
-            ? 'it is a directory'
-            : code;
-    throw new BraidError('CONFIG_READ', `${file}: ${reason}`, { cause: error });
+    throw new BraidError('CONFIG_READ', `${file}: ${whyUnreadable(error)}`, { cause: error });
   }
 }
 

@@ -161,3 +161,14 @@ function slips(from: string, to: string): number {
   }
   return rows[from.length]![to.length]!;
 }
+
+/** What open(2) or read(2) said, in words. */
+export function whyUnreadable(error: unknown): string {
+  const { code = String(error) } = error as NodeJS.ErrnoException;
+  const words: Readonly<Record<string, string>> = {
+    ENOENT: 'there is no such file',
+    EACCES: 'not permitted to read it',
+    EISDIR: 'it is a directory',
+  };
+  return words[code] ?? code;
+}
