@@ -16,7 +16,6 @@ import { EvpCiphers } from '../crypto/evp.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import type { FromWorker } from '../engine/messages.ts';
 import { pathBases, pathCount } from '../engine/sampler.ts';
-import type { BraidError } from '../error.ts';
 import { MonotonicClock } from '../kernel/clock.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import { LinuxPathManager } from '../kernel/mptcp-pm.ts';

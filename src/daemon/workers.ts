@@ -6,6 +6,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { FromWorker, ToWorker, WorkerStart } from '../engine/messages.ts';
 import { BraidError, type ErrorCode } from '../error.ts';
 import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
+import { wipeTransfer } from '../shadowsocks/key-ring.ts';
 
 const RESTART_AFTER_MS = [100, 1_000, 5_000, 30_000] as const;
 

@@ -43,6 +43,9 @@ export class Flow {
   untried: number[] = [];
   path = -1;
   widened = false;
+  /** How much of `txBytes` and `rxBytes` the peer's figures have. */
+  countedTxBytes = 0;
+  countedRxBytes = 0;
   /** What the kernel said at the last sample, by subflow. */
   readonly subflows: SubflowFigures[] = [];
 

@@ -47,6 +47,9 @@ export class Sampler {
 
   /** @returns the living subflows; -1 where this is no MPTCP connection (any more). */
   sample(flow: Flow): number {
+    this.#parts.counters.addPeerBytes(flow.peer, flow.txBytes - flow.countedTxBytes, flow.rxBytes - flow.countedRxBytes);
+    flow.countedTxBytes = flow.txBytes;
+    flow.countedRxBytes = flow.rxBytes;
     const snapshot = this.#parts.sockets.mptcp(flow.wanFd);
     if (!snapshot) return -1;
     for (const known of flow.subflows) known.seen = false;

@@ -1,0 +1,353 @@
+/**
+ * The in-memory twin of `Sockets`: a network of hosts in one process, on which whole gateways run in a unit test, one turn after the other.
+ *
+ * Kept of the real thing is what the engine leans on: nothing ever waits, buffers are bounded, events come on edges with the whole mask, an
+ * end comes behind the bytes before it, a reset throws them away. Time does not pass in here and nothing gets lost.
+ */
+import type { Slab } from '../native/index.ts';
+import * as k from './constants.ts';
+import type { SlabVectors } from './io-vectors.ts';
+import type { MptcpSnapshot } from './mptcp-info.ts';
+import type { SocketAddress } from './sockaddr.ts';
+import type { IoVectors, Sockets } from './sockets.ts';
+
+/** What one direction of a connection takes before its writer is refused. */
+const BUFFER_BYTES = 256 << 10;
+const WAKE_FD = 3;
+
+/** One end of a connection. */
+interface End {
+  readonly fd: number;
+  readonly owner: MemorySockets;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
+  readonly isMptcp: boolean;
+  other: End | undefined;
+  /** Arrived and not read. */
+  inbox: Buffer[];
+  inboxBytes: number;
+  /** The other side ended behind the inbox. */
+  ended: boolean;
+  /** We ended. */
+  shut: boolean;
+  error: number;
+  /** The writer at the other end was refused and waits for room. */
+  writerWaits: boolean;
+  readBytes: number;
+  writtenBytes: number;
+}
+
+/** All hosts of one test, and what each listens to. */
+export class MemoryNetwork {
+  readonly listeners = new Map<string, { readonly owner: MemorySockets; readonly fd: number }>();
+  /** Lower it to see a gateway with kernels that take little at once. */
+  bufferBytes = BUFFER_BYTES;
+  #nextToken = 1;
+
+  token(): number {
+    return this.#nextToken++;
+  }
+}
+
+export class MemorySockets implements Sockets {
+  readonly wakeFd = WAKE_FD;
+  readonly #network: MemoryNetwork;
+  readonly #addresses: readonly Uint8Array[];
+  readonly #ends = new Map<number, End>();
+  readonly #queues = new Map<number, End[]>();
+  readonly #serials = new Map<number, number>();
+  /** Descriptors with an edge that `wait` has not told. */
+  readonly #edges = new Set<number>();
+  #told: { readonly fd: number; readonly serial: number; readonly bits: number }[] = [];
+  #nextFd = 10;
+  #nextPort = 40_000;
+
+  /** @param addresses where this host can be reached by `dialPeer`, `dialAs` and `dialFrom` of others. */
+  constructor(network: MemoryNetwork, addresses: readonly Uint8Array[]) {
+    this.#network = network;
+    this.#addresses = addresses;
+  }
+
+  // Like the kernel ---------------------------------------------------------------------------------------------------------------
+
+  listenTransparent(at: SocketAddress): number {
+    return this.#listen([keyOf(at)], `transparent ${this.#addresses[0]?.join('.')} `);
+  }
+
+  listenPeer(family: 4 | 6, port: number): number {
+    const mine = this.#addresses.filter((bytes) => bytes.length === (family === 4 ? 4 : 16));
+    return this.#listen(mine.map((bytes) => keyOf({ bytes, port })));
+  }
+
+  accept(listener: number): number {
+    const end = this.#queues.get(listener)?.shift();
+    return end ? end.fd : -k.EAGAIN;
+  }
+
+  localAddress(fd: number): SocketAddress | undefined {
+    return this.#ends.get(fd)?.local;
+  }
+
+  remoteAddress(fd: number): SocketAddress | undefined {
+    return this.#ends.get(fd)?.remote;
+  }
+
+  dialPeer(local: SocketAddress, remote: SocketAddress): number {
+    return this.#dial({ bytes: local.bytes, port: this.#nextPort++ }, remote, true);
+  }
+
+  dialAs(source: SocketAddress, target: SocketAddress): number {
+    return this.#dial(source, target, false);
+  }
+
+  dialFrom(source: SocketAddress, target: SocketAddress): number {
+    return this.#dial({ bytes: source.bytes, port: this.#nextPort++ }, target, false);
+  }
+
+  pendingError(fd: number): number {
+    const end = this.#ends.get(fd);
+    const error = end?.error ?? 0;
+    if (end) end.error = 0;
+    return error;
+  }
+
+  read(fd: number, into: Slab, offset: number, length: number): number {
+    into.range(offset, length);
+    return this.#take(fd, [{ bytes: into.bytes, offset, length }]);
+  }
+
+  readInto(fd: number, vectors: IoVectors, count: number): number {
+    return this.#take(fd, places(vectors, count));
+  }
+
+  write(fd: number, from: Slab, offset: number, length: number): number {
+    from.range(offset, length);
+    return this.#give(fd, [{ bytes: from.bytes, offset, length }]);
+  }
+
+  writeFrom(fd: number, vectors: IoVectors, count: number): number {
+    return this.#give(fd, places(vectors, count));
+  }
+
+  shutdownWrite(fd: number): number {
+    const end = this.#ends.get(fd);
+    if (!end?.other) return -k.ENOTCONN;
+    end.shut = true;
+    end.other.ended = true;
+    end.other.owner.#edge(end.other.fd);
+    return 0;
+  }
+
+  close(fd: number): void {
+    const end = this.#ends.get(fd);
+    // Bytes that nobody read make a close a reset, as in the kernel.
+    if (end && end.inboxBytes > 0) return this.reset(fd);
+    if (end?.other) {
+      end.other.ended = true;
+      end.other.other = undefined;
+      end.other.owner.#edge(end.other.fd);
+    }
+    this.#forget(fd);
+  }
+
+  reset(fd: number): void {
+    const other = this.#ends.get(fd)?.other;
+    if (other) {
+      other.error = k.ECONNRESET;
+      other.inbox = [];
+      other.inboxBytes = 0;
+      other.ended = true;
+      other.other = undefined;
+      other.owner.#edge(other.fd);
+    }
+    this.#forget(fd);
+  }
+
+  mptcp(fd: number): MptcpSnapshot | undefined {
+    const end = this.#ends.get(fd);
+    if (!end?.isMptcp) return undefined;
+    const { local, remote, writtenBytes, readBytes } = end;
+    return { token: fd, subflows: [{ local, remote, rttMicroseconds: 1_000, bytesAcked: writtenBytes, bytesReceived: readBytes }] };
+  }
+
+  watch(fd: number, serial: number): number {
+    this.#serials.set(fd, serial);
+    this.#edge(fd);
+    return 0;
+  }
+
+  wait(_timeoutMs: number): number {
+    this.#told = [];
+    for (const fd of this.#edges) {
+      const serial = this.#serials.get(fd);
+      const bits = this.#mask(fd);
+      if (serial !== undefined && bits !== 0) this.#told.push({ fd, serial, bits });
+    }
+    this.#edges.clear();
+    return this.#told.length;
+  }
+
+  eventFd(index: number): number {
+    return this.#told[index]!.fd;
+  }
+
+  eventSerial(index: number): number {
+    return this.#told[index]!.serial;
+  }
+
+  eventBits(index: number): number {
+    return this.#told[index]!.bits;
+  }
+
+  drainWake(): void {}
+
+  closeAll(): void {
+    for (const fd of [...this.#ends.keys()]) this.close(fd);
+  }
+
+  // What only a test can do -------------------------------------------------------------------------------------------------------
+
+  /** A LAN client behind this host connects to `target` through `gateway`, which takes it up. @returns the client's descriptor, or -ECONNREFUSED. */
+  connectThrough(gateway: MemorySockets, at: SocketAddress, client: SocketAddress, target: SocketAddress): number {
+    const [first] = gateway.#addresses;
+    const found = this.#network.listeners.get(`transparent ${first?.join('.')} ${keyOf(at)}`);
+    return found ? this.#connect(client, target, found, false) : -k.ECONNREFUSED;
+  }
+
+  /** A host of this test that takes connections to `at`, not through `listenPeer`. */
+  serve(at: SocketAddress): number {
+    return this.#listen([keyOf(at)]);
+  }
+
+  get openDescriptors(): number {
+    return this.#ends.size;
+  }
+
+  // --------------------------------------------------------------------------------------------------------------------------------
+
+  #listen(keys: readonly string[], prefix = ''): number {
+    if (keys.some((key) => this.#network.listeners.has(prefix + key))) return -k.EADDRINUSE;
+    const fd = this.#nextFd++;
+    this.#queues.set(fd, []);
+    for (const key of keys) this.#network.listeners.set(prefix + key, { owner: this, fd });
+    return fd;
+  }
+
+  #dial(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): number {
+    return this.#connect(local, remote, this.#network.listeners.get(keyOf(remote)), isMptcp);
+  }
+
+  /** A refused dial is a descriptor with an error, as with a non-blocking connect. */
+  #connect(
+    local: SocketAddress,
+    remote: SocketAddress,
+    to: { readonly owner: MemorySockets; readonly fd: number } | undefined,
+    isMptcp: boolean,
+  ): number {
+    const mine = this.#newEnd(local, remote, isMptcp);
+    const queue = to ? to.owner.#queues.get(to.fd) : undefined;
+    if (!to || !queue) {
+      mine.error = k.ECONNREFUSED;
+      mine.ended = true;
+      return mine.fd;
+    }
+    const theirs = to.owner.#newEnd(remote, local, isMptcp);
+    mine.other = theirs;
+    theirs.other = mine;
+    queue.push(theirs);
+    to.owner.#edge(to.fd);
+    return mine.fd;
+  }
+
+  #newEnd(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): End {
+    const fd = this.#nextFd++;
+    const rest = { inbox: [], inboxBytes: 0, ended: false, shut: false, error: 0, writerWaits: false, readBytes: 0, writtenBytes: 0 };
+    const end: End = { fd, owner: this, local, remote, isMptcp, other: undefined, ...rest };
+    this.#ends.set(fd, end);
+    return end;
+  }
+
+  #take(fd: number, into: readonly Place[]): number {
+    const end = this.#ends.get(fd);
+    if (!end) return -k.ENOTCONN;
+    if (end.error > 0) return -this.pendingError(fd);
+    if (end.inboxBytes === 0) return end.ended ? 0 : -k.EAGAIN;
+    let taken = 0;
+    for (const { bytes, offset, length } of into) {
+      let at = offset;
+      while (at < offset + length && end.inbox.length > 0) {
+        const first = end.inbox[0]!;
+        const n = first.copy(bytes, at, 0, offset + length - at);
+        if (n === first.length) end.inbox.shift();
+        else end.inbox[0] = first.subarray(n);
+        at += n;
+        taken += n;
+      }
+    }
+    end.inboxBytes -= taken;
+    end.readBytes += taken;
+    if (end.writerWaits && end.other && end.inboxBytes <= this.#network.bufferBytes / 2) {
+      end.writerWaits = false;
+      end.other.owner.#edge(end.other.fd);
+    }
+    return taken;
+  }
+
+  #give(fd: number, from: readonly Place[]): number {
+    const end = this.#ends.get(fd);
+    if (!end) return -k.ENOTCONN;
+    if (end.error > 0) return -this.pendingError(fd);
+    const { other } = end;
+    if (end.shut || !other) return -k.EPIPE;
+    const room = this.#network.bufferBytes - other.inboxBytes;
+    const all = Buffer.concat(from.map(({ bytes, offset, length }) => bytes.subarray(offset, offset + length)));
+    const taken = all.subarray(0, Math.max(0, room));
+    if (taken.length < all.length) other.writerWaits = true;
+    if (taken.length === 0) return -k.EAGAIN;
+    other.inbox.push(taken);
+    other.inboxBytes += taken.length;
+    end.writtenBytes += taken.length;
+    other.owner.#edge(other.fd);
+    return taken.length;
+  }
+
+  #edge(fd: number): void {
+    this.#edges.add(fd);
+  }
+
+  #mask(fd: number): number {
+    if (this.#queues.has(fd)) return this.#queues.get(fd)!.length > 0 ? k.EPOLLIN : 0;
+    const end = this.#ends.get(fd);
+    if (!end) return 0;
+    let bits = end.error > 0 ? k.EPOLLERR | k.EPOLLHUP : 0;
+    if (end.inboxBytes > 0 || end.ended) bits |= k.EPOLLIN;
+    if (end.ended) bits |= k.EPOLLRDHUP;
+    if (end.ended && end.shut) bits |= k.EPOLLHUP;
+    if (!end.other || end.other.inboxBytes < this.#network.bufferBytes) bits |= k.EPOLLOUT;
+    return bits;
+  }
+
+  #forget(fd: number): void {
+    this.#ends.delete(fd);
+    this.#serials.delete(fd);
+    this.#edges.delete(fd);
+    if (!this.#queues.delete(fd)) return;
+    for (const [key, listener] of this.#network.listeners)
+      if (listener.owner === this && listener.fd === fd) this.#network.listeners.delete(key);
+  }
+}
+
+interface Place {
+  readonly bytes: Buffer;
+  readonly offset: number;
+  readonly length: number;
+}
+
+function places(vectors: IoVectors, count: number): Place[] {
+  const { slabs, offsets, lengths } = vectors as SlabVectors;
+  return Array.from({ length: count }, (_, i) => ({ bytes: slabs[i]!.bytes, offset: offsets[i]!, length: lengths[i]! }));
+}
+
+function keyOf({ bytes, port }: SocketAddress): string {
+  return `${bytes.join('.')}:${port}`;
+}
