@@ -15,6 +15,8 @@ import {
   twoSites,
 } from '../../src/lab/index.ts';
 import { type LabProcess, processesIn, startHere, startTicks } from '../../src/lab/netns.ts';
+import { Capture } from './support/capture.ts';
+import { serve, webServer } from './support/programs.ts';
 
 const CHILD = fileURLToPath(new URL('./support/build-and-wait.ts', import.meta.url));
 
@@ -66,6 +68,19 @@ describe('a lab goes away', () => {
     await expect(buildLab(broken, { run: 'e2e-broken' })).rejects.toThrow('172.16.0.1/99');
     expect(namespacesOf('e2e-broken')).toEqual([]);
     expect(labsOf('e2e-broken')).toEqual([]);
+  });
+});
+
+describe('a capture', () => {
+  it('sees LAN addresses and text where they do leave in the clear', async () => {
+    using lab = await buildLab(twoSites());
+    lab.plainRoute('fiber');
+    const capture = await Capture.start(lab);
+    await serve(lab, 'munich-pc', webServer('172.16.1.10', 8000, 'a-text-in-the-clear'));
+    await lab.must('berlin-pc', ['curl', '-sS', 'http://172.16.1.10:8000/']);
+    const { lanPackets, readable } = await capture.stop(['a-text-in-the-clear', 'another']);
+    expect(lanPackets.length).toBeGreaterThan(5);
+    expect(readable).toEqual(['a-text-in-the-clear']);
   });
 });
 
