@@ -46,8 +46,7 @@ const rooms: Rooms = {
       import('./network/runner.ts'),
       import('./api/run-dir.ts'),
     ]);
-    const { changed } = await undoJournal(journalPath(runDir, site), { runner: new LinuxRunner(), log: () => {} });
-    return changed;
+    return undoJournal(journalPath(runDir, site), { runner: new LinuxRunner(), log: () => {} });
   },
 
   lab: {

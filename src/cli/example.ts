@@ -58,7 +58,7 @@ export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; reado
       checkHost: async () => [],
       cleanup: async (options) => {
         note('cleanup', options);
-        return ['nft delete table inet braid_berlin'];
+        return { changed: ['nft delete table inet braid_berlin'], problems: [] };
       },
       lab: {
         up: async (options) => {

@@ -15,8 +15,11 @@ export interface Rooms {
   readonly plan: (site: Site) => Promise<{ readonly text: string; readonly json: object }>;
   /** What of this host would keep the site from working: ports, marks, tables, firewall, kernel. Changes nothing. */
   readonly checkHost: (site: Site) => Promise<readonly BraidError[]>;
-  /** Undoes what a daemon that was killed has left behind. @returns what was done, a line each */
-  readonly cleanup: (options: { readonly site: string; readonly runDir: string }) => Promise<readonly string[]>;
+  /** Undoes what a daemon that was killed has left behind. @returns what was done, and what could not be, a line each */
+  readonly cleanup: (options: { readonly site: string; readonly runDir: string }) => Promise<{
+    readonly changed: readonly string[];
+    readonly problems: readonly string[];
+  }>;
   readonly lab: LabRoom;
   /** @returns the exit code */
   readonly demo: (options: { readonly json: boolean }, process: CliProcess) => Promise<number>;

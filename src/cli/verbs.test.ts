@@ -79,11 +79,19 @@ describe('the other verbs', () => {
       exitCode: 0,
     });
     expect(asked).toEqual([['cleanup', { site: 'berlin', runDir: join(folder, 'none') }]]);
-    const idle = rooms({ cleanup: async () => [] }).rooms;
+    const idle = rooms({ cleanup: async () => ({ changed: [], problems: [] }) }).rooms;
     expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', join(folder, 'none')], idle)).toEqual({
       stdout: 'nothing to undo for berlin\n',
       stderr: '',
       exitCode: 0,
+    });
+    const half = rooms({
+      cleanup: async () => ({ changed: ['ip rule del pref 4200'], problems: ['nft delete table inet braid_berlin: not permitted'] }),
+    }).rooms;
+    expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', join(folder, 'none')], half)).toEqual({
+      stdout: 'ip rule del pref 4200\n',
+      stderr: 'braid: nft delete table inet braid_berlin: not permitted\n',
+      exitCode: 1,
     });
     const runDir = join(folder, 'busy');
     const api = await startApi({ runDir, site: 'berlin', snapshot: () => SNAPSHOT });

@@ -1,6 +1,6 @@
 import { fetchStatus } from '../../api/client.ts';
 import { readSiteName } from '../../config/load.ts';
-import { BraidError } from '../../error.ts';
+import { BraidError, BraidErrors } from '../../error.ts';
 import type { Cli } from '../rooms.ts';
 import { SAY } from '../text.ts';
 
@@ -16,8 +16,9 @@ export default async function cleanup(this: Cli, { config, runDir }: CleanupFlag
     throw new BraidError('DAEMON_RUNNING', `the daemon for ${site} is running`, {
       hint: 'stop it first (SIGTERM): it then cleans up by itself',
     });
-  const done = await this.rooms.cleanup({ site, runDir });
-  this.process.stdout.write(done.length > 0 ? done.map((line) => `${line}\n`).join('') : SAY.nothingToUndo(site));
+  const { changed, problems } = await this.rooms.cleanup({ site, runDir });
+  this.process.stdout.write(changed.length + problems.length > 0 ? changed.map((line) => `${line}\n`).join('') : SAY.nothingToUndo(site));
+  if (problems.length > 0) throw new BraidErrors(problems.map((problem) => new BraidError('HOST_COMMAND', problem)));
 }
 
 async function answers(runDir: string, site: string): Promise<boolean> {
