@@ -40,7 +40,20 @@ export class Capture {
         return {
           site,
           file,
-          process: lab.start(site, ['tcpdump', '-i', name, '-n', '-U', '-s', String(KEPT_BYTES), '-Z', 'root', '-w', file]),
+          process: lab.start(site, [
+            'tcpdump',
+            '-i',
+            name,
+            '-n',
+            '-U',
+            '--immediate-mode',
+            '-s',
+            String(KEPT_BYTES),
+            '-Z',
+            'root',
+            '-w',
+            file,
+          ]),
         };
       }),
     );
