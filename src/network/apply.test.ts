@@ -141,6 +141,22 @@ describe('apply and undo', () => {
     expect(later.changed.every((command) => command.includes('eth3'))).toBe(true);
   });
 
+  it('takes everything back where a step is refused, and says which', async () => {
+    const memory = host();
+    const before = memory.snapshot();
+    const run = memory.run.bind(memory);
+    memory.run = (program, args, stdin) =>
+      args.includes('rule') && args.includes('add')
+        ? Promise.resolve({ code: 2, stdout: '', stderr: 'Error: no rules here' })
+        : run(program, args, stdin);
+    await expect(applyPlan(plan(), parts(memory))).rejects.toMatchObject({
+      code: 'HOST_COMMAND',
+      message: expect.stringContaining('no rules here'),
+    });
+    expect(memory.snapshot()).toEqual(before);
+    expect(existsSync(parts(memory).journalPath)).toBe(false);
+  });
+
   it('leaves a sysctl that somebody else set meanwhile, and says so', async () => {
     const memory = host();
     const lines: string[] = [];

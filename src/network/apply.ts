@@ -9,7 +9,7 @@
  *             journal, then change
  *             what an earlier plan made and this one lacks: taken back
  */
-import type { BraidError } from '../error.ts';
+import { BraidError } from '../error.ts';
 import { findCollision } from './collisions.ts';
 import { type HostState, isSysctlThere, isThere, nftListing, readHostState } from './host-state.ts';
 import { Journal, type JournalEntry } from './journal.ts';
@@ -31,20 +31,48 @@ export interface Outcome {
   readonly problems: readonly string[];
 }
 
-/** @throws BraidError HOST_MARK_TAKEN, HOST_TABLE_TAKEN before anything changed; HOST_COMMAND, HOST_JOURNAL. */
+/**
+ * Nothing stays changed where a step fails for the first time; what an earlier run left stays for the next attempt or for undo.
+ *
+ * @throws BraidError HOST_MARK_TAKEN, HOST_TABLE_TAKEN before anything changed; HOST_COMMAND, HOST_JOURNAL.
+ */
 export async function applyPlan(plan: Plan, parts: ApplyParts): Promise<Outcome> {
   const { runner, journalPath } = parts;
   const journal = new Journal(journalPath);
+  const fresh = journal.entries().length === 0;
   const state = await readHostState(runner);
   const listing = await nftListing(runner, plan.table);
   const ours = new Set(journal.entries().map((entry) => stepKey(entry.step)));
   const collision = findCollision(plan, state, listing !== undefined, ours);
   if (collision) throw collision;
   const done = new Doing(parts);
-  for (const step of plan.steps) await applyStep(step, { state, listing, journal, runner, done });
+  try {
+    for (const step of plan.steps) await applyStep(step, { state, listing, journal, runner, done });
+  } catch (error) {
+    if (fresh && error instanceof BraidError) await takeBack(journal.entries(), journal, runner, done);
+    throw error;
+  }
   const wanted = new Set(plan.steps.map(stepKey));
   const obsolete = journal.entries().filter((entry) => !wanted.has(stepKey(entry.step)));
   if (obsolete.length > 0) await takeBack(obsolete, journal, runner, done);
+  return done;
+}
+
+/** Puts back what is missing of a plan that was applied. Goes on where a step fails, and asks nobody: the numbers are ours already. */
+export async function repairPlan(plan: Plan, parts: ApplyParts): Promise<Outcome> {
+  const { runner } = parts;
+  const journal = new Journal(parts.journalPath);
+  const state = await readHostState(runner);
+  const listing = await nftListing(runner, plan.table);
+  const done = new Doing(parts);
+  for (const step of plan.steps) {
+    try {
+      await applyStep(step, { state, listing, journal, runner, done });
+    } catch (error) {
+      if (!(error instanceof BraidError)) throw error;
+      done.fail(error.message);
+    }
+  }
   return done;
 }
 

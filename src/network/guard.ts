@@ -7,7 +7,7 @@
  *                     └───▶ plan again from what the host has now ─▶ apply the difference ─▶ report
  */
 import { BraidError } from '../error.ts';
-import { type ApplyParts, applyPlan } from './apply.ts';
+import { type ApplyParts, repairPlan } from './apply.ts';
 import { type Changes, NetlinkChanges } from './changes.ts';
 import type { Plan } from './steps.ts';
 
@@ -44,21 +44,24 @@ export function startGuard(parts: GuardParts): Guard {
   let running: Promise<void> | undefined;
   let failure = '';
 
+  const fail = (code: string, message: string) => {
+    if (message !== failure) parts.event({ kind: 'failed', code, message });
+    failure = message;
+  };
   const check = async () => {
     const lines: string[] = [];
     try {
-      const { changed, problems } = await applyPlan(await parts.plan(), { ...parts, log: (line) => lines.push(line) });
-      // A route over an uplink that is down fails at each check: that is no news.
+      const { changed, problems } = await repairPlan(await parts.plan(), { ...parts, log: (line) => lines.push(line) });
+      // A route over an uplink that is down fails at each check: said once, until something else fails.
       const commands = changed.filter((command) => !problems.some((problem) => problem.startsWith(`${command}:`)));
       if (commands.length > 0) {
         lines.forEach(parts.log);
         parts.event({ kind: 'restored', commands });
       }
-      failure = '';
+      if (problems.length > 0) fail('HOST_COMMAND', problems.join('; '));
+      else failure = '';
     } catch (error) {
-      const { code, message } = error instanceof BraidError ? error : { code: 'HOST_COMMAND', message: String(error) };
-      if (message !== failure) parts.event({ kind: 'failed', code, message });
-      failure = message;
+      fail(error instanceof BraidError ? error.code : 'HOST_COMMAND', error instanceof Error ? error.message : String(error));
     }
   };
 

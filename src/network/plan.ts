@@ -53,11 +53,12 @@ function lastResort(site: Site): RouteStep[] {
   }));
 }
 
+/** The second table works only while its source is an address of ours: a LAN device may be down, and until it is back the last resort holds. */
 function localTables(site: Site): RouteStep[] {
   const { tableBase } = site.network;
-  const local = { kind: 'route', type: 'local', device: 'lo', optional: false } as const;
+  const local = { kind: 'route', type: 'local', device: 'lo', optional: true } as const;
   return familiesOf(site).flatMap((family) => [
-    { ...local, family, destination: 'default', table: tableBase },
+    { ...local, family, destination: 'default', table: tableBase, optional: false },
     ...peerPrefixes(site, family).map((prefix) => {
       const source = site.lanAddresses.find((address) => address.family === family);
       return { ...local, family, destination: destinationText(prefix), table: tableBase + 1, ...(source && { source: source.text }) };

@@ -44,7 +44,7 @@ export interface RouteStep {
   readonly device?: string;
   readonly source?: string;
   readonly metric?: number;
-  /** Whether the site works without it: an uplink may be down, and its routes with it. They are tried again by the guard. */
+  /** Whether the site works without it: a device may be down, and its routes with it. They are tried again by the guard. */
   readonly optional: boolean;
 }
 
