@@ -75,6 +75,7 @@ export class Workers {
       stdout: false,
       stderr: false,
     });
+    wipeTransfer(start.keys); // the thread has its copy
     const thread: Thread = { worker, port, wakeFd: -1 };
     this.#threads[index] = thread;
     return new Promise((resolve, reject) => {
