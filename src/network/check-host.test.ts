@@ -70,6 +70,6 @@ describe('the host check', () => {
     });
     const problems = await checkHost(exampleSite(), closed);
     expect(problems.map((problem) => problem.code)).toEqual(['HOST_FIREWALL', 'HOST_FIREWALL', 'HOST_FIREWALL']);
-    expect(problems[0]!.hint).toBe('nft insert rule inet filter input iifname "eth2" tcp dport 8388 accept');
+    expect(problems[0]!.hint).toBe('nft insert rule inet filter input iifname eth2 tcp dport 8388 accept');
   });
 });

@@ -54,9 +54,9 @@ describe('the firewall check', () => {
 
   it('names the chain and the exact rules where everything is dropped by policy', () => {
     expect(hints(listing('drop', usual))).toEqual([
-      'nft insert rule inet filter input iifname "eth2" tcp dport 8388 accept',
-      'nft insert rule inet filter input iifname "eth3" tcp dport 8388 accept',
-      'nft insert rule inet filter input meta mark & 0xff000000 == 0x42000000 accept',
+      'nft insert rule inet filter input iifname eth2 tcp dport 8388 accept',
+      'nft insert rule inet filter input iifname eth3 tcp dport 8388 accept',
+      'nft insert rule inet filter input meta mark and 0xff000000 == 0x42000000 accept',
     ]);
     expect(messages(listing('drop', usual))[0]).toBe('chain inet filter input drops TCP port 8388 on eth2: peers cannot reach us');
   });

@@ -23,9 +23,9 @@ interface Packet {
 interface Need {
   readonly packet: Packet;
   readonly what: string;
-  /** As nft writes it. */
+  /** As nft reads it, without a character that a shell would take. */
   readonly rule: string;
-  /** As iptables writes it. */
+  /** As iptables reads it. */
   readonly iptables: string;
 }
 
@@ -84,7 +84,7 @@ function needsOf(site: Site): Need[] {
         needs.push({
           packet: { family: to.family, device, ...(from && { from }), to, port: site.listenPort, mark: 0 },
           what: `TCP port ${site.listenPort} on ${device}: peers cannot reach us`,
-          rule: `iifname "${device}" tcp dport ${site.listenPort}`,
+          rule: `iifname ${device} tcp dport ${site.listenPort}`,
           iptables: `-i ${device} -p tcp --dport ${site.listenPort}`,
         });
     }
@@ -94,7 +94,7 @@ function needsOf(site: Site): Need[] {
       needs.push({
         packet: { family, device, mark },
         what: `TCP of the LAN to a peer on ${device}`,
-        rule: `meta mark & ${hex(mask)} == ${hex(mark)}`,
+        rule: `meta mark and ${hex(mask)} == ${hex(mark)}`,
         iptables: `-m mark --mark ${hex(mark)}/${hex(mask)}`,
       });
   return needs;

@@ -1,5 +1,6 @@
-/** Runs one act of the network room in the namespace it was started in: `apply`, `undo` or `guard`, on a gateway with eth1 to the LAN and two uplinks. */
+/** Runs one act of the network room in the namespace it was started in: `apply`, `undo`, `guard` or `check`, on a gateway with eth1 to the LAN and two uplinks. */
 import { applyPlan, undoJournal } from '../../src/network/apply.ts';
+import { checkHost } from '../../src/network/check-host.ts';
 import { exampleSite } from '../../src/network/example.ts';
 import { startGuard } from '../../src/network/guard.ts';
 import { readNetworkFacts } from '../../src/network/host-state.ts';
@@ -35,7 +36,9 @@ const runner = new MortalRunner();
 const log = (line: string) => console.log(line);
 const plan = async () => planNetwork(site, await readNetworkFacts(runner, sysctlNames(site)));
 
-if (act === 'undo') {
+if (act === 'check') {
+  for (const { code, hint } of await checkHost(site, { runner })) console.log(`${code} ${hint}`);
+} else if (act === 'undo') {
   const { problems } = await undoJournal(journalPath, { runner, log });
   process.exitCode = problems.length;
 } else {

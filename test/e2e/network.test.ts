@@ -127,6 +127,15 @@ describe('the network in a namespace', () => {
     expect(state()).toBe(before);
   });
 
+  it('prints rules that let us in, and is content once they were typed', () => {
+    expect(act('check').stdout).toBe('');
+    inGateway('nft add chain inet theirs strict { type filter hook input priority 10 ; policy drop ; }');
+    const said = act('check').stdout.trim().split('\n');
+    expect(said.map((line) => line.split(' ')[0])).toEqual(['HOST_FIREWALL', 'HOST_FIREWALL', 'HOST_FIREWALL']);
+    for (const line of said) execFileSync('ip', ['netns', 'exec', GATEWAY, 'sh', '-c', line.replace('HOST_FIREWALL ', '')]);
+    expect(act('check').stdout).toBe('');
+  });
+
   it('refuses a damaged journal, and changes nothing', () => {
     const before = state();
     writeFileSync(journalPath, '{"version":1');
