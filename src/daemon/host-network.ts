@@ -1,0 +1,58 @@
+/** The host's network state during a daemon's life: applied, guarded, put back; each change and each surprise in the log. */
+import { applyPlan, undoJournal } from '../network/apply.ts';
+import { type Guard, type GuardEvent, startGuard } from '../network/guard.ts';
+import { readNetworkFacts } from '../network/host-state.ts';
+import { planNetwork } from '../network/plan.ts';
+import { LinuxRunner } from '../network/runner.ts';
+import { sysctlNames } from '../network/sysctls.ts';
+import type { Log } from '../observe/log.ts';
+import type { Site } from '../site/types.ts';
+
+export class HostNetwork {
+  readonly #site: Site;
+  readonly #log: Log;
+  readonly #parts: { readonly runner: LinuxRunner; readonly journalPath: string; readonly log: (line: string) => void };
+  #applied = false;
+  #guard: Guard | undefined;
+
+  constructor(site: Site, journalPath: string, log: Log) {
+    this.#site = site;
+    this.#log = log;
+    this.#parts = { runner: new LinuxRunner(), journalPath, log: (line) => log.info('network', line) };
+  }
+
+  /** @throws BraidError HOST_MARK_TAKEN, HOST_TABLE_TAKEN, HOST_COMMAND */
+  async apply(): Promise<void> {
+    const plan = () => this.#plan();
+    const first = await plan();
+    const { problems } = await applyPlan(first, this.#parts);
+    this.#applied = true;
+    for (const problem of problems) this.#log.warn('network', problem);
+    this.#guard = startGuard({ ...this.#parts, plan, event: (event) => this.#surprise(event) });
+  }
+
+  async stopGuard(): Promise<void> {
+    await this.#guard?.stop();
+  }
+
+  /** Does nothing after a start that did not get as far as `apply`: what a killed daemon left behind still fails closed. */
+  async putBack(): Promise<void> {
+    if (!this.#applied) return;
+    const { problems } = await undoJournal(this.#parts.journalPath, this.#parts);
+    for (const problem of problems) this.#log.warn('network', problem);
+    const prefixes = this.#site.peers.flatMap((peer) => peer.lan.map((prefix) => prefix.text));
+    this.#log.info('network', 'as it was before the start: LAN traffic for these prefixes follows the host's own routes again', {
+      prefixes: prefixes.join(' '),
+    });
+  }
+
+  async #plan() {
+    return planNetwork(this.#site, await readNetworkFacts(this.#parts.runner, sysctlNames(this.#site)));
+  }
+
+  #surprise(event: GuardEvent): void {
+    if (event.kind === 'restored')
+      this.#log.warn('network', 'another program removed something of ours; it is back', { commands: event.commands.length });
+    else this.#log.error('network', `cannot put the network back: ${event.message}`, { code: event.code });
+  }
+}
