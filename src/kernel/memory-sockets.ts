@@ -28,6 +28,10 @@ interface End {
   inboxBytes: number;
   /** The other side ended behind the inbox. */
   ended: boolean;
+  /** The other side closed in order: it takes nothing any more, but an end of ours does not surprise it. */
+  deserted: boolean;
+  /** A dial to which nobody says anything. */
+  unanswered: boolean;
   /** We ended. */
   shut: boolean;
   error: number;
@@ -42,6 +46,10 @@ export class MemoryNetwork {
   readonly listeners = new Map<string, { readonly owner: MemorySockets; readonly fd: number }>();
   /** Lower it to see a gateway with kernels that take little at once. */
   bufferBytes = BUFFER_BYTES;
+  /** Who does not answer a dial, neither way: `ADDRESS:PORT` by `endpointKey`. */
+  readonly silent = new Set<string>();
+  /** A middlebox takes the option out of every SYN: what was dialled as MPTCP is TCP. */
+  stripsMptcp = false;
   #nextToken = 1;
 
   token(): number {
@@ -58,6 +66,8 @@ export class MemorySockets implements Sockets {
   readonly #serials = new Map<number, number>();
   /** Descriptors with an edge that `wait` has not told. */
   readonly #edges = new Set<number>();
+  /** As RLIMIT_NOFILE: what accept and the dials may open, together. */
+  descriptorsMost = Number.POSITIVE_INFINITY;
   #told: { readonly fd: number; readonly serial: number; readonly bits: number }[] = [];
   #nextFd = 10;
   #nextPort = 40_000;
@@ -71,17 +81,18 @@ export class MemorySockets implements Sockets {
   // Like the kernel ---------------------------------------------------------------------------------------------------------------
 
   listenTransparent(at: SocketAddress): number {
-    return this.#listen([keyOf(at)], `transparent ${this.#addresses[0]?.join('.')} `);
+    return this.#listen([endpointKey(at)], `transparent ${this.#addresses[0]?.join('.')} `);
   }
 
   listenPeer(family: 4 | 6, port: number): number {
     const mine = this.#addresses.filter((bytes) => bytes.length === (family === 4 ? 4 : 16));
-    return this.#listen(mine.map((bytes) => keyOf({ bytes, port })));
+    return this.#listen(mine.map((bytes) => endpointKey({ bytes, port })));
   }
 
   accept(listener: number): number {
-    const end = this.#queues.get(listener)?.shift();
-    return end ? end.fd : -k.EAGAIN;
+    const queue = this.#queues.get(listener);
+    if (!queue || queue.length === 0) return -k.EAGAIN;
+    return this.openDescriptors >= this.descriptorsMost ? -k.EMFILE : queue.shift()!.fd;
   }
 
   localAddress(fd: number): SocketAddress | undefined {
@@ -131,7 +142,7 @@ export class MemorySockets implements Sockets {
 
   shutdownWrite(fd: number): number {
     const end = this.#ends.get(fd);
-    if (!end?.other) return -k.ENOTCONN;
+    if (!end?.other) return end?.deserted ? 0 : -k.ENOTCONN;
     end.shut = true;
     end.other.ended = true;
     end.other.owner.#edge(end.other.fd);
@@ -144,9 +155,12 @@ export class MemorySockets implements Sockets {
     if (end && end.inboxBytes > 0) return this.reset(fd);
     if (end?.other) {
       end.other.ended = true;
+      end.other.deserted = true;
       end.other.other = undefined;
       end.other.owner.#edge(end.other.fd);
     }
+    // Whoever waits at a listener that closes is turned away.
+    for (const waiting of this.#queues.get(fd) ?? []) this.reset(waiting.fd);
     this.#forget(fd);
   }
 
@@ -165,7 +179,7 @@ export class MemorySockets implements Sockets {
 
   mptcp(fd: number): MptcpSnapshot | undefined {
     const end = this.#ends.get(fd);
-    if (!end?.isMptcp) return undefined;
+    if (!end?.isMptcp || this.#network.stripsMptcp) return undefined;
     const { local, remote, writtenBytes, readBytes } = end;
     return { token: fd, subflows: [{ local, remote, rttMicroseconds: 1_000, bytesAcked: writtenBytes, bytesReceived: readBytes }] };
   }
@@ -202,7 +216,7 @@ export class MemorySockets implements Sockets {
   drainWake(): void {}
 
   closeAll(): void {
-    for (const fd of [...this.#ends.keys()]) this.close(fd);
+    for (const fd of [...this.#queues.keys(), ...this.#ends.keys()]) this.close(fd);
   }
 
   // What only a test can do -------------------------------------------------------------------------------------------------------
@@ -210,17 +224,26 @@ export class MemorySockets implements Sockets {
   /** A LAN client behind this host connects to `target` through `gateway`, which takes it up. @returns the client's descriptor, or -ECONNREFUSED. */
   connectThrough(gateway: MemorySockets, at: SocketAddress, client: SocketAddress, target: SocketAddress): number {
     const [first] = gateway.#addresses;
-    const found = this.#network.listeners.get(`transparent ${first?.join('.')} ${keyOf(at)}`);
+    const found = this.#network.listeners.get(`transparent ${first?.join('.')} ${endpointKey(at)}`);
     return found ? this.#connect(client, target, found, false) : -k.ECONNREFUSED;
   }
 
   /** A host of this test that takes connections to `at`, not through `listenPeer`. */
   serve(at: SocketAddress): number {
-    return this.#listen([keyOf(at)]);
+    return this.#listen([endpointKey(at)]);
   }
 
+  /** As a write to `wakeFd` from another thread. */
+  wake(): void {
+    this.#serials.set(WAKE_FD, 0);
+    this.#edge(WAKE_FD);
+  }
+
+  /** Connections that are open here, without the listeners and without those that nobody has accepted. */
   get openDescriptors(): number {
-    return this.#ends.size;
+    let waiting = 0;
+    for (const queue of this.#queues.values()) waiting += queue.length;
+    return this.#ends.size - waiting;
   }
 
   // --------------------------------------------------------------------------------------------------------------------------------
@@ -234,7 +257,7 @@ export class MemorySockets implements Sockets {
   }
 
   #dial(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): number {
-    return this.#connect(local, remote, this.#network.listeners.get(keyOf(remote)), isMptcp);
+    return this.#connect(local, remote, this.#network.listeners.get(endpointKey(remote)), isMptcp);
   }
 
   /** A refused dial is a descriptor with an error, as with a non-blocking connect. */
@@ -244,7 +267,12 @@ export class MemorySockets implements Sockets {
     to: { readonly owner: MemorySockets; readonly fd: number } | undefined,
     isMptcp: boolean,
   ): number {
+    if (this.openDescriptors >= this.descriptorsMost) return -k.EMFILE;
     const mine = this.#newEnd(local, remote, isMptcp);
+    if (this.#network.silent.has(endpointKey(remote))) {
+      mine.unanswered = true;
+      return mine.fd;
+    }
     const queue = to ? to.owner.#queues.get(to.fd) : undefined;
     if (!to || !queue) {
       mine.error = k.ECONNREFUSED;
@@ -261,7 +289,18 @@ export class MemorySockets implements Sockets {
 
   #newEnd(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): End {
     const fd = this.#nextFd++;
-    const rest = { inbox: [], inboxBytes: 0, ended: false, shut: false, error: 0, writerWaits: false, readBytes: 0, writtenBytes: 0 };
+    const rest = {
+      inbox: [],
+      inboxBytes: 0,
+      ended: false,
+      deserted: false,
+      unanswered: false,
+      shut: false,
+      error: 0,
+      writerWaits: false,
+      readBytes: 0,
+      writtenBytes: 0,
+    };
     const end: End = { fd, owner: this, local, remote, isMptcp, other: undefined, ...rest };
     this.#ends.set(fd, end);
     return end;
@@ -316,9 +355,10 @@ export class MemorySockets implements Sockets {
   }
 
   #mask(fd: number): number {
+    if (fd === WAKE_FD) return k.EPOLLIN;
     if (this.#queues.has(fd)) return this.#queues.get(fd)!.length > 0 ? k.EPOLLIN : 0;
     const end = this.#ends.get(fd);
-    if (!end) return 0;
+    if (!end || end.unanswered) return 0;
     let bits = end.error > 0 ? k.EPOLLERR | k.EPOLLHUP : 0;
     if (end.inboxBytes > 0 || end.ended) bits |= k.EPOLLIN;
     if (end.ended) bits |= k.EPOLLRDHUP;
@@ -348,6 +388,7 @@ function places(vectors: IoVectors, count: number): Place[] {
   return Array.from({ length: count }, (_, i) => ({ bytes: slabs[i]!.bytes, offset: offsets[i]!, length: lengths[i]! }));
 }
 
-function keyOf({ bytes, port }: SocketAddress): string {
+/** An address and a port as a key. */
+export function endpointKey({ bytes, port }: SocketAddress): string {
   return `${bytes.join('.')}:${port}`;
 }
