@@ -1,11 +1,11 @@
 /**
  * The nft table of a site (DESIGN §2, KERNEL.md §11): one chain that takes LAN traffic for peers up, one that lets nothing of it out on an uplink.
  *
- *    prerouting    from an uplink with a LAN's or peer's source, or to a peer: drop
+ *    prerouting    from an uplink: with a LAN's or peer's source, or to a peer: drop; nothing else here concerns it
  *                  belongs to a transparent socket (an answer, or an ICMP error about one): mark, so that routing delivers it here
  *                  TCP from the LAN or from this gateway, to a peer, source behind the device it came from: to the listener on loopback
  *                  other TCP to a peer: drop; also what the rule above could not hand over because nobody listens
- *    postrouting   to the LAN or a peer, or from a peer, out of an uplink: drop
+ *    postrouting   out of an uplink, to the LAN or a peer, or from a peer: drop
  */
 import type { Site } from '../site/types.ts';
 import { contains, type Family, type Prefix } from '../wire/ip.ts';
@@ -16,28 +16,28 @@ export function tableName(site: string): string {
 
 /** @returns the table as `nft -f` reads it, without what was there before. */
 export function nftTable(site: Site): string {
-  const prerouting = [...fromUplinks(site), markTransparent(site), ...takeUp(site)];
+  const uplinks = uplinkDevices(site);
+  // `goto`: what an uplink sends has nothing to look for in the rest, and the bulk of all packets skips it.
+  const branch = (match: string, target: string) => (uplinks.length === 0 ? [] : [`${match} ${names(uplinks)} goto ${target}`]);
+  const base = (hook: string) => `type filter hook ${hook} priority mangle; policy accept;`;
+  const chains: [string, readonly string[]][] = [
+    ['from_uplinks', fromUplinks(site)],
+    ['prerouting', [base('prerouting'), ...branch('iifname', 'from_uplinks'), markTransparent(site), ...takeUp(site)]],
+    ['to_uplinks', toUplinks(site)],
+    ['postrouting', [base('postrouting'), ...branch('oifname', 'to_uplinks')]],
+  ];
   return [
     `table inet ${tableName(site.name)} {`,
-    '  chain prerouting {',
-    '    type filter hook prerouting priority mangle; policy accept;',
-    ...prerouting.map((rule) => `    ${rule}`),
-    '  }',
-    '  chain postrouting {',
-    '    type filter hook postrouting priority mangle; policy accept;',
-    ...outOfUplinks(site).map((rule) => `    ${rule}`),
-    '  }',
+    ...chains.flatMap(([name, rules]) => [`  chain ${name} {`, ...rules.map((rule) => `    ${rule}`), '  }']),
     '}',
     '',
   ].join('\n');
 }
 
 function fromUplinks(site: Site): string[] {
-  const uplinks = uplinkDevices(site);
-  if (uplinks.length === 0) return [];
   return families.flatMap((family) => [
-    ...on(family, 'saddr', [...lanOf(site, family), ...peersOf(site, family)], (match) => `iifname ${names(uplinks)} ${match} drop`),
-    ...on(family, 'daddr', peersOf(site, family), (match) => `iifname ${names(uplinks)} ${match} drop`),
+    ...on(family, 'saddr', [...lanOf(site, family), ...peersOf(site, family)], (match) => `${match} drop`),
+    ...on(family, 'daddr', peersOf(site, family), (match) => `${match} drop`),
   ]);
 }
 
@@ -63,12 +63,10 @@ function takeUp(site: Site): string[] {
   });
 }
 
-function outOfUplinks(site: Site): string[] {
-  const uplinks = uplinkDevices(site);
-  if (uplinks.length === 0) return [];
+function toUplinks(site: Site): string[] {
   return families.flatMap((family) => [
-    ...on(family, 'daddr', [...lanOf(site, family), ...peersOf(site, family)], (match) => `oifname ${names(uplinks)} ${match} drop`),
-    ...on(family, 'saddr', peersOf(site, family), (match) => `oifname ${names(uplinks)} ${match} drop`),
+    ...on(family, 'daddr', [...lanOf(site, family), ...peersOf(site, family)], (match) => `${match} drop`),
+    ...on(family, 'saddr', peersOf(site, family), (match) => `${match} drop`),
   ]);
 }
 

@@ -45,7 +45,7 @@ describe('the network plan', () => {
     const peers = site.peers.map((peer) => ({ ...peer, lan: [parsePrefix('172.16.1.0/24')!] }));
     const plan = planNetwork({ ...site, peers }, exampleFacts);
     expect(plan.steps.some((step) => step.kind === 'route' && step.family === 6 && step.type !== 'throw')).toBe(false);
-    expect(nftTable({ ...site, peers })).toContain('iifname { "eth2", "eth3" } ip6 saddr { fd00:16::/64 } drop');
+    expect(nftTable({ ...site, peers })).toContain('    ip6 saddr { fd00:16::/64 } drop');
     expect(nftTable({ ...site, peers })).not.toContain('tproxy ip6');
   });
 
@@ -56,7 +56,8 @@ describe('the network plan', () => {
       lan: ['10.8.0.0/16', '10.8.1.0/24', '10.8.0.0/16'].map((text) => parsePrefix(text)!),
     }));
     const table = nftTable({ ...site, peers });
-    expect(table).toContain('iifname { "eth3" } ip daddr { 10.8.0.0/16 } drop');
+    expect(table).toContain('iifname { "eth3" } goto from_uplinks');
+    expect(table).toContain('ip daddr { 10.8.0.0/16 } drop');
     expect(table).not.toContain('10.8.1.0/24');
   });
 });
