@@ -46,14 +46,18 @@ export class MemoryNetwork {
   readonly listeners = new Map<string, { readonly owner: MemorySockets; readonly fd: number }>();
   /** Lower it to see a gateway with kernels that take little at once. */
   bufferBytes = BUFFER_BYTES;
-  /** Who does not answer a dial, neither way: `ADDRESS:PORT` by `endpointKey`. */
+  /** Who does not answer a dial, answers by `answer` only, or refuses it: `ADDRESS:PORT` by `endpointKey`. */
   readonly silent = new Set<string>();
+  readonly slow = new Set<string>();
+  readonly refused = new Set<string>();
+  /** Dials to the slow ones, each to be finished by a call. */
+  readonly pending: (() => void)[] = [];
   /** A middlebox takes the option out of every SYN: what was dialled as MPTCP is TCP. */
   stripsMptcp = false;
-  #nextToken = 1;
 
-  token(): number {
-    return this.#nextToken++;
+  /** The slow ones answer. */
+  answer(): void {
+    for (const finish of this.pending.splice(0)) finish();
   }
 }
 
@@ -225,7 +229,10 @@ export class MemorySockets implements Sockets {
   connectThrough(gateway: MemorySockets, at: SocketAddress, client: SocketAddress, target: SocketAddress): number {
     const [first] = gateway.#addresses;
     const found = this.#network.listeners.get(`transparent ${first?.join('.')} ${endpointKey(at)}`);
-    return found ? this.#connect(client, target, found, false) : -k.ECONNREFUSED;
+    if (!found) return -k.ECONNREFUSED;
+    const mine = this.#newEnd(client, target, false);
+    this.#meet(mine, found);
+    return mine.fd;
   }
 
   /** A host of this test that takes connections to `at`, not through `listenPeer`. */
@@ -256,35 +263,34 @@ export class MemorySockets implements Sockets {
     return fd;
   }
 
+  /** A refused dial is a descriptor with an error, as with a non-blocking connect. */
   #dial(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): number {
-    return this.#connect(local, remote, this.#network.listeners.get(endpointKey(remote)), isMptcp);
+    if (this.openDescriptors >= this.descriptorsMost) return -k.EMFILE;
+    const { listeners, silent, slow, refused, pending } = this.#network;
+    const mine = this.#newEnd(local, remote, isMptcp);
+    const key = endpointKey(remote);
+    const to = refused.has(key) ? undefined : listeners.get(key);
+    mine.unanswered = silent.has(key) || slow.has(key);
+    if (slow.has(key)) pending.push(() => this.#ends.has(mine.fd) && this.#meet(mine, to));
+    else if (!mine.unanswered) this.#meet(mine, to);
+    return mine.fd;
   }
 
-  /** A refused dial is a descriptor with an error, as with a non-blocking connect. */
-  #connect(
-    local: SocketAddress,
-    remote: SocketAddress,
-    to: { readonly owner: MemorySockets; readonly fd: number } | undefined,
-    isMptcp: boolean,
-  ): number {
-    if (this.openDescriptors >= this.descriptorsMost) return -k.EMFILE;
-    const mine = this.#newEnd(local, remote, isMptcp);
-    if (this.#network.silent.has(endpointKey(remote))) {
-      mine.unanswered = true;
-      return mine.fd;
-    }
+  #meet(mine: End, to: { readonly owner: MemorySockets; readonly fd: number } | undefined): void {
+    const { local, remote, isMptcp } = mine;
+    mine.unanswered = false;
+    this.#edge(mine.fd);
     const queue = to ? to.owner.#queues.get(to.fd) : undefined;
     if (!to || !queue) {
       mine.error = k.ECONNREFUSED;
       mine.ended = true;
-      return mine.fd;
+      return;
     }
     const theirs = to.owner.#newEnd(remote, local, isMptcp);
     mine.other = theirs;
     theirs.other = mine;
     queue.push(theirs);
     to.owner.#edge(to.fd);
-    return mine.fd;
   }
 
   #newEnd(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): End {
