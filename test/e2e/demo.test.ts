@@ -1,0 +1,36 @@
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import { runDemo } from '../../src/lab/index.ts';
+import { existsNamespace, startHere } from '../../src/lab/netns.ts';
+import { allStates, LAB_DIRECTORY } from '../../src/lab/state.ts';
+
+it('plays three acts, keeps every byte in each, and reports what it shows', async () => {
+  const out = new PassThrough();
+  const shown = text(out);
+  const report = await runDemo({ out, secondsPerAct: 6 });
+  out.end();
+  expect(report.problems).toEqual([]);
+  expect(report.acts.map(({ name, intact, client }) => ({ name, intact, client }))).toEqual(
+    ['plain', 'braid', 'pulled'].map((name) => ({ name, intact: true, client: '172.16.0.10' })),
+  );
+  const pulled = report.acts[2]!.pulled!;
+  expect(pulled.goodputAfterMbit).toBeLessThan(100); // it really was pulled
+  expect(pulled.goodputBeforeMbit).toBeGreaterThan(pulled.goodputAfterMbit);
+  const lines = await shown;
+  expect(lines).toContain('SERVER SAW');
+  expect(lines).toContain(`One connection got ${report.ratio.toFixed(2)} x one uplink`);
+});
+
+it('removes everything on Ctrl-C in the middle of it', async () => {
+  const demo = startHere([process.execPath, fileURLToPath(new URL('../../scripts/demo.ts', import.meta.url))]);
+  await demo.waitFor(/4 s +\d+ Mbit/, 20_000);
+  const labs = () => allStates(LAB_DIRECTORY).filter((state) => state.owner?.pid === demo.pid);
+  const [lab] = labs();
+  expect(lab!.namespaces.every(existsNamespace)).toBe(true);
+  demo.signal('SIGINT');
+  expect((await demo.exited).signal).toBe('SIGINT');
+  expect(labs()).toEqual([]);
+  expect(lab!.namespaces.some(existsNamespace)).toBe(false);
+});
