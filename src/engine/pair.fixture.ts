@@ -92,9 +92,10 @@ export class Gateway {
 
   constructor({ network, clock, site, ring, startUnixSeconds = START_UNIX_SECONDS }: GatewayOptions) {
     this.site = site;
+    const addresses = [...site.uplinks.flatMap((uplink) => uplink.addresses), ...site.lanAddresses];
     this.sockets = new MemorySockets(
       network,
-      site.uplinks.flatMap((uplink) => uplink.addresses.map((address) => address.bytes)),
+      addresses.map((address) => address.bytes),
     );
     this.counters = new Counters(site.peers.length, pathCount(site));
     this.codec = new Codec({
@@ -152,7 +153,9 @@ export class Talker {
   write(bytes: Uint8Array): number {
     const part = bytes.subarray(0, this.#slab.lengthBytes);
     this.#slab.bytes.set(part);
-    return this.sockets.write(this.fd, this.#slab, 0, part.length);
+    const n = this.sockets.write(this.fd, this.#slab, 0, part.length);
+    if (n < 0 && n !== -EAGAIN && this.error === 0) this.error = -n;
+    return n;
   }
 
   /** Reads what has come, at most `mostBytes` of it. */
