@@ -8,6 +8,8 @@ import { BraidError, type ErrorCode } from '../error.ts';
 import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
 import { wipeTransfer } from '../shadowsocks/key-ring.ts';
 
+/** Thousands of short connections a second leave that much behind between two collections. */
+const YOUNG_GENERATION_MB = 16;
 const RESTART_AFTER_MS = [100, 1_000, 5_000, 30_000] as const;
 
 export interface WorkersParts {
@@ -74,6 +76,7 @@ export class Workers {
       transferList: [theirs],
       stdout: false,
       stderr: false,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
     wipeTransfer(start.keys); // the thread has its copy
     const thread: Thread = { worker, port, wakeFd: -1 };

@@ -2,8 +2,10 @@
  * The nft table of a site (DESIGN §2, KERNEL.md §11): one chain that takes LAN traffic for peers up, one that lets nothing of it out on an uplink.
  *
  *    prerouting    from an uplink: with a LAN's or peer's source, or to a peer: drop; nothing else here concerns it
+ *                  a SYN from the LAN or from this gateway, to a peer, source behind the device it came from: to the listener on loopback,
+ *                  also where a socket in TIME_WAIT has the same ports: `socket` would hand it to that, and the client lost a second
  *                  belongs to a transparent socket (an answer, or an ICMP error about one): mark, so that routing delivers it here
- *                  TCP from the LAN or from this gateway, to a peer, source behind the device it came from: to the listener on loopback
+ *                  other TCP from the LAN or from this gateway: to the listener as well, whose kernel answers with a reset
  *                  other TCP to a peer: drop; also what the rule above could not hand over because nobody listens
  *    postrouting   out of an uplink, to the LAN or a peer, or from a peer: drop
  */
@@ -22,7 +24,17 @@ export function nftTable(site: Site): string {
   const base = (hook: string) => `type filter hook ${hook} priority mangle; policy accept;`;
   const chains: [string, readonly string[]][] = [
     ['from_uplinks', fromUplinks(site)],
-    ['prerouting', [base('prerouting'), ...branch('iifname', 'from_uplinks'), markTransparent(site), ...takeUp(site)]],
+    [
+      'prerouting',
+      [
+        base('prerouting'),
+        ...branch('iifname', 'from_uplinks'),
+        ...takeUp(site, 'tcp flags & (syn | ack | rst) == syn'),
+        markTransparent(site),
+        ...takeUp(site, 'meta l4proto tcp'),
+        ...dropRest(site),
+      ],
+    ],
     ['to_uplinks', toUplinks(site)],
     ['postrouting', [base('postrouting'), ...branch('oifname', 'to_uplinks')]],
   ];
@@ -45,22 +57,23 @@ function markTransparent(site: Site): string {
   return `socket transparent 1 ${setMark(site)} accept`;
 }
 
-function takeUp(site: Site): string[] {
+function takeUp(site: Site, which: string): string[] {
   const from = names(['lo', ...site.lanDevices]);
   return families.flatMap((family) => {
     const listener = family === 4 ? `ip to 127.0.0.1:${site.network.tproxyPort}` : `ip6 to [::1]:${site.network.tproxyPort}`;
-    return on(family, 'daddr', peersOf(site, family), (toPeer) => `${toPeer} meta l4proto tcp drop`).flatMap((drop) => {
-      const toPeer = on(family, 'daddr', peersOf(site, family), (match) => match).join('');
-      const take = on(
+    return on(family, 'daddr', peersOf(site, family), (match) => match).flatMap((toPeer) =>
+      on(
         family,
         'saddr',
         lanOf(site, family),
-        (fromLan) =>
-          `iifname ${from} ${fromLan} ${toPeer} meta l4proto tcp fib saddr . iif oif exists tproxy ${listener} ${setMark(site)} accept`,
-      );
-      return [...take, drop];
-    });
+        (fromLan) => `iifname ${from} ${fromLan} ${toPeer} ${which} fib saddr . iif oif exists tproxy ${listener} ${setMark(site)} accept`,
+      ),
+    );
   });
+}
+
+function dropRest(site: Site): string[] {
+  return families.flatMap((family) => on(family, 'daddr', peersOf(site, family), (match) => `${match} meta l4proto tcp drop`));
 }
 
 function toUplinks(site: Site): string[] {
