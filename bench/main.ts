@@ -1,0 +1,221 @@
+/**
+ * `npm run bench [-- NAME...] [--rounds N] [--seconds S] [--subject NAME=DIR] [--soak] [--quick] [--json FILE]`
+ *
+ * NAME is a subject (`braid`, `kernel`, ...) or a part (`streams`, `shaped`, `connections`, `memory`); without any of a kind all of it is
+ * measured. `--subject` measures another checkout of Braid beside this one. Every round visits every subject once, in rotated order, each
+ * time in a fresh lab. Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
+ */
+import { writeFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import { parseArgs } from 'node:util';
+import { BraidError } from '../src/error.ts';
+import { buildLab, type Lab, twoSites, type UplinkOptions } from '../src/lab/index.ts';
+import { type Load, load } from './load.ts';
+import { idle, idleFlows, soak } from './memory.ts';
+import { BUSY_CORES, report } from './report.ts';
+import { BACK, CONNECTIONS, CONNECTIONS_NO_JOINS, EIGHT, type Memory, RATES_MBIT, type Results, shapedMeasure, THERE } from './results.ts';
+import { connections, type Figures, stream, warmUp } from './streams.ts';
+import { otherBraid, type Started, SUBJECTS, type Subject } from './subjects.ts';
+import { yardsticks } from './yardsticks.ts';
+
+const PARTS = ['streams', 'shaped', 'connections', 'memory'] as const;
+type Part = (typeof PARTS)[number];
+
+const IDLE_FLOWS = 2000;
+const SOAK_CONNECTIONS = 100_000;
+const LONG_SOAK_CONNECTIONS = 1_000_000;
+const IDLE_SECONDS = 10;
+/** Slow start on shaped links. */
+const OMIT_SECONDS = 1;
+
+interface Task {
+  readonly subjects: readonly Subject[];
+  readonly parts: ReadonlySet<Part>;
+  readonly skipped: Results['skipped'];
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly idleFlows: number;
+  readonly soakConnections: number;
+  readonly json: string | undefined;
+}
+
+class UsageError extends Error {}
+
+function taskFrom(argv: readonly string[]): Task {
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    allowPositionals: true,
+    options: {
+      rounds: { type: 'string' },
+      seconds: { type: 'string' },
+      subject: { type: 'string', multiple: true, default: [] },
+      soak: { type: 'boolean', default: false },
+      quick: { type: 'boolean', default: false },
+      json: { type: 'string' },
+    },
+  });
+  const number = (name: 'rounds' | 'seconds', otherwise: number) => {
+    const value = Number(values[name] ?? otherwise);
+    if (!Number.isInteger(value) || value < 1) throw new UsageError(`--${name} expects a whole number above 0, got ${values[name]}`);
+    return value;
+  };
+  const others = values.subject.map((text) => {
+    const [, name, directory] = /^([a-z0-9-]+)=(.+)$/.exec(text) ?? [];
+    if (name === undefined || directory === undefined) throw new UsageError(`--subject expects NAME=DIR, got ${text}`);
+    return otherBraid(name, directory);
+  });
+  const { found, absent } = yardsticks(process.env);
+  const all = [...SUBJECTS, ...others, ...found];
+  for (const name of positionals)
+    if (!all.some((one) => one.name === name) && !PARTS.includes(name as Part))
+      throw new UsageError(
+        absent.find((one) => one.name === name)?.why ??
+          `subject or part expected, got ${name}; there are ${[...all.map((one) => one.name), ...PARTS].join(', ')}`,
+      );
+  const named = all.filter((one) => positionals.includes(one.name));
+  const parts = PARTS.filter((part) => positionals.includes(part));
+  return {
+    subjects: named.length > 0 ? named : all.filter((one) => one.byDefault),
+    parts: new Set(parts.length > 0 ? parts : PARTS),
+    skipped: named.length > 0 ? [] : absent,
+    rounds: number('rounds', values.quick ? 1 : 3),
+    seconds: number('seconds', values.quick ? 1 : 3),
+    idleFlows: values.quick ? IDLE_FLOWS / 4 : IDLE_FLOWS,
+    soakConnections: values.soak ? LONG_SOAK_CONNECTIONS : values.quick ? SOAK_CONNECTIONS / 10 : SOAK_CONNECTIONS,
+    json: values.json,
+  };
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** One subject in a lab of its own. What goes wrong is noted and ends this visit only. */
+async function visit(
+  results: Results,
+  subject: Subject,
+  round: number,
+  uplink: UplinkOptions,
+  work: (lab: Lab, started: Started) => Promise<void>,
+): Promise<void> {
+  let lab: Lab | undefined;
+  try {
+    lab = await buildLab(twoSites({ uplinks: [uplink, uplink] }));
+    await work(lab, await subject.start(lab));
+  } catch (error) {
+    if (!(error instanceof BraidError)) throw error;
+    results.failures.push({ subject: subject.name, round, what: error.message });
+    say(`${subject.name}, round ${round}: ${error.message}`);
+  } finally {
+    lab?.close();
+  }
+}
+
+async function sample(results: Results, subject: Subject, round: number, measure: string, take: () => Promise<Figures>): Promise<void> {
+  const before = await load();
+  const figures = await take();
+  results.samples.push({ subject: subject.name, measure, round, load: before, figures });
+  const { gbit, cpuSecondsPerGb, perSecond, errors = 0 } = figures;
+  const found = [
+    ...(gbit === undefined ? [] : [`${gbit.toFixed(3)} Gbit/s`]),
+    ...(cpuSecondsPerGb === undefined ? [] : [`${cpuSecondsPerGb.toFixed(2)} s/GB`]),
+    ...(perSecond === undefined ? [] : [`${perSecond.toFixed(0)}/s`]),
+    ...(errors > 0 ? [`${errors} errors`] : []),
+  ].join(', ');
+  say(`round ${round}  ${subject.name.padEnd(12)} ${measure.padEnd(24)} ${found}${busyText(before)}`);
+}
+
+function busyText({ busyCores }: Load): string {
+  return busyCores > BUSY_CORES ? `   (${busyCores.toFixed(1)} cores were busy before)` : '';
+}
+
+async function unshaped(results: Results, { seconds, parts }: Task, subject: Subject, round: number): Promise<void> {
+  await visit(results, subject, round, {}, async (lab, started) => {
+    const take = (measure: string, figures: () => Promise<Figures>) => sample(results, subject, round, measure, figures);
+    await warmUp(lab, started);
+    if (parts.has('streams')) {
+      await take(THERE, () => stream(lab, subject, started, { seconds }));
+      await take(BACK, () => stream(lab, subject, started, { seconds, reverse: true }));
+      await take(EIGHT, () => stream(lab, subject, started, { seconds, streams: 8 }));
+    }
+    if (!parts.has('connections') || !subject.lan) return;
+    await take(CONNECTIONS, () => connections(lab, subject, seconds));
+    if (!started.withoutJoins) return;
+    await started.withoutJoins();
+    await take(CONNECTIONS_NO_JOINS, () => connections(lab, subject, seconds));
+  });
+}
+
+async function shaped(results: Results, { seconds }: Task, subject: Subject, round: number, rateMbit: number): Promise<void> {
+  await visit(results, subject, round, { rateMbit }, async (lab, started) => {
+    await warmUp(lab, started);
+    for (const direction of [THERE, BACK] as const)
+      await sample(results, subject, round, shapedMeasure(rateMbit, direction), () =>
+        stream(lab, subject, started, { seconds, omitSeconds: OMIT_SECONDS, reverse: direction === BACK }),
+      );
+  });
+}
+
+async function memoryOf(results: Results, task: Task, subject: Subject): Promise<void> {
+  const found: { -readonly [key in keyof Memory]: Memory[key] } = { subject: subject.name };
+  results.memory.push(found);
+  await visit(results, subject, 0, {}, async (lab) => {
+    say(`memory   ${subject.name}: idle${busyText(await load())}`);
+    found.idle = await idle(lab, IDLE_SECONDS);
+    say(`memory   ${subject.name}: ${task.idleFlows} idle flows`);
+    found.flows = await idleFlows(lab, task.idleFlows);
+  });
+  await visit(results, subject, 0, {}, async (lab) => {
+    say(`memory   ${subject.name}: ${task.soakConnections} connections`);
+    found.soak = await soak(lab, subject, task.soakConnections, ({ count }) => say(`memory   ${subject.name}: ${count} done`));
+  });
+}
+
+/** Everybody starts a round first once in a while. */
+function rotated<Item>(items: readonly Item[], by: number): Item[] {
+  const turn = by % items.length;
+  return [...items.slice(turn), ...items.slice(0, turn)];
+}
+
+async function run(task: Task): Promise<Results> {
+  const results: Results = {
+    schema: 1,
+    at: new Date().toISOString(),
+    machine: { cpu: cpus()[0]!.model, cores: cpus().length, kernel: release(), node: process.versions.node },
+    rounds: task.rounds,
+    seconds: task.seconds,
+    subjects: task.subjects.map(({ name, what }) => ({ name, what })),
+    skipped: task.skipped,
+    samples: [],
+    memory: [],
+    failures: [],
+  };
+  for (const { name, why } of task.skipped) say(`${name} left out: ${why}`);
+  const { parts, subjects } = task;
+  for (let round = 1; round <= task.rounds; round++) {
+    if (parts.has('streams') || parts.has('connections'))
+      for (const subject of rotated(subjects, round))
+        if (parts.has('streams') || subject.lan) await unshaped(results, task, subject, round);
+    if (parts.has('shaped'))
+      for (const rateMbit of RATES_MBIT)
+        for (const subject of rotated(subjects, round)) if (subject.shaped) await shaped(results, task, subject, round, rateMbit);
+  }
+  if (parts.has('memory')) for (const subject of subjects) if (subject.braid) await memoryOf(results, task, subject);
+  return results;
+}
+
+try {
+  const task = taskFrom(process.argv.slice(2));
+  if (process.getuid?.() !== 0) throw new BraidError('LAB', 'root expected, got another user', { hint: 'network namespaces need root' });
+  const results = await run(task);
+  console.log(report(results));
+  if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify(results, null, 1)}\n`);
+  process.exitCode = results.failures.length === 0 ? 0 : 1;
+} catch (error) {
+  const usage =
+    error instanceof UsageError || (error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'));
+  if (!usage && !(error instanceof BraidError)) throw error;
+  const hint = error instanceof BraidError && error.hint !== undefined ? `\nhint: ${error.hint}` : '';
+  console.error(`bench: ${(error as Error).message}${hint}`);
+  process.exitCode = usage ? 2 : 1;
+}
