@@ -3,4 +3,4 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/setup.sh demo
-exec node_modules/.bin/node scripts/demo.ts "$@"
+exec bin/braid demo "$@"

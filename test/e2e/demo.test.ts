@@ -24,7 +24,7 @@ it('plays three acts, keeps every byte in each, and reports what it shows', asyn
 });
 
 it('removes everything on Ctrl-C in the middle of it', async () => {
-  const demo = startHere([process.execPath, fileURLToPath(new URL('../../scripts/demo.ts', import.meta.url))]);
+  const demo = startHere([fileURLToPath(new URL('../../bin/braid', import.meta.url)), 'demo']);
   await demo.waitFor(/4 s +\d+ Mbit/, 20_000);
   const labs = () => allStates(LAB_DIRECTORY).filter((state) => state.owner?.pid === demo.pid);
   const [lab] = labs();
