@@ -96,6 +96,10 @@ export class SealPump {
     return this.#sourceEnded || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
   }
 
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
   /** Whether sealed bytes wait for the kernel to take them. */
   get isBlocked(): boolean {
     return this.#held.length > 0;
@@ -182,6 +186,7 @@ export class SealPump {
 
   #finish(): Turn {
     this.#ended = true;
+    if (this.#flow.down!.hasEnded) return ENDED; // the close that follows says it too
     // An end without a byte needs no header: the peer reads a bare end.
     const result = this.#sockets.shutdownWrite(this.#flow.wanFd);
     if (result === 0) return ENDED;
@@ -238,6 +243,10 @@ export class OpenPump {
       if (!this.#move()) return BROKEN;
     }
     return AGAIN;
+  }
+
+  get hasEnded(): boolean {
+    return this.#ended;
   }
 
   release(): void {
@@ -356,6 +365,7 @@ export class OpenPump {
 
   #finish(): Turn {
     this.#ended = true;
+    if (this.#flow.up!.hasEnded) return ENDED; // the close that follows says it too
     const result = this.#sockets.shutdownWrite(this.#flow.lanFd);
     if (result === 0) return ENDED;
     this.broken = -result;
