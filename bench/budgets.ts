@@ -9,12 +9,10 @@ import {
   BACK,
   CONNECTIONS,
   CONNECTIONS_NO_JOINS,
-  EIGHT,
   type Memory,
   RATES_MBIT,
   type Results,
   STREAMS,
-  type Summary,
   shapedMeasure,
   summary,
   THERE,
@@ -26,7 +24,7 @@ export interface Verdict {
   readonly figure: string;
 }
 
-export const BRAID = 'braid';
+const BRAID = 'braid';
 const RELAY = 'relay';
 const RELAY_FFI = 'relay-ffi';
 const RUNS_FOR_THE_WORST = 20;
@@ -36,75 +34,61 @@ const FLOW_KIB = 16;
 /** From the first fifth of the connections, when caches are warm, to the end. */
 const SOAK_GROWTH = 0.05;
 
-type Pick = (summary: Summary) => number;
-const median: Pick = (one) => one.median;
-const worst: Pick = (one) => one.worst;
+/** Braid against one other subject of the same run. */
+interface Comparison {
+  readonly other: string;
+  readonly measure: string;
+  /** Absent: as `measure`. */
+  readonly otherMeasure?: string;
+  readonly figure: 'gbit' | 'cpuSecondsPerGb' | 'perSecond';
+  readonly pick?: 'median' | 'worst';
+  /** Of the ratio; at most for CPU time, else at least. */
+  readonly limit: number;
+}
+
+const COMPARISONS: readonly Comparison[] = [
+  ...STREAMS.map((measure) => ({ other: RELAY, measure, figure: 'gbit', limit: 1 }) as const),
+  ...STREAMS.map((measure) => ({ other: RELAY_FFI, measure, figure: 'gbit', limit: 0.95 }) as const),
+  ...STREAMS.map((measure) => ({ other: RELAY, measure, figure: 'cpuSecondsPerGb', limit: 1 }) as const),
+  ...STREAMS.map((measure) => ({ other: RELAY, measure, figure: 'gbit', pick: 'worst', limit: 0.9 }) as const),
+  ...['sing-box', 'ss-rust', 'libev-128'].flatMap((other) =>
+    STREAMS.map((measure) => ({ other, measure, figure: 'gbit', limit: 1 }) as const),
+  ),
+  ...RATES_MBIT.flatMap((rateMbit) => [shapedMeasure(rateMbit, THERE), shapedMeasure(rateMbit, BACK)]).flatMap((measure) => [
+    { other: 'mptcp', measure, figure: 'gbit', limit: 0.97 } as const,
+    { other: 'kernel', measure, figure: 'gbit', limit: 1.9 } as const,
+  ]),
+  { other: RELAY, measure: CONNECTIONS, otherMeasure: CONNECTIONS_NO_JOINS, figure: 'perSecond', limit: 0.9 },
+  { other: RELAY, measure: CONNECTIONS, figure: 'perSecond', limit: 0.9 },
+  { other: 'sing-box', measure: CONNECTIONS, otherMeasure: CONNECTIONS_NO_JOINS, figure: 'perSecond', limit: 1 },
+  { other: 'ss-rust', measure: CONNECTIONS, otherMeasure: CONNECTIONS_NO_JOINS, figure: 'perSecond', limit: 1 },
+];
+
+const UNITS = { gbit: 'Gbit/s', cpuSecondsPerGb: 'CPU s/GB', perSecond: '/s' } as const;
 
 export function verdicts(results: Results): Verdict[] {
-  const compare = (
-    budget: string,
-    ours: Summary | undefined,
-    theirs: Summary | undefined,
-    limit: number,
-    most = false,
-    pick = median,
-  ): Verdict => {
-    if (!ours || !theirs) return { budget, state: 'not measured', figure: `no figures of ${ours ? 'the other side' : BRAID}` };
-    const ratio = pick(ours) / pick(theirs);
-    const met = most ? ratio <= limit : ratio >= limit;
-    const digits = pick(theirs) >= 100 ? 0 : 2;
-    return {
-      budget,
-      state: met ? 'met' : 'missed',
-      figure: `${ratio.toFixed(3)} (${pick(ours).toFixed(digits)} to ${pick(theirs).toFixed(digits)})`,
-    };
+  return [...COMPARISONS.map((one) => compared(results, one)), ...memoryVerdicts(results.memory.find((one) => one.subject === BRAID))];
+}
+
+function compared(results: Results, { other, measure, otherMeasure = measure, figure, pick = 'median', limit }: Comparison): Verdict {
+  const ours = summary(results, BRAID, measure, figure);
+  const theirs = summary(results, other, otherMeasure, figure);
+  const [most, digits] = [figure === 'cpuSecondsPerGb', figure === 'perSecond' ? 0 : 2];
+  const few = pick === 'worst' && ours && ours.count < RUNS_FOR_THE_WORST ? `, only ${ours.count} of ${RUNS_FOR_THE_WORST} runs` : '';
+  const what = `${pick === 'worst' ? 'worst ' : ''}${measure} ${UNITS[figure]}`;
+  const budget = `${what} ${most ? '<=' : '>='} ${limit} x ${other}${otherMeasure === measure ? '' : ' without joins'}`;
+  if (!ours || !theirs) return { budget, state: 'not measured', figure: `no figures of ${ours ? other : BRAID}` };
+  const ratio = ours[pick] / theirs[pick];
+  return {
+    budget,
+    state: (most ? ratio <= limit : ratio >= limit) ? 'met' : 'missed',
+    figure: `${ratio.toFixed(3)} (${ours[pick].toFixed(digits)} to ${theirs[pick].toFixed(digits)})${few}`,
   };
-  const of = (subject: string, measure: string, figure: string) => summary(results, subject, measure, figure);
-  const found: Verdict[] = [];
-  for (const [yardstick, limit] of [
-    [RELAY, 1.0],
-    [RELAY_FFI, 0.95],
-  ] as const)
-    for (const measure of STREAMS)
-      found.push(
-        compare(`unshaped ${measure} >= ${limit} x ${yardstick}`, of(BRAID, measure, 'gbit'), of(yardstick, measure, 'gbit'), limit),
-      );
-  for (const measure of STREAMS)
-    found.push(
-      compare(
-        `CPU s/GB ${measure} <= 1.0 x ${RELAY} (aim 0.9)`,
-        of(BRAID, measure, 'cpuSecondsPerGb'),
-        of(RELAY, measure, 'cpuSecondsPerGb'),
-        1,
-        true,
-      ),
-    );
-  for (const measure of STREAMS) {
-    const ours = of(BRAID, measure, 'gbit');
-    const runs = ours && ours.count < RUNS_FOR_THE_WORST ? `, of ${ours.count} runs only` : '';
-    found.push(compare(`worst ${measure} >= 0.9 x ${RELAY}'s worst${runs}`, ours, of(RELAY, measure, 'gbit'), 0.9, false, worst));
-  }
-  for (const other of ['sing-box', 'ss-rust', 'libev-128'])
-    for (const measure of [THERE, BACK, EIGHT])
-      found.push(compare(`unshaped ${measure} ahead of ${other}`, of(BRAID, measure, 'gbit'), of(other, measure, 'gbit'), 1));
-  for (const rateMbit of RATES_MBIT)
-    for (const direction of [THERE, BACK] as const) {
-      const measure = shapedMeasure(rateMbit, direction);
-      const ours = of(BRAID, measure, 'gbit');
-      found.push(compare(`${measure} >= 0.97 x raw MPTCP`, ours, of('mptcp', measure, 'gbit'), 0.97));
-      found.push(compare(`${measure} >= 1.9 x one link`, ours, of('kernel', measure, 'gbit'), 1.9));
-    }
-  const perSecond = of(BRAID, CONNECTIONS, 'perSecond');
-  found.push(compare(`connections/s >= 0.9 x ${RELAY} without joins`, perSecond, of(RELAY, CONNECTIONS_NO_JOINS, 'perSecond'), 0.9));
-  found.push(compare(`connections/s >= 0.9 x ${RELAY} with one join`, perSecond, of(RELAY, CONNECTIONS, 'perSecond'), 0.9));
-  for (const other of ['sing-box', 'ss-rust'])
-    found.push(compare(`connections/s ahead of ${other} without joins`, perSecond, of(other, CONNECTIONS_NO_JOINS, 'perSecond'), 1));
-  return [...found, ...memoryVerdicts(results.memory.find((one) => one.subject === BRAID))];
 }
 
 function memoryVerdicts(memory: Memory | undefined): Verdict[] {
   const verdict = (budget: string, met: boolean, figure: string): Verdict => ({ budget, state: met ? 'met' : 'missed', figure });
-  const absent = (budget: string): Verdict => ({ budget, state: 'not measured', figure: 'left out of this run' });
+  const absent = (budget: string): Verdict => ({ budget, state: 'not measured', figure: 'memory left out' });
   const both = (values: readonly [number, number], digits: number, unit: string) =>
     `near ${values[0].toFixed(digits)}, far ${values[1].toFixed(digits)} ${unit}`;
   const [rss, cpu] = [`idle daemon <= ${IDLE_RSS_MB} MB RSS`, `idle daemon <= ${IDLE_CPU_PERCENT} % of a core`];

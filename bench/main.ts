@@ -10,6 +10,7 @@ import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BraidError } from '../src/error.ts';
 import { buildLab, type Lab, twoSites, type UplinkOptions } from '../src/lab/index.ts';
+import { verdicts } from './budgets.ts';
 import { type Load, load } from './load.ts';
 import { idle, idleFlows, soak } from './memory.ts';
 import { BUSY_CORES, report } from './report.ts';
@@ -209,7 +210,7 @@ try {
   if (process.getuid?.() !== 0) throw new BraidError('LAB', 'root expected, got another user', { hint: 'network namespaces need root' });
   const results = await run(task);
   console.log(report(results));
-  if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify(results, null, 1)}\n`);
+  if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify({ ...results, verdicts: verdicts(results) }, null, 1)}\n`);
   process.exitCode = results.failures.length === 0 ? 0 : 1;
 } catch (error) {
   const usage =

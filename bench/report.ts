@@ -77,7 +77,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`, ...rows.map(line)];
 }
 
-/** What has figures as a table; the others grouped by what is missing. */
+/** What has figures as a table; the others counted by what is missing. */
 function verdictLines(results: Results): string[] {
   const all = verdicts(results);
   const measured = all.filter(({ state }) => state !== 'not measured');
@@ -95,6 +95,6 @@ function verdictLines(results: Results): string[] {
           ),
         ]
       : []),
-    ...[...missing].flatMap(([why, list]) => ['', `not measured, ${why}: ${list.map(({ budget }) => budget).join('; ')}`]),
+    ...[...missing].map(([why, list]) => `${list.length} budgets not measured: ${why}`),
   ];
 }
