@@ -86,6 +86,13 @@ export class PathChecks {
     });
   }
 
+  /** A dial over it failed: checked now, whatever was heard lately. */
+  suspect(peer: number, path: number): void {
+    const health = this.health.find((one) => one.peer === peer && one.path.index === path);
+    if (!health || health.state === 'down' || health.fd >= 0) return;
+    this.#dial(health, this.#parts.clock.nowMs());
+  }
+
   step(): void {
     const nowMs = this.#parts.clock.nowMs();
     this.#readEvents(nowMs);
@@ -103,6 +110,10 @@ export class PathChecks {
       health.nextCheckAtMs = heardAtMs + UP_EVERY_MS;
       return;
     }
+    this.#dial(health, nowMs);
+  }
+
+  #dial(health: PathHealth, nowMs: number): void {
     const { localAddress, peerAddress } = health.path;
     const fd = this.#parts.sockets.dialPeer(
       { bytes: localAddress.bytes, port: 0 },

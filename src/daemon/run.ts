@@ -193,6 +193,7 @@ class Daemon {
 
   #heard(index: number, message: FromWorker): void {
     if (message.kind === 'widen') this.#widening!.widen(message);
+    else if (message.kind === 'suspect') this.#checks.suspect(message.peer, message.path);
     else if (message.kind === 'drained') this.#drained.add(index);
     else if (message.kind === 'flow') logFlow(this.#log, this.#site, message.record);
   }

@@ -17,6 +17,8 @@ export type FromWorker =
   | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly hint?: string }
   /** A flow that is worth more subflows. The dialler's side only. */
   | { readonly kind: 'widen'; readonly flow: number; readonly token: number; readonly peer: number; readonly path: number }
+  /** A dial over this path failed. */
+  | { readonly kind: 'suspect'; readonly peer: number; readonly path: number }
   | { readonly kind: 'flow'; readonly record: FlowRecord }
   | { readonly kind: 'drained' };
 

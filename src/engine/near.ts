@@ -15,6 +15,8 @@ import type { WorkerLoop } from './worker-loop.ts';
 
 /** Longer than a satellite's handshake with one lost packet. */
 const DIAL_TIMEOUT_MS = 3_000;
+/** How long a path whose dial failed comes last; the path checks are told at once and know better soon. */
+const AVOID_MS = 5_000;
 /** A flow is worth its further subflows once it moved this much, or lived this long (docs/adr/0001). */
 const WIDEN_BYTES = 32 << 10;
 const WIDEN_AGE_MS = 250;
@@ -24,11 +26,14 @@ export class NearSide {
   readonly #dialling = new Deadlines<Flow>(DIAL_TIMEOUT_MS);
   readonly #narrow = new Deadlines<Flow>(WIDEN_AGE_MS);
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
+  /** Until when each peer's paths are avoided. */
+  readonly #avoidUntilMs: number[][];
   #usable: readonly (readonly number[])[];
 
   constructor(loop: WorkerLoop) {
     this.#loop = loop;
     this.#usable = loop.site.peers.map((peer) => peer.paths.map((path) => path.index));
+    this.#avoidUntilMs = loop.site.peers.map((peer) => peer.paths.map(() => 0));
   }
 
   usePaths(usable: readonly (readonly number[])[]): void {
@@ -50,7 +55,7 @@ export class NearSide {
     flow.lanFd = fd;
     flow.client = client;
     flow.target = target;
-    flow.untried = [...this.#usable[peer.index]!];
+    flow.untried = this.#ranked(peer.index);
     this.#loop.belongsTo(flow, peer.index);
     this.#loop.own(flow, fd);
     this.#dial(flow, 'no path');
@@ -110,7 +115,16 @@ export class NearSide {
     this.#loop.end(flow, `no path to the peer: ${reason}`, true);
   }
 
+  #ranked(peer: number): number[] {
+    const { nowMs } = this.#loop;
+    const avoid = this.#avoidUntilMs[peer]!;
+    const usable = this.#usable[peer]!;
+    return [...usable.filter((path) => avoid[path]! <= nowMs), ...usable.filter((path) => avoid[path]! > nowMs)];
+  }
+
   #redial(flow: Flow, reason: string): void {
+    this.#avoidUntilMs[flow.peer]![flow.path] = this.#loop.nowMs + AVOID_MS;
+    this.#loop.post({ kind: 'suspect', peer: flow.peer, path: flow.path });
     this.#dialling.remove(flow);
     this.#loop.disown(flow.wanFd);
     this.#loop.sockets.close(flow.wanFd);
