@@ -74,7 +74,8 @@ export async function stream(lab: Lab, options: StreamOptions = {}): Promise<Str
     const watch = options.onProgress && setInterval(tell, 100);
     const { stdout } = await client.finished(options.timeoutMs ?? 120_000).finally(() => clearInterval(watch));
     const sent = lastEvent<SentConnection>(client, stdout, 'sent');
-    if (!sent.intact) throw new BraidError('LAB', `${from} to ${address}: ${sent.fault}`);
+    if (!sent.intact)
+      throw new BraidError('LAB', `${from} to ${address}: ${sent.fault}; ${sent.upBytes} bytes sent; the server said: ${tail(server)}`);
     await server.waitFor(/"event":"served".*\n/, 5000);
     const served = lastEvent<ServedConnection>(server, server.stdout(), 'served');
     return { sent, served, goodputMbit: (served.bytes * 8) / served.seconds / 1e6 };
@@ -273,6 +274,17 @@ function lastEvent<Event>(from: LabProcess, stdout: string, kind: string): Event
   const line = stdout.split('\n').findLast((text) => text.startsWith(`{"event":"${kind}"`));
   if (line === undefined) throw new BraidError('LAB', `${from.argv[1]}: an event ${kind} expected, got none${from.lastWords()}`);
   return JSON.parse(line) as Event;
+}
+
+/** The last events, without their bins. */
+function tail(from: LabProcess): string {
+  return from
+    .stdout()
+    .replace(/,"bins":\[[^\]]*\]/g, '')
+    .trim()
+    .split('\n')
+    .slice(-3)
+    .join(' ');
 }
 
 /** @returns undefined while there is none, and where a longer event has pushed it out of sight */
