@@ -31,6 +31,8 @@ const OMIT_SECONDS = 1;
 
 interface Task {
   readonly subjects: readonly Subject[];
+  /** Of these, who is measured over shaped uplinks: whoever was named, or else those it says most about. */
+  readonly shaped: readonly Subject[];
   readonly parts: ReadonlySet<Part>;
   readonly skipped: Results['skipped'];
   readonly rounds: number;
@@ -66,7 +68,9 @@ function taskFrom(argv: readonly string[]): Task {
     return otherBraid(name, directory);
   });
   const { found, absent } = yardsticks(process.env);
-  const all = [...SUBJECTS, ...others, ...found];
+  const all = [...SUBJECTS, ...found, ...others];
+  for (const { name } of others)
+    if (all.filter((one) => one.name === name).length > 1) throw new UsageError(`--subject expects a name of its own, got ${name}`);
   for (const name of positionals)
     if (!all.some((one) => one.name === name) && !PARTS.includes(name as Part))
       throw new UsageError(
@@ -75,8 +79,10 @@ function taskFrom(argv: readonly string[]): Task {
       );
   const named = all.filter((one) => positionals.includes(one.name));
   const parts = PARTS.filter((part) => positionals.includes(part));
+  const subjects = named.length > 0 ? named : all.filter((one) => one.byDefault);
   return {
-    subjects: named.length > 0 ? named : all.filter((one) => one.byDefault),
+    subjects,
+    shaped: named.length > 0 ? named : subjects.filter((one) => one.shaped),
     parts: new Set(parts.length > 0 ? parts : PARTS),
     skipped: named.length > 0 ? [] : absent,
     rounds: number('rounds', values.quick ? 1 : 3),
@@ -199,7 +205,7 @@ async function run(task: Task): Promise<Results> {
         if (parts.has('streams') || subject.lan) await unshaped(results, task, subject, round);
     if (parts.has('shaped'))
       for (const rateMbit of RATES_MBIT)
-        for (const subject of rotated(subjects, round)) if (subject.shaped) await shaped(results, task, subject, round, rateMbit);
+        for (const subject of rotated(task.shaped, round)) await shaped(results, task, subject, round, rateMbit);
   }
   if (parts.has('memory')) for (const subject of subjects) if (subject.braid) await memoryOf(results, task, subject);
   return results;

@@ -86,9 +86,9 @@ function verdictLines(results: Results): string[] {
     ({ figure }) => figure,
   );
   return [
+    '',
     ...(measured.length > 0
       ? [
-          '',
           ...table(
             ['budget', 'verdict', 'figure'],
             measured.map(({ budget, state, figure }) => [budget, state, figure]),

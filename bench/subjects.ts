@@ -26,7 +26,7 @@ export interface Subject {
   readonly relays: boolean;
   /** Measured without being named. */
   readonly byDefault: boolean;
-  /** Measured over shaped uplinks too. */
+  /** Measured over shaped uplinks too without being named. */
   readonly shaped: boolean;
   /** Carries LAN traffic, so that wrk and nginx can be hosts. */
   readonly lan: boolean;
