@@ -58,7 +58,10 @@ describe('a budget', () => {
     const found = verdicts(
       results([rate('braid', 'connections', 900), rate('relay', 'connections, no joins', 1000), rate('relay', 'connections', 500)]),
     );
-    expect(verdictOf(found, 'connections /s >= 0.9 x relay without joins')).toMatchObject({ state: 'met', figure: '0.900 (900 to 1000)' });
+    expect(verdictOf(found, 'connections a second >= 0.9 x relay without joins')).toMatchObject({
+      state: 'met',
+      figure: '0.900 (900 to 1000)',
+    });
   });
 
   it('names whose figures are missing', () => {

@@ -64,7 +64,7 @@ const COMPARISONS: readonly Comparison[] = [
   { other: 'ss-rust', measure: CONNECTIONS, otherMeasure: CONNECTIONS_NO_JOINS, figure: 'perSecond', limit: 1 },
 ];
 
-const UNITS = { gbit: 'Gbit/s', cpuSecondsPerGb: 'CPU s/GB', perSecond: '/s' } as const;
+const UNITS = { gbit: 'Gbit/s', cpuSecondsPerGb: 'CPU s/GB', perSecond: 'a second' } as const;
 
 export function verdicts(results: Results): Verdict[] {
   return [...COMPARISONS.map((one) => compared(results, one)), ...memoryVerdicts(results.memory.find((one) => one.subject === BRAID))];

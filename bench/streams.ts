@@ -85,7 +85,7 @@ export async function warmUp(lab: Lab, started: Started): Promise<void> {
     }
 }
 
-/** Figures `perSecond`, `requests`, `errors`, and for a relay `cpuMsEach`: new connections of one request each, nginx closing. */
+/** Figures `perSecond`, `requests`, `errors`, and for a relay `cpuMsEach` with its two parts: new connections of one request each, nginx closing. */
 export async function connections(lab: Lab, subject: Subject, seconds: number): Promise<Figures> {
   await reusePorts(lab);
   const cpu = meter(lab);
@@ -93,7 +93,16 @@ export async function connections(lab: Lab, subject: Subject, seconds: number): 
   await sleep(AFTERWARDS_MS);
   const { near, far } = cpu();
   if (!(requests > 0)) throw new BraidError('LAB', `${subject.name}: wrk expected requests to succeed, got none, and ${errors} errors`);
-  return { perSecond: requestsPerSecond, requests, errors, ...(subject.relays && { cpuMsEach: (1000 * (near + far)) / requests }) };
+  return {
+    perSecond: requestsPerSecond,
+    requests,
+    errors,
+    ...(subject.relays && {
+      cpuMsEach: (1000 * (near + far)) / requests,
+      cpuNearMsEach: (1000 * near) / requests,
+      cpuFarMsEach: (1000 * far) / requests,
+    }),
+  };
 }
 
 /** The hosts' own ports must not be what ends a run of many connections. */
