@@ -2,7 +2,7 @@
  * The data-plane threads: started with a copy of the keys, spoken to by a port and a wake-up, watched, started again when one dies. Its flows
  * are reset then (their sockets are closed with it), never silently stuck.
  */
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { FromWorker, ToWorker, WorkerStart } from '../engine/messages.ts';
 import { BraidError, type ErrorCode } from '../error.ts';
 import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
@@ -82,7 +82,7 @@ export class Workers {
     const thread: Thread = { worker, port, wakeFd: -1 };
     this.#threads[index] = thread;
     return new Promise((resolve, reject) => {
-      port.on('message', (message: FromWorker) => {
+      const hear = (message: FromWorker) => {
         if (message.kind === 'ready') {
           thread.wakeFd = message.wakeFd;
           const paths = this.#lastPaths[index];
@@ -91,13 +91,18 @@ export class Workers {
         } else if (message.kind === 'failed') {
           reject(new BraidError(message.code as ErrorCode, message.message, message.hint === undefined ? {} : { hint: message.hint }));
         } else this.#parts.heard(index, message);
-      });
+      };
+      port.on('message', hear);
       worker.on('error', (error) => {
         reject(error);
         this.#died(index, thread, error instanceof Error ? (error.stack ?? error.message) : String(error));
       });
       worker.on('exit', (code) => {
+        // Its last words (the port it could not have) may come after its end.
+        for (let last = receiveMessageOnPort(port); last; last = receiveMessageOnPort(port))
+          if (last.message.kind !== 'ready') hear(last.message as FromWorker);
         port.close();
+        reject(new BraidError('KERNEL_CALL', `worker ${index} expected to run, got an end with code ${code}`));
         if (code !== 0) this.#died(index, thread, `exit code ${code}`);
         else if (this.#threads[index] === thread) this.#threads[index] = undefined;
       });
@@ -108,11 +113,16 @@ export class Workers {
     if (this.#threads[index] !== thread) return;
     const wasReady = thread.wakeFd >= 0;
     this.#threads[index] = undefined;
-    if (this.#stopping || !wasReady) return;
+    if (wasReady) this.#again(index, reason);
+  }
+
+  /** Also where the new one cannot start: whatever took its port may give it back. */
+  #again(index: number, reason: string): void {
+    if (this.#stopping) return;
     const againInMs = RESTART_AFTER_MS[Math.min(this.#deaths[index]!++, RESTART_AFTER_MS.length - 1)]!;
     this.#parts.died(index, reason, againInMs);
     setTimeout(() => {
-      if (!this.#stopping) this.#startOne(index).catch((error: unknown) => this.#parts.died(index, String(error), 0));
+      if (!this.#stopping) this.#startOne(index).catch((error: unknown) => this.#again(index, String(error)));
     }, againInMs).unref();
   }
 }
