@@ -1,10 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Braids, buildLab, churn, iperf3, type Lab, lanAddress, startBraid, stream, twoSites } from '../../src/lab/index.ts';
 import { Capture } from './support/capture.ts';
 import { connectUntilEnd, run, serve, webServer } from './support/programs.ts';
 
 const MARKER = 'the-quick-brown-marker-that-nobody-on-the-wire-may-read';
 const GIGABYTE = 1_000_000_000;
+
+const logFlows = (_site: string, toml: string) => `${toml}\n[log]\nflows = true\n`;
 
 describe.each([
   ['on-link uplinks', false],
@@ -16,8 +18,9 @@ describe.each([
   beforeAll(async () => {
     const shape = { rateMbit: 50, delayMs: 10, routed };
     lab = await buildLab(twoSites({ uplinks: [shape, shape] }));
-    braids = await startBraid(lab);
+    braids = await startBraid(lab, { edit: logFlows });
   });
+  beforeEach(({ onTestFailed }) => onTestFailed(() => console.log(braids.logs())));
   afterAll(() => lab?.close());
 
   it('gives one connection more than one uplink has, keeps every byte and half-close, and shows the client to the server', async () => {
@@ -73,8 +76,9 @@ describe('two sites over two plain uplinks', () => {
   beforeAll(async () => {
     lab = await buildLab(twoSites());
     capture = await Capture.start(lab);
-    braids = await startBraid(lab);
+    braids = await startBraid(lab, { edit: logFlows });
   });
+  beforeEach(({ onTestFailed }) => onTestFailed(() => console.log(braids.logs())));
   afterAll(() => lab?.close());
 
   it('carries HTTP between LAN hosts, IPv4 and IPv6, and the server sees the client', async () => {
