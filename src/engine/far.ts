@@ -15,8 +15,9 @@ import { refusal } from './allowed.ts';
 import { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Flow } from './flow.ts';
-import { OpenPump, SealPump } from './pump.ts';
+import { OpenPump } from './open-pump.ts';
 import { FRONT_BYTES } from './scratch.ts';
+import { SealPump } from './seal-pump.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** Reserved names between two Braids (DESIGN §4). */
@@ -83,7 +84,7 @@ export class FarSide {
       this.#refuse(flow, flow.phase === 'calling' ? 'silent-caller' : undefined);
     for (let flow = this.#connecting.take(nowMs); flow; flow = this.#connecting.take(nowMs)) {
       this.#loop.fault('connect-timeout');
-      this.#loop.end(flow, CONNECT_TIMEOUT_ADVICE, true);
+      this.#loop.end(flow, CONNECT_TIMEOUT_ADVICE, 'reset');
     }
   }
 
@@ -110,7 +111,7 @@ export class FarSide {
   /** A path check connects and goes without a word: no fault. */
   #callEnded(flow: Flow, n: number, heardBytes: number): void {
     if (heardBytes > 0) this.#loop.fault('cut-short');
-    this.#loop.end(flow, n < 0 ? errnoName(n) : 'the caller left', n < 0);
+    this.#loop.end(flow, n < 0 ? errnoName(n) : 'the caller left', n < 0 ? 'reset' : 'close');
   }
 
   #startDraining(flow: Flow, reason: Fault): void {
@@ -125,7 +126,7 @@ export class FarSide {
     for (let reads = 0; flow.wanReadable && reads < 4; reads++) {
       const n = sockets.read(flow.wanFd, scratch.slab, FRONT_BYTES, REQUEST_READ_BYTES);
       if (n === -EAGAIN) flow.wanReadable = false;
-      else if (n <= 0) return this.#loop.end(flow, 'the caller left', n < 0);
+      else if (n <= 0) return this.#loop.end(flow, 'the caller left', n < 0 ? 'reset' : 'close');
     }
     if (flow.wanReadable) this.#loop.enqueue(flow);
   }
@@ -160,7 +161,7 @@ export class FarSide {
     const fd = own ? sockets.dialFrom({ bytes: own.bytes, port: 0 }, target) : sockets.dialAs(flow.client as SocketAddress, target);
     if (fd < 0) {
       this.#loop.fault('connect-failed');
-      return this.#loop.end(flow, errnoName(fd), true);
+      return this.#loop.end(flow, errnoName(fd), 'reset');
     }
     flow.lanFd = fd;
     flow.phase = 'connecting';
@@ -170,12 +171,12 @@ export class FarSide {
 
   #connected(flow: Flow): void {
     const { sockets } = this.#loop;
-    if (flow.failed && sockets.pendingError(flow.wanFd) > 0) return this.#loop.end(flow, 'the near side gave up', true);
+    if (flow.failed && sockets.pendingError(flow.wanFd) > 0) return this.#loop.end(flow, 'the near side gave up', 'reset');
     if (!flow.failed && !flow.lanWritable && !flow.lanHungUp) return;
     const error = sockets.pendingError(flow.lanFd);
     if (error > 0) {
       this.#loop.fault('connect-failed');
-      return this.#loop.end(flow, errnoName(error), true);
+      return this.#loop.end(flow, errnoName(error), 'reset');
     }
     flow.failed = false;
     if (!flow.lanWritable) return;
@@ -186,7 +187,7 @@ export class FarSide {
 
   #refuse(flow: Flow, fault: Fault | undefined): void {
     if (fault) this.#loop.fault(fault);
-    this.#loop.end(flow, fault ?? 'reset', true);
+    this.#loop.end(flow, fault ?? 'reset', 'reset');
   }
 
   #endCall(flow: Flow): void {

@@ -96,14 +96,17 @@ describe('a flow between two gateways', () => {
     expect(client.error).toBe(0);
   });
 
-  it.each(['client', 'server'] as const)('passes a reset by the %s on as a reset', (who) => {
+  it.each(['client', 'server'] as const)('passes a reset by the %s on as a reset, behind the bytes before it', (who) => {
     const pair = new Pair();
     const ends = pair.joined();
     const other = ends[who === 'client' ? 'server' : 'client'];
     ends[who].write(Buffer.from('some bytes'));
     pair.settle();
+    ends[who].write(Buffer.from(', and more'));
     ends[who].reset();
     pair.settle();
+    other.read();
+    expect(other.received.toString()).toBe('some bytes, and more');
     other.read();
     expect(other.error).toBe(ECONNRESET);
     expect(pair.near.isClean && pair.far.isClean).toBe(true);

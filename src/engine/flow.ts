@@ -6,7 +6,8 @@
  *                               └──▶ draining ──▶ closed        a caller who proved nothing: read, never answered, reset when its time is up
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
-import type { OpenPump, SealPump } from './pump.ts';
+import type { OpenPump } from './open-pump.ts';
+import type { SealPump } from './seal-pump.ts';
 
 export type Phase = 'dialling' | 'calling' | 'draining' | 'connecting' | 'open' | 'closed';
 
@@ -27,7 +28,11 @@ export class Flow {
   wanReadable = false;
   wanWritable = false;
   wanHungUp = false;
+  /** Before the flow is open: epoll reported an error. */
   failed = false;
+  /** Open: writing to this leg failed. Nothing goes there any more; what it had said before is still carried to the other side. */
+  lanBroken = false;
+  wanBroken = false;
   queued = false;
   /** While the peer's leg takes nothing: when to try again without being told. */
   retryAtMs = 0;
@@ -48,6 +53,8 @@ export class Flow {
   countedRxBytes = 0;
   /** What the kernel said at the last sample, by subflow. */
   readonly subflows: SubflowFigures[] = [];
+  /** The most that ever stood at once. */
+  subflowsMost = 0;
 
   constructor(serial: number, side: 'near' | 'far', startedAtMs: number) {
     this.serial = serial;

@@ -10,7 +10,9 @@ import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-hea
 import { Deadlines } from './deadlines.ts';
 import { FLOW_TARGET } from './far.ts';
 import type { Flow } from './flow.ts';
-import { BROKEN, OpenPump, SealPump } from './pump.ts';
+import { OpenPump } from './open-pump.ts';
+import { BROKEN } from './pump.ts';
+import { SealPump } from './seal-pump.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** Longer than a satellite's handshake with one lost packet. */
@@ -66,7 +68,7 @@ export class NearSide {
     const { sockets } = this.#loop;
     if (flow.failed) {
       const lanError = sockets.pendingError(flow.lanFd);
-      if (lanError > 0) return this.#loop.end(flow, errnoName(lanError), true);
+      if (lanError > 0) return this.#loop.end(flow, errnoName(lanError), 'reset');
     }
     const touched = flow.failed || flow.wanWritable || flow.wanHungUp;
     flow.failed = false;
@@ -112,7 +114,7 @@ export class NearSide {
       reason = errnoName(fd);
     }
     this.#loop.fault('dial-failed');
-    this.#loop.end(flow, `no path to the peer: ${reason}`, true);
+    this.#loop.end(flow, `no path to the peer: ${reason}`, 'reset');
   }
 
   #ranked(peer: number): number[] {
@@ -146,7 +148,7 @@ export class NearSide {
     if (flow.up.sendRequest(request) === BROKEN) {
       const { broken } = flow.up;
       if (typeof broken === 'string') loop.fault(broken);
-      return loop.end(flow, typeof broken === 'string' ? broken : errnoName(broken), true);
+      return loop.end(flow, typeof broken === 'string' ? broken : errnoName(broken), 'reset');
     }
     if (loop.site.peers[flow.peer]!.paths.length > 1) this.#narrow.add(flow, loop.nowMs);
     else flow.widened = true;

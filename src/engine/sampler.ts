@@ -55,16 +55,16 @@ export class Sampler {
     for (const known of flow.subflows) known.seen = false;
     for (const subflow of snapshot.subflows) this.#account(flow, subflow);
     this.#dropUnseen(flow);
+    flow.subflowsMost = Math.max(flow.subflowsMost, snapshot.subflows.length);
     return snapshot.subflows.length;
   }
 
-  /** The final sample: the flow's subflows leave the figures. @returns how many there were. */
+  /** The final sample: the flow's subflows leave the figures. @returns the most there were at once; a flow that was reset has none left. */
   last(flow: Flow): number {
     this.sample(flow);
-    const count = flow.subflows.length;
     for (const known of flow.subflows) known.seen = false;
     this.#dropUnseen(flow);
-    return count;
+    return Math.max(1, flow.subflowsMost);
   }
 
   #account(flow: Flow, { local, remote, rttMicroseconds, bytesAcked, bytesReceived }: SubflowSnapshot): void {

@@ -17,9 +17,12 @@ import { FarSide } from './far.ts';
 import { Flow } from './flow.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { NearSide } from './near.ts';
+import type { OpenPump } from './open-pump.ts';
+import { type Ending, Parting } from './parting.ts';
 import { AGAIN, BROKEN, ENDED, WAITING } from './pump.ts';
 import { Sampler } from './sampler.ts';
 import { Scratch } from './scratch.ts';
+import type { SealPump } from './seal-pump.ts';
 
 /** What stalled flows may hold in one worker, together. */
 const PENDING_LIMIT_BYTES = 256 << 20;
@@ -40,6 +43,8 @@ export interface LoopParts {
   /** The next command of the main thread, if one waits. */
   readonly nextCommand: () => ToWorker | undefined;
 }
+
+type Leg = 'lan' | 'wan';
 
 interface Listener {
   readonly fd: number;
@@ -68,6 +73,7 @@ export class WorkerLoop {
   readonly #acceptPause = new Deadlines<Listener>(ACCEPT_PAUSE_MS);
   readonly #drainEnd: { atMs: number } = { atMs: Number.POSITIVE_INFINITY };
   readonly #blocked = new Set<Flow>();
+  readonly #parting: Parting;
   #nextTickAtMs = 0;
   #nextSerial = 1;
   #stopped = false;
@@ -81,6 +87,7 @@ export class WorkerLoop {
     this.counters = parts.counters;
     this.post = parts.post;
     this.nowMs = parts.clock.nowMs();
+    this.#parting = new Parting(parts.sockets);
     this.sampler = new Sampler(this);
     this.#near = new NearSide(this);
     this.#far = new FarSide(this);
@@ -112,7 +119,8 @@ export class WorkerLoop {
   /** Runs until told to stop. */
   run(): void {
     while (!this.#stopped) this.turn();
-    for (const flow of [...this.flows]) this.end(flow, 'the daemon stopped', true);
+    for (const flow of [...this.flows]) this.end(flow, 'the daemon stopped', 'reset');
+    this.#parting.resetAll();
     for (const fd of this.#listeners.keys()) this.sockets.close(fd);
   }
 
@@ -165,8 +173,8 @@ export class WorkerLoop {
     this.counters.addFlow(peer, 1);
   }
 
-  /** The one end of every flow. @param reset whether both sides must see a reset instead of an orderly end. */
-  end(flow: Flow, reason: string, reset: boolean): void {
+  /** The one end of every flow. @param how what both sides see of it; see parting.ts for the late resets. */
+  end(flow: Flow, reason: string, how: Ending): void {
     if (flow.phase === 'closed') return;
     const subflows = flow.wanFd >= 0 && flow.peer >= 0 ? this.sampler.last(flow) : 0;
     this.#near.forget(flow);
@@ -175,8 +183,9 @@ export class WorkerLoop {
     for (const fd of [flow.lanFd, flow.wanFd]) {
       if (fd < 0) continue;
       this.disown(fd);
-      if (reset) this.sockets.reset(fd);
-      else this.sockets.close(fd);
+      if (how === 'close') this.sockets.close(fd);
+      else if (how === 'reset' || fd !== (how === 'late reset of lan' ? flow.lanFd : flow.wanFd)) this.sockets.reset(fd);
+      else this.#parting.add(fd, this.nowMs);
     }
     flow.up?.release();
     flow.down?.release();
@@ -207,15 +216,16 @@ export class WorkerLoop {
     const flow = this.#owners[fd];
     if (!flow || flow.serial !== serial) return;
     const hungUp = (bits & (EPOLLRDHUP | EPOLLHUP)) !== 0;
-    if ((bits & EPOLLERR) !== 0) flow.failed = true;
+    const failed = (bits & EPOLLERR) !== 0;
+    if (failed) flow.failed = true;
     if (fd === flow.lanFd) {
-      if ((bits & EPOLLIN) !== 0 || hungUp) flow.lanReadable = true;
+      if ((bits & EPOLLIN) !== 0 || hungUp || failed) flow.lanReadable = true;
       if ((bits & EPOLLOUT) !== 0) flow.lanWritable = true;
-      if (hungUp) flow.lanHungUp = true;
+      if (hungUp || failed) flow.lanHungUp = true;
     } else {
-      if ((bits & EPOLLIN) !== 0 || hungUp) flow.wanReadable = true;
+      if ((bits & EPOLLIN) !== 0 || hungUp || failed) flow.wanReadable = true;
       if ((bits & EPOLLOUT) !== 0) flow.wanWritable = true;
-      if (hungUp) flow.wanHungUp = true;
+      if (hungUp || failed) flow.wanHungUp = true;
     }
     this.enqueue(flow);
   }
@@ -248,24 +258,41 @@ export class WorkerLoop {
   }
 
   #pump(flow: Flow): void {
-    if (flow.failed) {
-      const error = this.sockets.pendingError(flow.lanFd) || this.sockets.pendingError(flow.wanFd);
-      this.end(flow, error ? errnoName(error) : 'reset', true);
-      return;
-    }
     const up = flow.up!;
     const down = flow.down!;
-    const upTurn = up.run();
-    const downTurn = upTurn === BROKEN ? WAITING : down.run();
-    if (upTurn === BROKEN || downTurn === BROKEN) {
-      const { broken } = upTurn === BROKEN ? up : down;
-      if (typeof broken === 'string') this.fault(broken);
-      this.end(flow, typeof broken === 'string' ? broken : errnoName(broken), true);
-    } else if (upTurn === ENDED && downTurn === ENDED) this.end(flow, 'ended', false);
-    else if (upTurn === AGAIN || downTurn === AGAIN) this.enqueue(flow);
-    if (flow.phase !== 'open') return;
+    const upTurn = flow.wanBroken ? WAITING : up.run();
+    if (upTurn === BROKEN) return this.#broke(flow, up, 'lan', 'wan');
+    const downTurn = flow.lanBroken ? WAITING : down.run();
+    if (downTurn === BROKEN) return this.#broke(flow, down, 'wan', 'lan');
+    if (flow.lanBroken && upTurn === ENDED) return this.end(flow, 'reset', 'late reset of wan');
+    if (flow.wanBroken && downTurn === ENDED) return this.end(flow, 'reset', 'late reset of lan');
+    if (upTurn === ENDED && downTurn === ENDED) return this.end(flow, 'ended', 'close');
+    if (upTurn === AGAIN || downTurn === AGAIN) this.enqueue(flow);
     this.#noteBlocked(flow, up.isBlocked);
     if (flow.side === 'near') this.#near.moved(flow);
+  }
+
+  /**
+   * A reset passes on as a reset, behind the bytes that came before it: a server that answers and resets has been heard on a LAN, too.
+   * Where a write failed, that leg may still have said something; where a read failed, everything it said has been taken.
+   */
+  #broke(flow: Flow, { broken, brokenBy }: SealPump | OpenPump, from: Leg, to: Leg): void {
+    if (typeof broken === 'string' || brokenBy === 'fault') {
+      if (typeof broken === 'string') this.fault(broken);
+      this.end(flow, String(broken), 'reset');
+    } else if (brokenBy === 'read') this.end(flow, errnoName(broken), to === 'wan' ? 'late reset of wan' : 'late reset of lan');
+    else if (flow.lanBroken || flow.wanBroken || (from === 'lan' ? flow.down : flow.up)!.hasEnded)
+      this.end(flow, errnoName(broken), 'reset');
+    else {
+      if (to === 'lan') {
+        flow.lanBroken = true;
+        flow.lanReadable = true;
+      } else {
+        flow.wanBroken = true;
+        flow.wanReadable = true;
+      }
+      this.enqueue(flow);
+    }
   }
 
   /**
@@ -299,6 +326,7 @@ export class WorkerLoop {
   #waitMs(longestMs: number): number {
     const dueAtMs = Math.min(
       this.#nextRetryAtMs(),
+      this.#parting.nextAtMs(),
       this.#nextTickAtMs,
       this.#acceptPause.nextAtMs(),
       this.#near.nextAtMs(),
@@ -312,6 +340,7 @@ export class WorkerLoop {
     const { nowMs } = this;
     for (let due = this.#acceptPause.take(nowMs); due; due = this.#acceptPause.take(nowMs)) this.#waitingListeners.add(due);
     this.#retryBlocked(nowMs);
+    this.#parting.seeWhatIsDue(nowMs);
     this.#near.seeWhatIsDue(nowMs);
     this.#far.seeWhatIsDue(nowMs);
     if (nowMs >= this.#nextTickAtMs) {

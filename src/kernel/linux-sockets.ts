@@ -135,6 +135,10 @@ export class LinuxSockets implements Sockets {
     libcCalls.close(fd);
   }
 
+  unackedBytes(fd: number): number {
+    return libcCalls.ioctl(fd, k.SIOCOUTQ, this.#small.range(OPTION_AT, 4)) < 0 ? 0 : this.#small.bytes.readInt32LE(OPTION_AT);
+  }
+
   reset(fd: number): void {
     // connect(AF_UNSPEC) disconnects: a RST on TCP, MP_FASTCLOSE on MPTCP. SO_LINGER 0 alone leaves MPTCP with an orderly end on older kernels.
     const { bytes } = this.#small;

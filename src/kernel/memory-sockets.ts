@@ -2,7 +2,7 @@
  * The in-memory twin of `Sockets`: a network of hosts in one process, on which whole gateways run in a unit test, one turn after the other.
  *
  * Kept of the real thing is what the engine leans on: nothing ever waits, buffers are bounded, events come on edges with the whole mask, an
- * end comes behind the bytes before it, a reset throws them away. Time does not pass in here and nothing gets lost.
+ * end or a reset comes behind the bytes before it. Time does not pass in here and nothing gets lost.
  */
 import type { Slab } from '../native/index.ts';
 import * as k from './constants.ts';
@@ -153,6 +153,11 @@ export class MemorySockets implements Sockets {
     return 0;
   }
 
+  /** What is written has arrived. */
+  unackedBytes(_fd: number): number {
+    return 0;
+  }
+
   close(fd: number): void {
     const end = this.#ends.get(fd);
     // Bytes that nobody read make a close a reset, as in the kernel.
@@ -171,9 +176,8 @@ export class MemorySockets implements Sockets {
   reset(fd: number): void {
     const other = this.#ends.get(fd)?.other;
     if (other) {
+      // What arrived before it can still be read, as in the kernel.
       other.error = k.ECONNRESET;
-      other.inbox = [];
-      other.inboxBytes = 0;
       other.ended = true;
       other.other = undefined;
       other.owner.#edge(other.fd);
@@ -315,7 +319,7 @@ export class MemorySockets implements Sockets {
   #take(fd: number, into: readonly Place[]): number {
     const end = this.#ends.get(fd);
     if (!end) return -k.ENOTCONN;
-    if (end.error > 0) return -this.pendingError(fd);
+    if (end.inboxBytes === 0 && end.error > 0) return -this.pendingError(fd);
     if (end.inboxBytes === 0) return end.ended ? 0 : -k.EAGAIN;
     let taken = 0;
     for (const { bytes, offset, length } of into) {

@@ -35,6 +35,8 @@ export interface Sockets {
   /** Ends our direction: what was written still arrives. */
   shutdownWrite(fd: number): number;
   close(fd: number): void;
+  /** Bytes written that the other side has not acknowledged (SIOCOUTQ); 0 where that cannot be told any more. */
+  unackedBytes(fd: number): number;
   /** Closes with a reset (TCP RST, MPTCP fast close): the other side must not take it for an orderly end. */
   reset(fd: number): void;
 

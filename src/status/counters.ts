@@ -7,7 +7,7 @@
  *    └────────────────────┴──────────────────────────────┴───────────────────────────────────────────┘
  */
 
-/** What the network did wrong. A reason is counted, never answered. Documented in docs/errors.md. */
+/** What the network did wrong. A reason is counted, never answered. Documented in docs/operations.md. */
 export const FAULTS = [
   // before anyone has proved who is calling
   'nobody-may-call',

@@ -1,0 +1,172 @@
+/** From the LAN to the peer: the left column of pump.ts. */
+import { EAGAIN } from '../kernel/constants.ts';
+import type { Sockets } from '../kernel/sockets.ts';
+import { CHUNK_MAX_BYTES, PAYLOAD_AT } from '../shadowsocks/chunk.ts';
+import type { RequestSealer } from '../shadowsocks/request.ts';
+import type { ResponseSealer } from '../shadowsocks/response.ts';
+import type { Sealer } from '../shadowsocks/sealer.ts';
+import type { Fault } from '../status/counters.ts';
+import { Held } from './blocks.ts';
+import type { Flow } from './flow.ts';
+import { AGAIN, BROKEN, type BrokenBy, ENDED, type PumpParts, READS_A_TURN, type Turn, WAITING } from './pump.ts';
+import { FRONT_BYTES, type Scratch, SLOTS } from './scratch.ts';
+
+const SLOTS_BYTES = SLOTS * CHUNK_MAX_BYTES;
+
+export class SealPump {
+  movedBytes = 0;
+  /** Why the flow has to end, once a turn was BROKEN. A positive errno, or a fault to be counted. */
+  broken: number | Fault = 0;
+  brokenBy: BrokenBy = 'fault';
+  /** Flushes in a row that the kernel took nothing of. */
+  vainTries = 0;
+  readonly #flow: Flow;
+  readonly #sockets: Sockets;
+  readonly #scratch: Scratch;
+  readonly #sealer: Sealer;
+  /** The listener's, until its header has gone out with the first payload. */
+  #response: ResponseSealer | undefined;
+  readonly #held: Held;
+  #sourceEnded = false;
+  #ended = false;
+
+  constructor(flow: Flow, parts: PumpParts, sealer: Sealer, response?: ResponseSealer) {
+    this.#flow = flow;
+    this.#sockets = parts.sockets;
+    this.#scratch = parts.scratch;
+    this.#sealer = sealer;
+    this.#response = response;
+    this.#held = new Held(parts.pool);
+  }
+
+  /** The dialler's first write: the request header and whatever the client has said already, in one piece. */
+  sendRequest(request: RequestSealer): Turn {
+    const { slab, slots } = this.#scratch;
+    const start = FRONT_BYTES - request.headerBytes;
+    if (request.writeHeader(slab, start) < 0) {
+      this.broken = 'replay-store-full';
+      return BROKEN;
+    }
+    const n = this.#flow.lanReadable ? this.#sockets.readInto(this.#flow.lanFd, slots, SLOTS) : -EAGAIN;
+    const plainBytes = this.#took(n, SLOTS_BYTES);
+    if (plainBytes < 0) return BROKEN;
+    return this.#send(start, request.headerBytes + request.sealBatch(slab, FRONT_BYTES, plainBytes)) ? WAITING : BROKEN;
+  }
+
+  run(): Turn {
+    if (this.#ended) return ENDED;
+    for (let reads = 0; reads < READS_A_TURN; reads++) {
+      if (this.#held.length > 0) {
+        if (!this.#flush()) return BROKEN;
+        if (this.#held.length > 0) return WAITING;
+      }
+      if (this.#sourceEnded) return this.#finish();
+      if (!this.#flow.lanReadable) return WAITING;
+      if (!(this.#response ? this.#moveFirst(this.#response) : this.#move())) return BROKEN;
+    }
+    return this.#sourceEnded || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
+  }
+
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
+  /** Whether sealed bytes wait for the kernel to take them. */
+  get isBlocked(): boolean {
+    return this.#held.length > 0;
+  }
+
+  release(): void {
+    this.#held.clear();
+    this.#sealer.close();
+  }
+
+  #move(): boolean {
+    const n = this.#sockets.readInto(this.#flow.lanFd, this.#scratch.slots, SLOTS);
+    const plainBytes = this.#took(n, SLOTS_BYTES);
+    if (plainBytes <= 0) return plainBytes === 0;
+    return this.#send(FRONT_BYTES, this.#sealer.sealBatch(this.#scratch.slab, FRONT_BYTES, plainBytes));
+  }
+
+  /** The listener's first payload shares a header with it, so it is one chunk at most. */
+  #moveFirst(response: ResponseSealer): boolean {
+    const { slab, slots } = this.#scratch;
+    const plainBytes = this.#took(this.#sockets.readInto(this.#flow.lanFd, slots, 1), CHUNK_MAX_BYTES);
+    if (plainBytes <= 0) return plainBytes === 0;
+    this.#response = undefined;
+    const payloadAt = FRONT_BYTES + PAYLOAD_AT;
+    return this.#send(payloadAt - response.frontBytes, response.sealFirst(slab, payloadAt, plainBytes));
+  }
+
+  /** What a read result means. @returns bytes to seal, 0 for none now, -1 for a broken flow. */
+  #took(n: number, askedBytes: number): number {
+    if (n > 0) {
+      this.movedBytes += n;
+      // Less than asked: the queue is empty and the next byte makes a new edge. Not so once the client has hung up: its end must be read.
+      if (n < askedBytes && !this.#flow.lanHungUp) this.#flow.lanReadable = false;
+      return n;
+    }
+    if (n === -EAGAIN) {
+      this.#flow.lanReadable = false;
+      return 0;
+    }
+    if (n === 0) {
+      this.#sourceEnded = true;
+      return 0;
+    }
+    this.broken = -n;
+    this.brokenBy = 'read';
+    return -1;
+  }
+
+  #send(at: number, length: number): boolean {
+    if (length <= 0) {
+      // Nonces used up: never seen, 2^53 chunks away.
+      if (length < 0) this.broken = 'bad-chunk';
+      return length === 0;
+    }
+    let n = this.#flow.wanWritable ? this.#sockets.write(this.#flow.wanFd, this.#scratch.slab, at, length) : -EAGAIN;
+    if (n === length) return true;
+    if (n < 0) {
+      if (n !== -EAGAIN) {
+        this.broken = -n;
+        this.brokenBy = 'write';
+        return false;
+      }
+      n = 0;
+    }
+    this.#flow.wanWritable = false;
+    if (this.#held.put(this.#scratch.slab, at + n, length - n)) return true;
+    this.broken = 'memory-limit';
+    return false;
+  }
+
+  #flush(): boolean {
+    if (!this.#flow.wanWritable) return true;
+    const n = this.#sockets.write(this.#flow.wanFd, this.#held.slab, this.#held.start, this.#held.length);
+    if (n < 0) {
+      this.#flow.wanWritable = false;
+      this.vainTries++;
+      if (n === -EAGAIN) return true;
+      this.broken = -n;
+      this.brokenBy = 'write';
+      return false;
+    }
+    this.vainTries = 0;
+    if (n < this.#held.length) this.#flow.wanWritable = false;
+    this.#held.advance(n);
+    return true;
+  }
+
+  #finish(): Turn {
+    this.#ended = true;
+    // A close that follows says it too; a reset that follows must not be taken for an end.
+    if (this.#flow.down!.hasEnded || this.#flow.lanBroken) return ENDED;
+    // An end without a byte needs no header: the peer reads a bare end.
+    const result = this.#sockets.shutdownWrite(this.#flow.wanFd);
+    if (result === 0) return ENDED;
+    this.broken = -result;
+    this.brokenBy = 'write';
+    return BROKEN;
+  }
+}
