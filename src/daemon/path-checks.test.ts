@@ -15,16 +15,23 @@ class Checked {
   readonly peer = new MemorySockets(this.network, [fiber.bytes, cable.bytes]);
   readonly changes: string[] = [];
   readonly heardAtMs = [0, 0];
+  readonly links = new Map<string, readonly string[]>();
   readonly checks: PathChecks;
   readonly #listener: number;
 
   constructor(site: Site = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2)])) {
     this.clock.advance(1_000_000);
+    for (const uplink of site.uplinks)
+      this.links.set(
+        uplink.device,
+        uplink.addresses.map(({ text }) => text),
+      );
     this.#listener = this.peer.listenPeer(4, 8388);
     this.checks = new PathChecks({
       site,
       sockets: this.sockets,
       clock: this.clock,
+      links: () => this.links,
       heardAtMs: (_, path) => this.heardAtMs[path]!,
       changed: ({ path, state, reason }) => this.changes.push(`${path.uplink.name} ${state} ${reason}`.trim()),
     });
@@ -68,7 +75,7 @@ describe('a path', () => {
     const checked = new Checked();
     checked.network.refused.add(endpointKey(cable));
     checked.pass(100);
-    expect(checked.changes).toEqual(['fiber up', 'cable down 10.1.0.2:8388 over cable: ECONNREFUSED']);
+    expect(checked.changes).toEqual(['fiber up', 'cable down ECONNREFUSED']);
     checked.pass(3_000);
     expect(checked.changes).toHaveLength(2);
     checked.network.refused.clear();
@@ -82,7 +89,7 @@ describe('a path', () => {
     checked.pass(2_900);
     expect(checked.changes).toEqual(['cable up']);
     checked.pass(200);
-    expect(checked.changes).toEqual(['cable up', 'fiber down no answer from 10.0.0.2:8388 over fiber for 3 s']);
+    expect(checked.changes).toEqual(['cable up', 'fiber down no answer for 3 s']);
     expect(checked.sockets.openDescriptors).toBe(0);
   });
 
@@ -90,7 +97,7 @@ describe('a path', () => {
     const checked = new Checked();
     checked.sockets.descriptorsMost = 0;
     checked.checks.step();
-    expect(checked.changes).toEqual(['fiber down 10.0.0.2:8388 over fiber: EMFILE', 'cable down 10.1.0.2:8388 over cable: EMFILE']);
+    expect(checked.changes).toEqual(['fiber down EMFILE', 'cable down EMFILE']);
   });
 
   it('that is up is left alone while bytes come over it, and tried again when none came for ten seconds', () => {
@@ -116,7 +123,7 @@ describe('a path', () => {
     checked.checks.suspect(0, 0);
     checked.pass(40);
     expect(checked.states).toEqual(['down', 'up']);
-    expect(checked.changes.at(-1)).toBe('fiber down 10.0.0.2:8388 over fiber: ECONNREFUSED');
+    expect(checked.changes.at(-1)).toBe('fiber down ECONNREFUSED');
     checked.calls();
     checked.checks.suspect(0, 0);
     checked.checks.suspect(0, 7);
@@ -160,5 +167,21 @@ describe('the timer', () => {
     checked.network.silent.clear();
     await new Promise((resolve) => setTimeout(resolve, 60));
     expect(checked.states).toEqual(['up', 'down']);
+  });
+
+  it('is down at once without its device or its address, and checked as soon as they are back', () => {
+    const checked = new Checked();
+    checked.pass(100);
+    expect(checked.states).toEqual(['up', 'up']);
+    const [device, addresses] = [...checked.links][1]!;
+    checked.links.delete(device);
+    checked.pass(20);
+    expect(checked.checks.health[1]).toMatchObject({ state: 'down', reason: `${device} is down or has no carrier` });
+    checked.links.set(device, ['192.0.2.1']);
+    checked.pass(20);
+    expect(checked.checks.health[1]).toMatchObject({ state: 'down', reason: `${device} has lost 10.1.0.1` });
+    checked.links.set(device, addresses);
+    checked.pass(1_100);
+    expect(checked.states).toEqual(['up', 'up']);
   });
 });

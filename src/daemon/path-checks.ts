@@ -6,14 +6,13 @@
  *   ┌──────┐ ─────────▶ ┌────┐
  *   │ down │            │ up │
  *   └──────┘ ◀───────── └────┘
- *            refused, unreachable, silent for CHECK_TIMEOUT_MS
+ *            refused, unreachable, silent for CHECK_TIMEOUT_MS; device without carrier or address: at once
  */
 import type { Clock } from '../kernel/clock.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, errnoName } from '../kernel/constants.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Path, Site } from '../site/types.ts';
 import type { LinkState } from '../status/types.ts';
-import { endpointText } from '../wire/ip.ts';
 
 const POLL_MS = 20;
 const DOWN_EVERY_MS = 1_000;
@@ -39,6 +38,8 @@ export interface PathChecksParts {
   /** When a byte last came over the path, as the workers saw it; same clock, 0 for never. */
   readonly heardAtMs: (peer: number, path: number) => number;
   readonly changed: (health: PathHealth) => void;
+  /** The addresses of each device that is up and has its carrier. */
+  readonly links: () => ReadonlyMap<string, readonly string[]>;
 }
 
 export class PathChecks {
@@ -96,10 +97,15 @@ export class PathChecks {
   step(): void {
     const nowMs = this.#parts.clock.nowMs();
     this.#readEvents(nowMs);
+    const links = this.#parts.links();
     for (const health of this.health) {
+      const gone = linkProblem(links, health.path);
+      if (gone !== undefined) {
+        this.#down(health, gone, nowMs);
+        continue;
+      }
       if (health.fd >= 0) {
-        if (nowMs - health.startedAtMs >= CHECK_TIMEOUT_MS)
-          this.#down(health, `no answer from ${where(health.path)} for ${CHECK_TIMEOUT_MS / 1000} s`, nowMs);
+        if (nowMs - health.startedAtMs >= CHECK_TIMEOUT_MS) this.#down(health, `no answer for ${CHECK_TIMEOUT_MS / 1000} s`, nowMs);
       } else if (nowMs >= health.nextCheckAtMs) this.#check(health, nowMs);
     }
   }
@@ -120,7 +126,7 @@ export class PathChecks {
       { bytes: peerAddress.address.bytes, port: peerAddress.port },
     );
     if (fd < 0) {
-      this.#down(health, `${where(health.path)}: ${errnoName(fd)}`, nowMs);
+      this.#down(health, errnoName(fd), nowMs);
       return;
     }
     health.fd = fd;
@@ -136,7 +142,7 @@ export class PathChecks {
       const health = this.health.find((one) => one.fd === fd);
       if (!health || (sockets.eventBits(i) & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) continue;
       const error = sockets.pendingError(fd);
-      if (error > 0) this.#down(health, `${where(health.path)}: ${errnoName(error)}`, nowMs);
+      if (error > 0) this.#down(health, errnoName(error), nowMs);
       else this.#up(health, nowMs);
     }
   }
@@ -174,6 +180,9 @@ export class PathChecks {
   }
 }
 
-function where(path: Path): string {
-  return `${endpointText(path.peerAddress.address, path.peerAddress.port)} over ${path.uplink.name}`;
+/** Known at once and for certain, unlike silence. */
+function linkProblem(links: ReadonlyMap<string, readonly string[]>, { uplink, localAddress }: Path): string | undefined {
+  const addresses = links.get(uplink.device);
+  if (!addresses) return `${uplink.device} is down or has no carrier`;
+  return addresses.includes(localAddress.text) ? undefined : `${uplink.device} has lost ${localAddress.text}`;
 }

@@ -7,7 +7,7 @@
  *
  * Each step up leaves its way down on a list; whatever ends the daemon takes them in the opposite order.
  */
-import { availableParallelism } from 'node:os';
+import { availableParallelism, networkInterfaces } from 'node:os';
 import { journalPath } from '../api/run-dir.ts';
 import { startApi } from '../api/server.ts';
 import { loadConfig } from '../config/load.ts';
@@ -29,6 +29,7 @@ import type { Site } from '../site/types.ts';
 import { Counters } from '../status/counters.ts';
 import { logFlow } from './flow-log.ts';
 import { HostNetwork } from './host-network.ts';
+import { logNotice } from './notices.ts';
 import { PathChecks, type PathHealth } from './path-checks.ts';
 import { hideMemory } from './process-safety.ts';
 import { SdNotify } from './sd-notify.ts';
@@ -87,6 +88,7 @@ class Daemon {
       clock: new MonotonicClock(),
       heardAtMs: (peer, path) => Math.max(...this.#counters.map((one) => one.path(base[peer]! + path).heardAtMs)),
       changed: (health) => this.#pathChanged(health),
+      links: liveLinks,
     });
   }
 
@@ -109,6 +111,7 @@ class Daemon {
         counters: this.#counters,
         health: this.#checks.health,
         pathBase: pathBases(site),
+        links: liveLinks(),
       });
     const api = await startApi({ runDir, site: site.name, snapshot });
     this.#down.push(() => api.close());
@@ -194,6 +197,7 @@ class Daemon {
   #heard(index: number, message: FromWorker): void {
     if (message.kind === 'widen') this.#widening!.widen(message);
     else if (message.kind === 'suspect') this.#checks.suspect(message.peer, message.path);
+    else if (message.kind === 'notice') logNotice(this.#log, this.#site, message.notice);
     else if (message.kind === 'drained') this.#drained.add(index);
     else if (message.kind === 'flow') logFlow(this.#log, this.#site, message.record);
   }
@@ -220,6 +224,13 @@ class Daemon {
     );
     this.#down.push(() => clearInterval(timer));
   }
+}
+
+/** `networkInterfaces` lists what is up and has its carrier. */
+function liveLinks(): Map<string, string[]> {
+  return new Map(
+    Object.entries(networkInterfaces()).map(([device, addresses]) => [device, (addresses ?? []).map(({ address }) => address)]),
+  );
 }
 
 /** One core is for the kernel's part and for us. */

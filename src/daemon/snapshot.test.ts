@@ -1,4 +1,3 @@
-import { networkInterfaces } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
 import { pathBases, pathCount } from '../engine/sampler.ts';
@@ -25,8 +24,18 @@ function healthOf(of: Site, state: 'up' | 'down' = 'up'): PathHealth[] {
   );
 }
 
+const LINKS = new Map([['up0', ['192.0.2.7']]]);
+
 function snapshot(counters: readonly Counters[], of: Site = site, health = healthOf(of)) {
-  return takeSnapshot({ site: of, version: '1.2.3', startedAtMs: performance.now() - 12_340, counters, health, pathBase: pathBases(of) });
+  return takeSnapshot({
+    site: of,
+    version: '1.2.3',
+    startedAtMs: performance.now() - 12_340,
+    counters,
+    health,
+    pathBase: pathBases(of),
+    links: LINKS,
+  });
 }
 
 const fresh = () => new Counters(site.peers.length, pathCount(site));
@@ -92,8 +101,8 @@ describe('a status', () => {
   });
 
   it('sees whether an uplink is there and has its address', () => {
-    const [device, addresses] = Object.entries(networkInterfaces()).find(([, list]) => list?.some((one) => one.family === 'IPv4'))!;
-    const address = parseAddress(addresses!.find((one) => one.family === 'IPv4')!.address)!;
+    const device = 'up0';
+    const address = parseAddress('192.0.2.7')!;
     const uplink = (name: string, more: Partial<Uplink>): Uplink => ({ ...site.uplinks[0]!, name, device, addresses: [address], ...more });
     const uplinks = [
       uplink('here', {}),

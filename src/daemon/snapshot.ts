@@ -1,5 +1,4 @@
 /** Makes the status out of what the workers count, what the path checks found and what the host says of its devices. */
-import { networkInterfaces } from 'node:os';
 import type { Peer, Site, Uplink } from '../site/types.ts';
 import type { Counters, PathFigures, PeerFigures } from '../status/counters.ts';
 import type { PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
@@ -14,7 +13,11 @@ export interface SnapshotParts {
   readonly counters: readonly Counters[];
   readonly health: readonly PathHealth[];
   readonly pathBase: readonly number[];
+  readonly links: Links;
 }
+
+/** The addresses of each device that is up and has its carrier. */
+type Links = ReadonlyMap<string, readonly string[]>;
 
 export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
   const { site, version, startedAtMs, counters } = parts;
@@ -23,19 +26,18 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
     site: site.name,
     version,
     uptimeSeconds: Math.round((performance.now() - startedAtMs) / 100) / 10,
-    uplinks: site.uplinks.map(uplinkStatus),
+    uplinks: site.uplinks.map((uplink) => uplinkStatus(uplink, parts.links)),
     peers: site.peers.map((peer) => peerStatus(parts, peer)),
     faults: sumFaults(counters),
   };
 }
 
-/** `networkInterfaces` lists what is up and has its carrier. */
-function uplinkStatus(uplink: Uplink): UplinkStatus {
+function uplinkStatus(uplink: Uplink, links: Links): UplinkStatus {
   const { name, device } = uplink;
   const address = uplink.addresses[0]?.text ?? null;
-  const live = networkInterfaces()[device];
+  const live = links.get(device);
   if (!live) return { name, device, address, state: 'down', reason: uplink.reason ?? 'no carrier, or not up' };
-  const has = uplink.addresses.length > 0 && uplink.addresses.every(({ text }) => live.some((one) => one.address === text));
+  const has = uplink.addresses.length > 0 && uplink.addresses.every(({ text }) => live.includes(text));
   return { name, device, address, state: has ? 'up' : 'down', ...(!has && { reason: uplink.reason ?? `${device} has lost its address` }) };
 }
 

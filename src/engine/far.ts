@@ -84,7 +84,8 @@ export class FarSide {
       this.#refuse(flow, flow.phase === 'calling' ? 'silent-caller' : undefined);
     for (let flow = this.#connecting.take(nowMs); flow; flow = this.#connecting.take(nowMs)) {
       this.#loop.fault('connect-timeout');
-      this.#loop.end(flow, CONNECT_TIMEOUT_ADVICE, 'reset');
+      this.#loop.notice({ what: 'connect-timeout', peer: flow.peer, client: flow.client!, target: flow.target! });
+      this.#loop.end(flow, 'the target did not answer', 'reset');
     }
   }
 
@@ -116,6 +117,8 @@ export class FarSide {
 
   #startDraining(flow: Flow, reason: Fault): void {
     this.#loop.fault(reason);
+    const from = this.#loop.sockets.remoteAddress(flow.wanFd);
+    if (from) this.#loop.notice({ what: 'refused', fault: reason, from });
     this.#endCall(flow);
     flow.phase = 'draining';
     this.#drain(flow);
@@ -201,6 +204,3 @@ export class FarSide {
 
 /** The longest request, and what may come right behind it. */
 const REQUEST_READ_BYTES = REQUEST_MOST_BYTES + 8_192;
-
-const CONNECT_TIMEOUT_ADVICE =
-  'the target did not answer: it is down, or its way back does not lead through this gateway (add a route there, or set snat = true for this peer)';

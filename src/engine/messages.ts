@@ -2,6 +2,7 @@
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { KeyRingTransfer } from '../shadowsocks/key-ring.ts';
 import type { Site } from '../site/types.ts';
+import type { Fault } from '../status/counters.ts';
 
 export interface WorkerStart {
   readonly site: Site;
@@ -19,6 +20,7 @@ export type FromWorker =
   | { readonly kind: 'widen'; readonly flow: number; readonly token: number; readonly peer: number; readonly path: number }
   /** A dial over this path failed. */
   | { readonly kind: 'suspect'; readonly peer: number; readonly path: number }
+  | { readonly kind: 'notice'; readonly notice: Notice }
   | { readonly kind: 'flow'; readonly record: FlowRecord }
   | { readonly kind: 'drained' };
 
@@ -28,6 +30,14 @@ export type ToWorker =
   /** Which paths a new flow may be dialled over, best first, for each peer. */
   | { readonly kind: 'paths'; readonly usable: readonly (readonly number[])[] }
   | { readonly kind: 'stop' };
+
+/** What an administrator should hear of although no flow log is kept. Limited at the source: one a second and worker. */
+export type Notice =
+  /** Somebody called with a request that is not authentic, not in time or not fresh. */
+  | { readonly what: 'refused'; readonly fault: Fault; readonly from: SocketAddress }
+  /** The peer heard us out and never answered: as we do with a caller we refuse. */
+  | { readonly what: 'unanswered'; readonly peer: number }
+  | { readonly what: 'connect-timeout'; readonly peer: number; readonly client: SocketAddress; readonly target: SocketAddress };
 
 /** One line of the flow log. */
 export interface FlowRecord {

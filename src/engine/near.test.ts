@@ -120,7 +120,7 @@ describe('the far dial', () => {
     expect(pair.far.records()).toMatchObject([{ side: 'far', end: 'ECONNREFUSED' }]);
   });
 
-  it('makes a silent target a reset at the near side after ten seconds, and names both cures', () => {
+  it('makes a silent target a reset at the near side after ten seconds, and has it noticed', () => {
     const pair = new Pair();
     pair.network.silent.add(endpointKey(at('172.16.1.66', 80)));
     const client = pair.connect(at('172.16.1.66', 80));
@@ -130,7 +130,11 @@ describe('the far dial', () => {
     pair.pass(400);
     expect(errorOf(client)).toBe(ECONNRESET);
     expect(pair.far.counters.faults()).toEqual({ 'connect-timeout': 1 });
-    expect(pair.far.records()[0]!.end).toMatch(/add a route there, or set snat = true/);
+    expect(pair.far.records()[0]!.end).toBe('the target did not answer');
+    expect(pair.far.posted).toContainEqual({
+      kind: 'notice',
+      notice: expect.objectContaining({ what: 'connect-timeout', target: at('172.16.1.66', 80) }),
+    });
     expect(pair.near.isClean && pair.far.isClean).toBe(true);
   });
 

@@ -22,6 +22,8 @@ const AVOID_MS = 5_000;
 /** A flow is worth its further subflows once it moved this much, or lived this long (docs/adr/0001). */
 const WIDEN_BYTES = 32 << 10;
 const WIDEN_AGE_MS = 250;
+/** A little less than the peer's patience with a caller it does not know. */
+const UNANSWERED_MS = 9_000;
 
 export class NearSide {
   readonly #loop: WorkerLoop;
@@ -81,6 +83,13 @@ export class NearSide {
   /** After each turn of an open flow: a busy one gets all its subflows at once. */
   moved(flow: Flow): void {
     if (!flow.widened && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.#widen(flow);
+  }
+
+  /** A peer that refuses a caller hears it out in silence and resets it then (far.ts): the wrong key looks like that from here. */
+  peerReset(flow: Flow): void {
+    if (flow.side !== 'near' || flow.rxBytes > 0 || this.#loop.nowMs - flow.startedAtMs < UNANSWERED_MS) return;
+    this.#loop.fault('unanswered');
+    this.#loop.notice({ what: 'unanswered', peer: flow.peer });
   }
 
   forget(flow: Flow): void {

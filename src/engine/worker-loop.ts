@@ -15,7 +15,7 @@ import { BlockPool } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import { FarSide } from './far.ts';
 import { Flow } from './flow.ts';
-import type { FromWorker, ToWorker } from './messages.ts';
+import type { FromWorker, Notice, ToWorker } from './messages.ts';
 import { NearSide } from './near.ts';
 import type { OpenPump } from './open-pump.ts';
 import { type Ending, Parting } from './parting.ts';
@@ -32,6 +32,7 @@ const ACCEPTS_A_TURN = 64;
 const ACCEPT_PAUSE_MS = 100;
 const TICK_MS = 500;
 const RETRY_MOST_MS = 16;
+const NOTICE_EVERY_MS = 1_000;
 
 export interface LoopParts {
   readonly site: Site;
@@ -75,6 +76,7 @@ export class WorkerLoop {
   readonly #blocked = new Set<Flow>();
   readonly #parting: Parting;
   #nextTickAtMs = 0;
+  #nextNoticeAtMs = 0;
   #nextSerial = 1;
   #stopped = false;
   nowMs: number;
@@ -167,6 +169,13 @@ export class WorkerLoop {
     this.counters.fault(fault);
   }
 
+  /** Tells the main thread, unless it was told something within a second: who causes it at will must not fill queue and log. */
+  notice(notice: Notice): void {
+    if (this.nowMs < this.#nextNoticeAtMs) return;
+    this.#nextNoticeAtMs = this.nowMs + NOTICE_EVERY_MS;
+    this.post({ kind: 'notice', notice });
+  }
+
   /** A flow has a peer from here on: it counts. */
   belongsTo(flow: Flow, peer: number): void {
     flow.peer = peer;
@@ -177,6 +186,7 @@ export class WorkerLoop {
   end(flow: Flow, reason: string, how: Ending): void {
     if (flow.phase === 'closed') return;
     const subflows = flow.wanFd >= 0 && flow.peer >= 0 ? this.sampler.last(flow) : 0;
+    if (how === 'late reset of lan') this.#near.peerReset(flow);
     this.#near.forget(flow);
     this.#far.forget(flow);
     flow.phase = 'closed';

@@ -42,6 +42,7 @@ export const FAULTS = [
   // near the LAN
   'no-peer',
   'dial-failed',
+  'unanswered',
   'connect-failed',
   'connect-timeout',
 ] as const;

@@ -1,0 +1,46 @@
+/** What the workers notice, in words an administrator can act on. Each is limited by its key: the network can cause them at will. */
+import type { Notice } from '../engine/messages.ts';
+import type { Log } from '../observe/log.ts';
+import type { Site } from '../site/types.ts';
+import { addressFromBytes, endpointText, sameAddress } from '../wire/ip.ts';
+
+export function logNotice(log: Log, site: Site, notice: Notice): void {
+  switch (notice.what) {
+    case 'refused': {
+      const from = addressFromBytes(notice.from.bytes);
+      const peer = site.peers.find(({ addresses }) => addresses.some(({ address }) => sameAddress(address.bytes, from.bytes)));
+      // Strangers knock on every port of the internet: they are counted, not logged.
+      if (!peer) return;
+      const hint = HINTS[notice.fault] ?? 'see docs/operations.md#faults';
+      log.warn(
+        'flows',
+        `a call from ${peer.site} (${from.text}) is refused`,
+        { fault: notice.fault, hint },
+        { limit: `refused ${peer.site}` },
+      );
+      return;
+    }
+    case 'unanswered': {
+      const { site: name } = site.peers[notice.peer]!;
+      const hint = 'its log and `braid status` there say why: keys that differ, clocks more than 30 s apart';
+      log.warn('flows', `${name} heard a request out and never answered`, { hint }, { limit: `unanswered ${name}` });
+      return;
+    }
+    case 'connect-timeout': {
+      const target = endpointText(addressFromBytes(notice.target.bytes), notice.target.port);
+      const client = addressFromBytes(notice.client.bytes).text;
+      const { site: name } = site.peers[notice.peer]!;
+      const hint = `it is down, or its way back to ${client} does not lead through this gateway: add a route there, or set snat = true for ${name}`;
+      log.warn('flows', `${target} did not answer ${client}`, { peer: name, hint }, { limit: `connect-timeout ${target}` });
+      return;
+    }
+  }
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  'bad-tag': 'its send_key here and our receive_key for it differ, or it is not the peer who calls',
+  'unknown-user': 'its send_key names no peer of ours: check the user key behind the colon and our receive_key',
+  timestamp: 'the two clocks differ by more than 30 s',
+  'before-start': 'it was stamped before this daemon started: its clock is behind, or this is a recording',
+  replayed: 'the same request came twice: a recording, or somebody duplicates packets with their payload',
+};
