@@ -1,12 +1,18 @@
 /** The host's network state during a daemon's life: applied, guarded, put back; each change and each surprise in the log. */
 import { applyPlan, undoJournal } from '../network/apply.ts';
-import { type Guard, type GuardEvent, startGuard } from '../network/guard.ts';
+import { type Because, devicesOf, type Guard, type GuardEvent, startGuard } from '../network/guard.ts';
 import { readNetworkFacts } from '../network/host-state.ts';
 import { planNetwork } from '../network/plan.ts';
 import { LinuxRunner } from '../network/runner.ts';
 import { sysctlNames } from '../network/sysctls.ts';
 import type { Log } from '../observe/log.ts';
 import type { Site } from '../site/types.ts';
+
+const RESTORED: Readonly<Record<Because, string>> = {
+  removed: 'another program removed something of ours; it is back',
+  device: 'a device is up again; its routes are back',
+  unknown: 'routes of ours were gone, with a device that was down for a moment or by another program; they are back',
+};
 
 export class HostNetwork {
   readonly #site: Site;
@@ -25,10 +31,11 @@ export class HostNetwork {
   async apply(): Promise<void> {
     const plan = () => this.#plan();
     const first = await plan();
-    const { problems } = await applyPlan(first, this.#parts);
+    const { problems, waiting } = await applyPlan(first, this.#parts);
     this.#applied = true;
     for (const problem of problems) this.#log.warn('network', problem);
-    this.#guard = startGuard({ ...this.#parts, plan, event: (event) => this.#surprise(event) });
+    if (waiting.length > 0) this.#say({ kind: 'waiting', devices: devicesOf(waiting), commands: [] });
+    this.#guard = startGuard({ ...this.#parts, plan, waiting, event: (event) => this.#say(event) });
   }
 
   async stopGuard(): Promise<void> {
@@ -50,9 +57,16 @@ export class HostNetwork {
     return planNetwork(this.#site, await readNetworkFacts(this.#parts.runner, sysctlNames(this.#site)));
   }
 
-  #surprise(event: GuardEvent): void {
-    if (event.kind === 'restored')
-      this.#log.warn('network', 'another program removed something of ours; it is back', { commands: event.commands.length });
-    else this.#log.error('network', `cannot put the network back: ${event.message}`, { code: event.code });
+  #say(event: GuardEvent): void {
+    switch (event.kind) {
+      case 'restored':
+        return this.#log[event.because === 'device' ? 'info' : 'warn']('network', RESTORED[event.because], {
+          commands: event.commands.length,
+        });
+      case 'waiting':
+        return this.#log.warn('network', 'a device is down; its routes wait for it', { devices: event.devices.join(' ') });
+      case 'failed':
+        return this.#log.error('network', `cannot put the network back: ${event.message}`, { code: event.code });
+    }
   }
 }

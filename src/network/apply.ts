@@ -11,10 +11,10 @@
  */
 import { BraidError } from '../error.ts';
 import { findCollision } from './collisions.ts';
-import { type HostState, isSysctlThere, isThere, nftListing, readHostState } from './host-state.ts';
+import { devicesUp, type HostState, isSysctlThere, isThere, nftListing, readHostState } from './host-state.ts';
 import { Journal, type JournalEntry } from './journal.ts';
 import { must, type Runner } from './runner.ts';
-import { applyCommand, type NftStep, type Plan, type Step, stepKey, undoCommand } from './steps.ts';
+import { applyCommand, type NftStep, type Plan, type RouteStep, type Step, stepKey, undoCommand } from './steps.ts';
 
 export interface ApplyParts {
   readonly runner: Runner;
@@ -27,8 +27,10 @@ export interface ApplyParts {
 export interface Outcome {
   /** Commands that were run. */
   readonly changed: readonly string[];
-  /** What was tried and did not work: routes over an uplink that is down; on undo, anything. */
+  /** What was tried and did not work: optional routes; on undo, anything. */
   readonly problems: readonly string[];
+  /** Optional routes that were not tried: their device is down, or not there. */
+  readonly waiting: readonly RouteStep[];
 }
 
 /**
@@ -108,8 +110,10 @@ async function applyStep(step: Step, { state, listing, journal, runner, done }: 
     case 'rule':
     case 'route': {
       if (isThere(state, step)) return;
+      const optional = step.kind === 'route' && step.optional;
+      if (optional && (await done.mustWait(runner, step))) return;
       journal.put({ step });
-      if (step.kind === 'rule' || !step.optional) return void (await done.run(runner, applyCommand(step)));
+      if (!optional) return void (await done.run(runner, applyCommand(step)));
       return done.try(runner, applyCommand(step));
     }
   }
@@ -161,6 +165,8 @@ async function takeBackOne({ step, previous }: JournalEntry, state: HostState, r
 class Doing implements Outcome {
   readonly changed: string[] = [];
   readonly problems: string[] = [];
+  readonly waiting: RouteStep[] = [];
+  #devicesUp: ReadonlySet<string> | undefined;
   readonly #log: (line: string) => void;
 
   constructor(parts: { readonly log: (line: string) => void }) {
@@ -184,6 +190,15 @@ class Doing implements Outcome {
   run(runner: Runner, command: readonly string[], stdin?: string): Promise<string> {
     this.say(command);
     return must(runner, command, stdin);
+  }
+
+  /** Asks the host once for the whole plan, and only where a route is missing. */
+  async mustWait(runner: Runner, route: RouteStep): Promise<boolean> {
+    if (route.device === undefined) return false;
+    this.#devicesUp ??= await devicesUp(runner);
+    if (this.#devicesUp.has(route.device)) return false;
+    this.waiting.push(route);
+    return true;
   }
 
   async try(runner: Runner, command: readonly string[]): Promise<void> {

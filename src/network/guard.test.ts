@@ -24,9 +24,32 @@ async function guarded(devices: readonly string[] = ['eth1', 'eth2', 'eth3']) {
   const events: GuardEvent[] = [];
   const parts = { runner, journalPath: join(directory, 'berlin.undo.json'), log: () => undefined };
   const plan = planNetwork(exampleSite(), exampleFacts);
-  await applyPlan(plan, parts);
-  const guard = startGuard({ ...parts, changes, pollMs: 5, plan: () => Promise.resolve(plan), event: (event) => events.push(event) });
-  return { runner, changes, events, guard };
+  const { waiting } = await applyPlan(plan, parts);
+  const guard = startGuard({
+    ...parts,
+    changes,
+    waiting,
+    pollMs: 5,
+    plan: () => Promise.resolve(plan),
+    event: (event) => events.push(event),
+  });
+  /** As the kernel does when a device goes down. */
+  const takeDown = (device: string) => {
+    runner.devices.delete(device);
+    for (const family of [4, 6] as const) runner.routes[family] = runner.routes[family].filter((route) => route.dev !== device);
+    changes.pending = true;
+  };
+  const bringUp = (device: string) => {
+    runner.devices.add(device);
+    changes.pending = true;
+  };
+  const twoChecks = async () => {
+    for (let i = 0; i < 2; i++) {
+      changes.pending = true;
+      await new Promise((resolve) => setTimeout(resolve, 600));
+    }
+  };
+  return { takeDown, bringUp, twoChecks, runner, changes, events, guard };
 }
 
 describe('the guard', () => {
@@ -38,7 +61,7 @@ describe('the guard', () => {
     changes.pending = true;
     await vi.waitFor(() => expect(runner.snapshot()).toEqual(whole), 3000);
     await vi.waitFor(() => expect(events).toHaveLength(1), 3000);
-    expect(events[0]).toMatchObject({ kind: 'restored', commands: expect.arrayContaining(['nft -f -']) });
+    expect(events[0]).toMatchObject({ kind: 'restored', because: 'removed', commands: expect.arrayContaining(['nft -f -']) });
     changes.pending = true;
     await new Promise((resolve) => setTimeout(resolve, 600));
     expect(events).toHaveLength(1);
@@ -46,17 +69,50 @@ describe('the guard', () => {
     expect(changes.closed).toBe(true);
   });
 
+  it('waits for a device that is down, says so once, and says that its routes are back with it', async () => {
+    const { runner, events, guard, takeDown, bringUp, twoChecks } = await guarded();
+    const whole = runner.snapshot();
+    takeDown('eth3');
+    await vi.waitFor(() => expect(events).toHaveLength(1), 3000);
+    expect(events[0]).toEqual({ kind: 'waiting', devices: ['eth3'], commands: expect.arrayContaining([expect.stringContaining('eth3')]) });
+    await twoChecks();
+    expect(events).toHaveLength(1);
+    bringUp('eth3');
+    await vi.waitFor(() => expect(runner.snapshot()).toEqual(whole), 3000);
+    await vi.waitFor(() => expect(events).toHaveLength(2), 3000);
+    expect(events[1]).toMatchObject({ kind: 'restored', because: 'device' });
+    takeDown('eth3');
+    await vi.waitFor(() => expect(events.at(-1)).toMatchObject({ kind: 'waiting' }), 3000);
+    await guard.stop();
+  });
+
+  it('says nothing again of what waited at the start, and blames nobody for routes that came and went between two checks', async () => {
+    const { runner, events, guard, takeDown, bringUp, twoChecks } = await guarded(['eth1', 'eth2']);
+    await twoChecks();
+    expect(events).toEqual([]);
+    bringUp('eth3');
+    await vi.waitFor(() => expect(events).toEqual([expect.objectContaining({ kind: 'restored', because: 'device' })]), 3000);
+    takeDown('eth3');
+    bringUp('eth3');
+    runner.tables.clear();
+    await vi.waitFor(() => expect(events).toHaveLength(3), 3000);
+    expect(events.slice(1)).toMatchObject([
+      { because: 'removed', commands: ['nft -f -'] },
+      { because: 'unknown', commands: expect.arrayContaining([expect.stringContaining('eth3')]) },
+    ]);
+    await guard.stop();
+  });
+
   it('says once what it cannot put back, and puts back everything else', async () => {
-    const { runner, changes, events, guard } = await guarded(['eth1', 'eth2']);
-    for (let i = 0; i < 2; i++) {
-      changes.pending = true;
-      await new Promise((resolve) => setTimeout(resolve, 600));
-    }
+    const { runner, changes, events, guard, twoChecks } = await guarded();
+    runner.refuses = (what) => what.includes('eth3');
+    runner.routes[4] = runner.routes[4].filter((route) => route.dev !== 'eth3');
+    await twoChecks();
     expect(events).toEqual([{ kind: 'failed', code: 'HOST_COMMAND', message: expect.stringContaining('eth3') }]);
     runner.tables.clear();
     runner.rules[4].push({ priority: 4, src: 'all', fwmark: '0x42000000', table: '9' });
     changes.pending = true;
-    await vi.waitFor(() => expect(events.at(-1)).toEqual({ kind: 'restored', commands: ['nft -f -'] }), 3000);
+    await vi.waitFor(() => expect(events.at(-1)).toEqual({ kind: 'restored', because: 'removed', commands: ['nft -f -'] }), 3000);
     await guard.stop();
   });
 });

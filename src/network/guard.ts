@@ -9,18 +9,28 @@
 import { BraidError } from '../error.ts';
 import { type ApplyParts, repairPlan } from './apply.ts';
 import { type Changes, NetlinkChanges } from './changes.ts';
-import type { Plan } from './steps.ts';
+import { applyCommand, type Plan, type RouteStep } from './steps.ts';
 
 export type GuardEvent =
-  /** Another program had removed or changed these; the commands that put them back. */
-  | { readonly kind: 'restored'; readonly commands: readonly string[] }
+  /** These were gone, and are back. */
+  | { readonly kind: 'restored'; readonly because: Because; readonly commands: readonly string[] }
+  /** Routes that went with their device and come back with it; each is said once. */
+  | { readonly kind: 'waiting'; readonly devices: readonly string[]; readonly commands: readonly string[] }
   /** Said once, until it changes. */
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };
+
+/**
+ * `removed`: by another program, nothing else takes them. `device`: theirs was down, and is up. `unknown`: routes that either another program
+ * removed, or a device that was down for less than a check.
+ */
+export type Because = 'removed' | 'device' | 'unknown';
 
 export interface GuardParts extends ApplyParts {
   /** Plans again, from what the host has now: an uplink that came back has its routes again. */
   readonly plan: () => Promise<Plan>;
   readonly event: (event: GuardEvent) => void;
+  /** Routes that have waited since the plan was applied. */
+  readonly waiting?: readonly RouteStep[];
   readonly changes?: Changes;
   readonly pollMs?: number;
 }
@@ -35,6 +45,7 @@ const POLL_MS = 200;
 const PAUSE_MS = 400;
 /** For what sends no event: sysctls. */
 const CHECK_EVERY_MS = 15_000;
+const CAUSES: readonly Because[] = ['removed', 'device', 'unknown'];
 
 /** @throws BraidError KERNEL_CALL where netlink cannot be opened. */
 export function startGuard(parts: GuardParts): Guard {
@@ -43,6 +54,7 @@ export function startGuard(parts: GuardParts): Guard {
   let checkedAtMs = performance.now();
   let running: Promise<void> | undefined;
   let failure = '';
+  let waiting = parts.waiting ?? [];
 
   const fail = (code: string, message: string) => {
     if (message !== failure) parts.event({ kind: 'failed', code, message });
@@ -51,13 +63,21 @@ export function startGuard(parts: GuardParts): Guard {
   const check = async () => {
     const lines: string[] = [];
     try {
-      const { changed, problems } = await repairPlan(await parts.plan(), { ...parts, log: (line) => lines.push(line) });
-      // A route over an uplink that is down fails at each check: said once, until something else fails.
-      const commands = changed.filter((command) => !problems.some((problem) => problem.startsWith(`${command}:`)));
-      if (commands.length > 0) {
-        lines.forEach(parts.log);
-        parts.event({ kind: 'restored', commands });
+      const plan = await parts.plan();
+      const outcome = await repairPlan(plan, { ...parts, log: (line) => lines.push(line) });
+      const { problems } = outcome;
+      // A route that the kernel refuses fails at each check: said once, until something else fails.
+      const commands = outcome.changed.filter((command) => !problems.some((problem) => problem.startsWith(`${command}:`)));
+      if (commands.length > 0) lines.forEach(parts.log);
+      const causeOf = causes(plan, waiting);
+      for (const because of CAUSES) {
+        const mine = commands.filter((command) => causeOf(command) === because);
+        if (mine.length > 0) parts.event({ kind: 'restored', because, commands: mine });
       }
+      const known = new Set(waiting.map(commandText));
+      const fresh = outcome.waiting.filter((route) => !known.has(commandText(route)));
+      if (fresh.length > 0) parts.event({ kind: 'waiting', devices: devicesOf(fresh), commands: fresh.map(commandText) });
+      waiting = outcome.waiting;
       if (problems.length > 0) fail('HOST_COMMAND', problems.join('; '));
       else failure = '';
     } catch (error) {
@@ -83,4 +103,22 @@ export function startGuard(parts: GuardParts): Guard {
       changes.close();
     },
   };
+}
+
+/** By device, not by command: a prefix that is on-link is planned only while its device is up, so it never waited itself. */
+function causes(plan: Plan, waiting: readonly RouteStep[]): (command: string) => Because {
+  const waitedFor = new Set(devicesOf(waiting));
+  const routes = new Map(plan.steps.flatMap((step) => (step.kind === 'route' && step.optional ? [[commandText(step), step.device]] : [])));
+  return (command) => {
+    if (!routes.has(command)) return 'removed';
+    return waitedFor.has(routes.get(command) ?? '') ? 'device' : 'unknown';
+  };
+}
+
+export function devicesOf(routes: readonly RouteStep[]): string[] {
+  return [...new Set(routes.flatMap(({ device }) => device ?? []))];
+}
+
+function commandText(route: RouteStep): string {
+  return applyCommand(route).join(' ');
 }

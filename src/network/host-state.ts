@@ -81,6 +81,12 @@ export function isSysctlThere(runner: Runner, step: Step & { kind: 'sysctl' }): 
   return value === step.value || (value !== undefined && step.alsoGood.includes(value));
 }
 
+/** Only these take routes: the kernel drops a device's routes when it goes down. */
+export async function devicesUp(runner: Runner): Promise<ReadonlySet<string>> {
+  const devices = JSON.parse((await must(runner, ['ip', '-j', 'link', 'show', 'up'])).trim() || '[]') as Json[];
+  return new Set(devices.map(({ ifname }) => String(ifname)));
+}
+
 async function list(runner: Runner, family: Family, what: readonly string[]): Promise<readonly Json[]> {
   const text = await must(runner, ['ip', '-j', '-N', `-${family}`, ...what]);
   return text.trim() === '' ? [] : (JSON.parse(text) as Json[]);

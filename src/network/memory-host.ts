@@ -16,6 +16,8 @@ export class MemoryHost implements Runner {
   readonly devices = new Set(['lo']);
   /** What `nft -j list ruleset` answers. */
   ruleset = '{"nftables":[]}';
+  /** Changes that the kernel will not take. */
+  refuses: (what: string) => boolean = () => false;
   /** Called before each change; throw to be killed there. */
   beforeChange: (what: string) => void = () => undefined;
   /** Called after each change; throw to be killed there. */
@@ -64,6 +66,7 @@ export class MemoryHost implements Runner {
   }
 
   #ip(args: readonly string[]): RunResult {
+    if (args.includes('link')) return ok(JSON.stringify([...this.devices].map((ifname) => ({ ifname }))));
     const words = args.filter((word) => word !== '-j' && word !== '-N');
     const family: Family = words[0] === '-6' ? 6 : 4;
     const [, object, verb, ...rest] = words;
@@ -79,6 +82,7 @@ export class MemoryHost implements Runner {
   }
 
   #change(what: string, change: () => unknown): RunResult {
+    if (this.refuses(what)) return refused('RTNETLINK answers: Invalid argument');
     this.beforeChange(what);
     change();
     this.afterChange(what);
