@@ -9,6 +9,7 @@ import type { StatusSnapshot } from '../status/types.ts';
 import { fetchStatus } from './client.ts';
 import { sitesIn, socketPath } from './run-dir.ts';
 import { type Api, startApi } from './server.ts';
+import { removeStaleSocket } from './stale-socket.ts';
 
 const SNAPSHOT: StatusSnapshot = { schema: 1, site: 'berlin', version: '0.1.0', uptimeSeconds: 5, uplinks: [], peers: [], faults: {} };
 
@@ -67,9 +68,22 @@ describe('the admin socket', () => {
     const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
     expect(spawnSync(process.execPath, ['-e', script]).signal).toBe('SIGKILL');
     expect(sitesIn(runDir)).toContain('berlin');
-    await expect(fetchStatus(runDir, 'berlin')).rejects.toMatchObject({ code: 'DAEMON_NOT_RUNNING' });
+    await expect(fetchStatus(runDir, 'berlin')).rejects.toMatchObject({
+      code: 'DAEMON_NOT_RUNNING',
+      hint: expect.stringContaining('it was killed'),
+    });
     await start();
     expect((await fetchStatus(runDir, 'berlin')).site).toBe('berlin');
+  });
+
+  it('is removed for who cleans up, only where nobody answers', async () => {
+    const { path } = await start();
+    expect(await removeStaleSocket(path)).toBe('answers');
+    expect((await fetchStatus(runDir, 'berlin')).site).toBe('berlin');
+    writeFileSync(socketPath(runDir, 'munich'), '');
+    expect(await removeStaleSocket(socketPath(runDir, 'munich'))).toBe('removed');
+    expect(await removeStaleSocket(socketPath(runDir, 'munich'))).toBe('none');
+    expect(sitesIn(runDir)).toEqual(['berlin']);
   });
 
   it('has one address, and refuses everything else', async () => {

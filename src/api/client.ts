@@ -49,7 +49,10 @@ function failure(error: NodeJS.ErrnoException, path: string, site: string): Brai
   if (error.code === 'EACCES' || error.code === 'EPERM') return notPermitted(path);
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTSOCK' || error.code === 'ENOTDIR')
     return new BraidError('DAEMON_NOT_RUNNING', `no daemon for ${site} answers at ${path}`, {
-      hint: `braid run -c /etc/braid/${site}.toml starts one`,
+      hint:
+        error.code === 'ECONNREFUSED'
+          ? `it was killed; with -c /etc/braid/${site}.toml, braid run takes over, braid cleanup puts this host back`
+          : `braid run -c /etc/braid/${site}.toml starts one`,
       cause: error,
     });
   return new BraidError('DAEMON_ANSWER', `the daemon for ${site} does not answer: ${error.message}`, { cause: error });

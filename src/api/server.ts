@@ -4,12 +4,12 @@
  * A socket that nobody answers at is left over from a daemon that was killed, and is replaced; one that answers means a second daemon
  * for the same site, which must not start.
  */
-import { chmodSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { connect } from 'node:net';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { notPermitted, socketPath } from './run-dir.ts';
+import { removeStaleSocket } from './stale-socket.ts';
 
 export interface ApiOptions {
   readonly runDir: string;
@@ -34,7 +34,7 @@ export async function startApi({ runDir, site, snapshot }: ApiOptions): Promise<
   server.maxConnections = 64;
   try {
     mkdirSync(runDir, { recursive: true, mode: 0o755 });
-    await removeStale(path, site);
+    if ((await removeStaleSocket(path)) === 'answers') throw running(path, site);
     await listen(server, path);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
@@ -68,19 +68,6 @@ function listen(server: ReturnType<typeof createServer>, path: string): Promise<
       process.umask(umask);
     }
   });
-}
-
-async function removeStale(path: string, site: string): Promise<void> {
-  const state = await new Promise<'answers' | 'stale' | 'none'>((done) => {
-    const probe = connect(path);
-    probe.once('connect', () => {
-      probe.destroy();
-      done('answers');
-    });
-    probe.once('error', (error: NodeJS.ErrnoException) => done(error.code === 'ECONNREFUSED' ? 'stale' : 'none'));
-  });
-  if (state === 'answers') throw running(path, site);
-  if (state === 'stale') unlinkSync(path);
 }
 
 function running(path: string, site: string): BraidError {

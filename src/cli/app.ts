@@ -5,6 +5,7 @@ import type { Method } from '../site/types.ts';
 import { exitCodeOf, exitCodeOfParser } from './exit-codes.ts';
 import type { Cli } from './rooms.ts';
 import { BRIEF, FULL, TEXT } from './text.ts';
+import type { CheckFlags } from './verbs/check.ts';
 import type { StatusFlags } from './verbs/status.ts';
 
 const METHODS = [
@@ -15,7 +16,7 @@ const METHODS = [
 
 const config = { kind: 'parsed', parse: String, brief: BRIEF.config, placeholder: 'FILE' } as const;
 const runDir = { kind: 'parsed', parse: String, brief: BRIEF.runDir, placeholder: 'DIR', default: DEFAULT_RUN_DIR } as const;
-const json = { kind: 'boolean', brief: BRIEF.json, withNegated: false } as const;
+const json = { kind: 'boolean', brief: BRIEF.json, withNegated: false, optional: true } as const;
 const argument = (placeholder: string, brief: string) => ({ parse: String, placeholder, brief }) as const;
 const alias = { c: 'config' } as const;
 
@@ -33,7 +34,7 @@ const verbs = {
     },
     docs: { brief: BRIEF.status },
   }),
-  check: buildCommand<{ config?: string; json: boolean }, [string?], Cli>({
+  check: buildCommand<CheckFlags, [string?], Cli>({
     loader: async () => (await import('./verbs/check.ts')).default,
     parameters: {
       flags: { config: { ...config, optional: true }, json },
@@ -42,7 +43,7 @@ const verbs = {
     },
     docs: { brief: BRIEF.check },
   }),
-  plan: buildCommand<{ config: string; json: boolean }, [], Cli>({
+  plan: buildCommand<{ config: string; json?: boolean }, [], Cli>({
     loader: async () => (await import('./verbs/plan.ts')).default,
     parameters: { flags: { config, json }, aliases: alias },
     docs: { brief: BRIEF.plan },
@@ -62,12 +63,12 @@ const verbs = {
     parameters: {},
     docs: { brief: BRIEF.schema },
   }),
-  demo: buildCommand<{ json: boolean }, [], Cli>({
+  demo: buildCommand<{ json?: boolean }, [], Cli>({
     loader: async () => (await import('./verbs/demo.ts')).default,
     parameters: { flags: { json } },
     docs: { brief: BRIEF.demo },
   }),
-  version: buildCommand<{ json: boolean }, [], Cli>({
+  version: buildCommand<{ json?: boolean }, [], Cli>({
     loader: async () => (await import('./verbs/version.ts')).default,
     parameters: { flags: { json } },
     docs: { brief: BRIEF.version },
@@ -79,18 +80,18 @@ const labName = argument('NAME', BRIEF.labName);
 const lab = buildRouteMap<string, Cli>({
   docs: { brief: BRIEF.lab },
   routes: {
-    up: buildCommand<{ braid: boolean; json: boolean }, [string], Cli>({
+    up: buildCommand<{ braid?: boolean; json?: boolean }, [string], Cli>({
       loader: async () => (await import('./verbs/lab.ts')).up,
       parameters: {
-        flags: { braid: { kind: 'boolean', brief: BRIEF.labBraid, withNegated: false }, json },
+        flags: { braid: { kind: 'boolean', brief: BRIEF.labBraid, withNegated: false, optional: true }, json },
         positional: { kind: 'tuple', parameters: [{ ...labName, default: 'lab' }] },
       },
       docs: { brief: BRIEF.labUp },
     }),
-    down: buildCommand<{ leftovers: boolean }, [string?], Cli>({
+    down: buildCommand<{ leftovers?: boolean }, [string?], Cli>({
       loader: async () => (await import('./verbs/lab.ts')).down,
       parameters: {
-        flags: { leftovers: { kind: 'boolean', brief: BRIEF.labLeftovers, withNegated: false } },
+        flags: { leftovers: { kind: 'boolean', brief: BRIEF.labLeftovers, withNegated: false, optional: true } },
         positional: { kind: 'tuple', parameters: [{ ...labName, optional: true }] },
       },
       docs: { brief: BRIEF.labDown },
@@ -98,11 +99,11 @@ const lab = buildRouteMap<string, Cli>({
     exec: buildCommand<object, [string, string, ...string[]], Cli>({
       loader: async () => (await import('./verbs/lab.ts')).exec,
       parameters: {
-        positional: { kind: 'array', minimum: 3, parameter: argument('NAME HOST -- COMMAND', BRIEF.labCommand) },
+        positional: { kind: 'array', minimum: 3, parameter: argument('NAME HOST COMMAND', BRIEF.labCommand) },
       },
       docs: { brief: BRIEF.labExec },
     }) as never,
-    list: buildCommand<{ json: boolean }, [], Cli>({
+    list: buildCommand<{ json?: boolean }, [], Cli>({
       loader: async () => (await import('./verbs/lab.ts')).list,
       parameters: { flags: { json } },
       docs: { brief: BRIEF.labList },
@@ -123,7 +124,7 @@ const app: Application<Cli> = buildApplication(
 
 /** Runs one command line; the outcome is in `cli.process.exitCode`. @param argv without the program's name. */
 export async function runCli(argv: readonly string[], cli: Cli): Promise<void> {
-  await run(app, shorthand(argv), cli);
+  await run(app, programApart(shorthand(argv)), cli);
   cli.process.exitCode = exitCodeOfParser(Number(cli.process.exitCode ?? 0));
 }
 
@@ -135,4 +136,12 @@ function shorthand(argv: readonly string[]): readonly string[] {
   if (first === undefined || (first.startsWith('-') && !['--help', '-h', '--help-all', '--helpAll', '-H'].includes(first)))
     return ['status', ...argv];
   return argv;
+}
+
+/** `lab exec NAME HOST ip -br addr`: as with ssh and sudo, everything behind HOST belongs to the program, flags too. */
+function programApart(argv: readonly string[]): readonly string[] {
+  const [noun, verb, ...words] = argv;
+  const first = words.slice(0, 3);
+  if (noun !== 'lab' || verb !== 'exec' || first.length < 3 || first.some((word) => word.startsWith('-'))) return argv;
+  return [noun, verb, ...words.slice(0, 2), '--', ...words.slice(2)];
 }

@@ -127,7 +127,7 @@ export const SNAPSHOT: StatusSnapshot = {
           uplink: 'cable',
           peerAddress: '10.1.0.2:8388',
           state: 'down',
-          reason: 'no answer',
+          reason: 'no answer for 3 s',
           subflows: 0,
           rttMs: null,
           txBytes: 0,

@@ -27,9 +27,9 @@ describe('braid status', () => {
 
       peer: munich                          up, 37 flows
         transfer: 41.2 GiB received, 8.73 GiB sent
-        UPLINK  PEER ADDRESS   STATE            SUBFLOWS    RTT  RECEIVED      SENT
-        fiber   10.0.0.2:8388  up                     37  11 ms  41.2 GiB  8.73 GiB
-        cable   10.1.0.2:8388  down; no answer         0      -       0 B       0 B
+        UPLINK  PEER ADDRESS   STATE                    SUBFLOWS    RTT  RECEIVED      SENT
+        fiber   10.0.0.2:8388  up                             37  11 ms  41.2 GiB  8.73 GiB
+        cable   10.1.0.2:8388  down; no answer for 3 s         0      -       0 B       0 B
 
       peer: paris                           down; it dials us, and has not yet, 1 flow
         transfer: 512 B received, 0 B sent
@@ -56,9 +56,9 @@ describe('braid status', () => {
     writeFileSync(join(runDir, 'gone.sock'), '');
     expect(await braid(['status', '--run-dir', runDir])).toMatchInlineSnapshot(`
       {
-        "exitCode": 0,
+        "exitCode": 3,
         "stderr": "braid: no daemon for gone answers at DIR/two/gone.sock
-      hint: braid run -c /etc/braid/gone.toml starts one
+      hint: it was killed; with -c /etc/braid/gone.toml, braid run takes over, braid cleanup puts this host back
       ",
         "stdout": "site: berlin                          up 3d 4h, 0 flows, version 0.1.0
         UPLINK  DEVICE  ADDRESS   STATE

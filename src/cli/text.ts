@@ -25,7 +25,7 @@ export const BRIEF = {
   method: 'The cipher that the key is for',
   labName: 'The name of the lab',
   labHost: 'A host of the lab, as `lab list` has them',
-  labCommand: 'The program and its arguments, behind --',
+  labCommand: 'Everything behind HOST belongs to the program',
   labBraid: 'Start Braid on the gateways too',
   labLeftovers: 'Remove the labs whose programs were killed',
 } as const;

@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startApi } from '../api/server.ts';
@@ -93,6 +93,16 @@ describe('the other verbs', () => {
       stderr: 'braid: nft delete table inet braid_berlin: not permitted\n',
       exitCode: 1,
     });
+    const killed = join(folder, 'killed');
+    mkdirSync(killed);
+    writeFileSync(join(killed, 'berlin.sock'), ''); // refuses as a socket does that nobody listens on
+    writeFileSync(join(killed, 'munich.sock'), '');
+    expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', killed], idle)).toEqual({
+      stdout: 'rm DIR/killed/berlin.sock\n',
+      stderr: '',
+      exitCode: 0,
+    });
+    expect(readdirSync(killed)).toEqual(['munich.sock']);
     const runDir = join(folder, 'busy');
     const api = await startApi({ runDir, site: 'berlin', snapshot: () => SNAPSHOT });
     expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', runDir], real)).toMatchInlineSnapshot(`
@@ -160,6 +170,9 @@ describe('the other verbs', () => {
       stderr: '',
       exitCode: 7,
     });
+    await braid(['lab', 'exec', 'lab', 'berlin', 'ip', '-br', 'addr', '--help'], real);
+    await braid(['lab', 'exec', 'lab', 'berlin', 'sh', '-c', 'echo "$@"', '--', '-x'], real);
+    expect((await braid(['lab', 'exec', '--help'], real)).stdout).toContain('braid lab exec <NAME HOST COMMAND>...');
     expect(await braid(['lab', 'down', 'lab', '--leftovers'], real)).toEqual({ stdout: 'old\n', stderr: '', exitCode: 0 });
     expect(JSON.parse((await braid(['lab', 'list', '--json'], real)).stdout)).toEqual({ schema: 1, labs: [LAB] });
     expect((await braid(['lab', 'list'], rooms({ lab: { ...real.lab, list: async () => [] } }).rooms)).stdout).toBe('no labs\n');
@@ -171,6 +184,8 @@ describe('the other verbs', () => {
     expect(asked).toEqual([
       ['up', { name: 'lab', withBraid: true }],
       ['exec', 'lab', 'berlin-pc', ['ping', '-c', '1', '172.16.1.10']],
+      ['exec', 'lab', 'berlin', ['ip', '-br', 'addr', '--help']],
+      ['exec', 'lab', 'berlin', ['sh', '-c', 'echo "$@"', '--', '-x']],
       ['down', 'lab'],
     ]);
   });

@@ -9,11 +9,11 @@ import { count } from '../units.ts';
 
 export interface CheckFlags {
   readonly config?: string;
-  readonly json: boolean;
+  readonly json?: boolean;
 }
 
 /** File first, then the host, then what others on the host have claimed: each only where the one before is right, since it builds on it. */
-export default async function check(this: Cli, { config, json }: CheckFlags, argument?: string): Promise<void> {
+export default async function check(this: Cli, { config, json = false }: CheckFlags, argument?: string): Promise<void> {
   if (config !== undefined && argument !== undefined) throw new BraidError('USAGE', SAY.twoFiles);
   const file = config ?? argument;
   if (file === undefined) throw new BraidError('USAGE', SAY.noFile);

@@ -1,4 +1,6 @@
 import { fetchStatus } from '../../api/client.ts';
+import { socketPath } from '../../api/run-dir.ts';
+import { removeStaleSocket } from '../../api/stale-socket.ts';
 import { readSiteName } from '../../config/load.ts';
 import { BraidError, BraidErrors } from '../../error.ts';
 import type { Cli } from '../rooms.ts';
@@ -17,7 +19,9 @@ export default async function cleanup(this: Cli, { config, runDir }: CleanupFlag
       hint: 'stop it first (SIGTERM): it then cleans up by itself',
     });
   const { changed, problems } = await this.rooms.cleanup({ site, runDir });
-  this.process.stdout.write(changed.length + problems.length > 0 ? changed.map((line) => `${line}\n`).join('') : SAY.nothingToUndo(site));
+  const path = socketPath(runDir, site);
+  const lines = (await removeStaleSocket(path)) === 'removed' ? [...changed, `rm ${path}`] : changed;
+  this.process.stdout.write(lines.length + problems.length > 0 ? lines.map((line) => `${line}\n`).join('') : SAY.nothingToUndo(site));
   if (problems.length > 0) throw new BraidErrors(problems.map((problem) => new BraidError('HOST_COMMAND', problem)));
 }
 

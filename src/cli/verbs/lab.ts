@@ -3,11 +3,15 @@ import type { Cli, LabEntry } from '../rooms.ts';
 import { SAY } from '../text.ts';
 import { tableText } from '../units.ts';
 
-export async function up(this: Cli, { braid, json }: { readonly braid: boolean; readonly json: boolean }, name: string): Promise<void> {
+export async function up(
+  this: Cli,
+  { braid = false, json = false }: { readonly braid?: boolean; readonly json?: boolean },
+  name: string,
+): Promise<void> {
   write(this, [await this.rooms.lab.up({ name, withBraid: braid })], json);
 }
 
-export async function down(this: Cli, { leftovers }: { readonly leftovers: boolean }, name?: string): Promise<void> {
+export async function down(this: Cli, { leftovers = false }: { readonly leftovers?: boolean }, name?: string): Promise<void> {
   if (name === undefined && !leftovers) throw new BraidError('USAGE', SAY.noLab);
   if (name !== undefined) await this.rooms.lab.down(name);
   if (leftovers) for (const removed of await this.rooms.lab.removeLeftovers()) this.process.stdout.write(`${removed}\n`);
@@ -17,7 +21,7 @@ export async function exec(this: Cli, _flags: object, name: string, host: string
   this.process.exitCode = await this.rooms.lab.exec(name, host, argv);
 }
 
-export async function list(this: Cli, { json }: { readonly json: boolean }): Promise<void> {
+export async function list(this: Cli, { json = false }: { readonly json?: boolean }): Promise<void> {
   write(this, await this.rooms.lab.list(), json);
 }
 

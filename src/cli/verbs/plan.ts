@@ -4,10 +4,10 @@ import type { Cli } from '../rooms.ts';
 
 export interface PlanFlags {
   readonly config: string;
-  readonly json: boolean;
+  readonly json?: boolean;
 }
 
-export default async function plan(this: Cli, { config, json }: PlanFlags): Promise<void> {
+export default async function plan(this: Cli, { config, json = false }: PlanFlags): Promise<void> {
   const site = resolveSite(loadConfig(config).config, await this.rooms.facts());
   const planned = await this.rooms.plan(site);
   const text = json ? JSON.stringify({ schema: 1, ...planned.json }, null, 2) : planned.text;

@@ -1,7 +1,7 @@
 import { release } from 'node:os';
 import type { Cli } from '../rooms.ts';
 
-export default function version(this: Cli, { json }: { readonly json: boolean }): void {
+export default function version(this: Cli, { json = false }: { readonly json?: boolean }): void {
   const facts = {
     schema: 1,
     version: this.rooms.version,
