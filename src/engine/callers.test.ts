@@ -92,7 +92,7 @@ describe('a caller who proves nothing', () => {
   it('is refused what it recorded before a restart', () => {
     const pair = new Pair();
     const wire = request(caller(pair), good);
-    pair.far.sockets.closeAll();
+    pair.far.sockets.resetAll();
     pair.clock.advance(2_000);
     const { network, clock, far } = pair;
     const ring = new KeyRing({ peers: [{ index: 0, method, receiveKey: secretOf(method, 1), sendKeys: [] }] });

@@ -129,7 +129,7 @@ describe('a site with two peers', () => {
 
   function berlin() {
     const pair = new Pair();
-    pair.near.sockets.closeAll();
+    pair.near.sockets.resetAll();
     const ring = new KeyRing({
       identityKey: identity,
       peers: [
@@ -181,7 +181,7 @@ describe('a listener that is no peer', () => {
   /** The near gateway dials it; it answers what a test wants. */
   function answered(bytes: Buffer, end = false) {
     const pair = new Pair();
-    pair.far.sockets.closeAll();
+    pair.far.sockets.resetAll();
     const rogue = new MemorySockets(pair.network, [UPLINK.bytes]);
     const listener = rogue.serve(UPLINK);
     const client = pair.connect();

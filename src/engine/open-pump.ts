@@ -1,5 +1,5 @@
 /** From the peer to the LAN: the right column of pump.ts. */
-import { EAGAIN } from '../kernel/constants.ts';
+import { EAGAIN, ECONNRESET } from '../kernel/constants.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Slab } from '../native/index.ts';
 import { CHUNK_MAX_BYTES, PAYLOAD_AT, SLOT_BYTES } from '../shadowsocks/chunk.ts';
@@ -111,10 +111,11 @@ export class OpenPump {
   }
 
   #readEnded(n: number, have: number): boolean {
-    if (n < 0) {
-      this.broken = -n;
+    if (n < 0 || this.#flow.wanBroken) {
+      // A write has already been told of the reset; a read gets a bare end then.
+      this.broken = n < 0 ? -n : ECONNRESET;
       this.brokenBy = 'read';
-    } else if (have > 0 || !this.#opener.atBoundary) this.broken = 'truncated';
+    } else if (have > 0 || !this.#opener.atBoundary || !this.#opener.hasEnd) this.broken = 'truncated';
     else this.#sourceEnded = true;
     return n === 0 && this.#sourceEnded;
   }

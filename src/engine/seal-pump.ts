@@ -28,6 +28,7 @@ export class SealPump {
   #response: ResponseSealer | undefined;
   readonly #held: Held;
   #sourceEnded = false;
+  #endSealed = false;
   #ended = false;
 
   constructor(flow: Flow, parts: PumpParts, sealer: Sealer, response?: ResponseSealer) {
@@ -60,7 +61,11 @@ export class SealPump {
         if (!this.#flush()) return BROKEN;
         if (this.#held.length > 0) return WAITING;
       }
-      if (this.#sourceEnded) return this.#finish();
+      if (this.#sourceEnded) {
+        if (this.#endSealed || this.#flow.lanBroken) return this.#finish();
+        if (!this.#sealEnd()) return BROKEN;
+        continue;
+      }
       if (!this.#flow.lanReadable) return WAITING;
       if (!(this.#response ? this.#moveFirst(this.#response) : this.#move())) return BROKEN;
     }
@@ -96,6 +101,17 @@ export class SealPump {
     this.#response = undefined;
     const payloadAt = FRONT_BYTES + PAYLOAD_AT;
     return this.#send(payloadAt - response.frontBytes, response.sealFirst(slab, payloadAt, plainBytes));
+  }
+
+  /** The end is said in a chunk of its own, so that nobody on the path can say it for us (docs/adr/0003-authentic-end.md). */
+  #sealEnd(): boolean {
+    const { slab } = this.#scratch;
+    const response = this.#response;
+    this.#endSealed = true;
+    this.#response = undefined;
+    if (!response) return this.#send(FRONT_BYTES, this.#sealer.sealEnd(slab, FRONT_BYTES));
+    const payloadAt = FRONT_BYTES + PAYLOAD_AT;
+    return this.#send(payloadAt - response.frontBytes, response.sealFirst(slab, payloadAt, 0));
   }
 
   /** What a read result means. @returns bytes to seal, 0 for none now, -1 for a broken flow. */
@@ -162,7 +178,6 @@ export class SealPump {
     this.#ended = true;
     // A close that follows says it too; a reset that follows must not be taken for an end.
     if (this.#flow.down!.hasEnded || this.#flow.lanBroken) return ENDED;
-    // An end without a byte needs no header: the peer reads a bare end.
     const result = this.#sockets.shutdownWrite(this.#flow.wanFd);
     if (result === 0) return ENDED;
     this.broken = -result;

@@ -193,7 +193,8 @@ export class WorkerLoop {
     for (const fd of [flow.lanFd, flow.wanFd]) {
       if (fd < 0) continue;
       this.disown(fd);
-      if (how === 'close') this.sockets.close(fd);
+      if (how === 'close' && fd === flow.lanFd) this.sockets.closeInOrder(fd);
+      else if (how === 'close') this.sockets.close(fd);
       else if (how === 'reset' || fd !== (how === 'late reset of lan' ? flow.lanFd : flow.wanFd)) this.sockets.reset(fd);
       else this.#parting.add(fd, this.nowMs);
     }

@@ -49,6 +49,7 @@ try {
     loop.run();
   }
 } finally {
-  sockets.closeAll();
+  // Resets: a thread that dies must not look like an orderly end.
+  sockets.resetAll();
   port.close();
 }

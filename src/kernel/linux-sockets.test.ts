@@ -12,7 +12,7 @@ const small = new Slab(SLAB_MIN_BYTES);
 
 const opened: LinuxSockets[] = [];
 afterEach(() => {
-  for (const sockets of opened.splice(0)) sockets.closeAll();
+  for (const sockets of opened.splice(0)) sockets.resetAll();
 });
 
 function fresh(): LinuxSockets {

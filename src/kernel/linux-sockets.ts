@@ -45,6 +45,7 @@ export class LinuxSockets implements Sockets {
     if (fd < 0) return fd;
     this.#number(fd, k.SOL_SOCKET, k.SO_REUSEPORT, 1);
     this.#transparent(fd, at.bytes.length);
+    this.#lingerZero(fd, true);
     this.#number(fd, k.SOL_TCP, k.TCP_NODELAY, 1);
     this.#keepalive(fd, LAN_KEEPALIVE);
     return this.#bindAndListen(fd, at);
@@ -135,17 +136,19 @@ export class LinuxSockets implements Sockets {
     libcCalls.close(fd);
   }
 
+  closeInOrder(fd: number): void {
+    this.#lingerZero(fd, false);
+    this.close(fd);
+  }
+
   unackedBytes(fd: number): number {
     return libcCalls.ioctl(fd, k.SIOCOUTQ, this.#small.range(OPTION_AT, 4)) < 0 ? 0 : this.#small.bytes.readInt32LE(OPTION_AT);
   }
 
   reset(fd: number): void {
     // connect(AF_UNSPEC) disconnects: a RST on TCP, MP_FASTCLOSE on MPTCP. SO_LINGER 0 alone leaves MPTCP with an orderly end on older kernels.
-    const { bytes } = this.#small;
-    bytes.writeUInt32LE(1, OPTION_AT);
-    bytes.writeUInt32LE(0, OPTION_AT + 4);
-    libcCalls.setsockopt(fd, k.SOL_SOCKET, k.SO_LINGER, this.#small.range(OPTION_AT, 8), 8);
-    bytes.fill(0, ADDRESS_AT, ADDRESS_AT + 16);
+    this.#lingerZero(fd, true);
+    this.#small.bytes.fill(0, ADDRESS_AT, ADDRESS_AT + 16);
     libcCalls.connect(fd, this.#small.range(ADDRESS_AT, 16), 16);
     this.close(fd);
   }
@@ -184,8 +187,8 @@ export class LinuxSockets implements Sockets {
     libcCalls.read(this.wakeFd, this.#small.range(WAKE_AT, 8), 8);
   }
 
-  closeAll(): void {
-    for (const fd of [...this.#open]) this.close(fd);
+  resetAll(): void {
+    for (const fd of [...this.#open]) this.reset(fd);
     libcCalls.close(this.wakeFd);
     libcCalls.close(this.#epoll);
   }
@@ -207,6 +210,7 @@ export class LinuxSockets implements Sockets {
     const fd = this.#socket(addressBytes === 4 ? 4 : 6, k.IPPROTO_TCP);
     if (fd < 0) return fd;
     this.#number(fd, k.SOL_TCP, k.TCP_NODELAY, 1);
+    this.#lingerZero(fd, true);
     this.#keepalive(fd, LAN_KEEPALIVE);
     return fd;
   }
@@ -236,6 +240,13 @@ export class LinuxSockets implements Sockets {
     this.#number(fd, k.SOL_TCP, k.TCP_KEEPIDLE, times.idleSeconds);
     this.#number(fd, k.SOL_TCP, k.TCP_KEEPINTVL, times.intervalSeconds);
     this.#number(fd, k.SOL_TCP, k.TCP_KEEPCNT, times.count);
+  }
+
+  /** struct linger { on, 0 seconds }: a close is a reset while it is on, also the kernel's when we are killed. */
+  #lingerZero(fd: number, on: boolean): void {
+    this.#small.bytes.writeUInt32LE(on ? 1 : 0, OPTION_AT);
+    this.#small.bytes.writeUInt32LE(0, OPTION_AT + 4);
+    libcCalls.setsockopt(fd, k.SOL_SOCKET, k.SO_LINGER, this.#small.range(OPTION_AT, 8), 8);
   }
 
   #number(fd: number, level: number, name: number, value: number): number {

@@ -153,6 +153,10 @@ export class MemorySockets implements Sockets {
     return 0;
   }
 
+  closeInOrder(fd: number): void {
+    this.close(fd);
+  }
+
   /** What is written has arrived. */
   unackedBytes(_fd: number): number {
     return 0;
@@ -223,8 +227,9 @@ export class MemorySockets implements Sockets {
 
   drainWake(): void {}
 
-  closeAll(): void {
-    for (const fd of [...this.#queues.keys(), ...this.#ends.keys()]) this.close(fd);
+  resetAll(): void {
+    for (const fd of this.#queues.keys()) this.close(fd);
+    for (const fd of [...this.#ends.keys()]) this.reset(fd);
   }
 
   // What only a test can do -------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ describe.each([
   const events = new Map<number, number>();
 
   afterEach(() => {
-    for (const one of opened.splice(0)) one.closeAll();
+    for (const one of opened.splice(0)) one.resetAll();
   });
 
   function fresh(): Sockets {
@@ -232,7 +232,7 @@ describe('a taken port', () => {
     const taken = (server.address() as { readonly port: number }).port;
     const linux = new LinuxSockets();
     expect(linux.listenTransparent({ bytes: HERE, port: taken })).toBe(-EADDRINUSE);
-    linux.closeAll();
+    linux.resetAll();
     await new Promise((resolve) => server.close(resolve));
     const network = new MemoryNetwork();
     new MemorySockets(network, [HERE]).listenPeer(4, taken);

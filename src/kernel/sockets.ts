@@ -35,6 +35,8 @@ export interface Sockets {
   /** Ends our direction: what was written still arrives. */
   shutdownWrite(fd: number): number;
   close(fd: number): void;
+  /** Closes a LAN leg whose both directions have ended. Any other end of one, our death included, is a reset. */
+  closeInOrder(fd: number): void;
   /** Bytes written that the other side has not acknowledged (SIOCOUTQ); 0 where that cannot be told any more. */
   unackedBytes(fd: number): number;
   /** Closes with a reset (TCP RST, MPTCP fast close): the other side must not take it for an orderly end. */
@@ -55,7 +57,8 @@ export interface Sockets {
   /** Lets another thread end a `wait`: watch it, write to it from anywhere, read it here. */
   readonly wakeFd: number;
   drainWake(): void;
-  closeAll(): void;
+  /** Ends everything this thread has, as resets. */
+  resetAll(): void;
 }
 
 /** A reusable scatter list: `struct iovec` for C, the same numbers for the twin. */

@@ -51,6 +51,7 @@ export class Opener {
   /** -1: the next piece is a length. Otherwise the length of the payload to come. */
   #payloadBytes: number;
   #failed = false;
+  #hasEnd = false;
   #leftoverBytes = 0;
 
   /** @param firstPayloadBytes where a response header has already named the first payload's length; it comes without a length of its own. */
@@ -87,6 +88,7 @@ export class Opener {
       }
       if (end - at < payloadBytes + TAG_BYTES) break;
       if (!aead.open(slab, at, payloadBytes)) return this.#fail(count, plainBytes, at - offset);
+      this.#hasEnd = payloadBytes === 0;
       if (payloadBytes > 0) {
         offsets[count] = at;
         lengths[count++] = payloadBytes;
@@ -112,6 +114,11 @@ export class Opener {
   /** Whether a FIN now is the peer's orderly end. Anywhere else bytes are missing: somebody cut the stream. */
   get atBoundary(): boolean {
     return this.#payloadBytes < 0 && this.#leftoverBytes === 0 && !this.#failed;
+  }
+
+  /** The last chunk had no payload: between two Braids the authentic end of this direction. */
+  get hasEnd(): boolean {
+    return this.#hasEnd;
   }
 
   get failed(): boolean {

@@ -56,11 +56,11 @@ export class ResponseSealer extends Sealer {
 
   /**
    * Seals the first payload in place, writes the header directly in front of it and the tag behind it.
-   * @param payloadBytes 1 to CHUNK_MAX_BYTES.
+   * @param payloadBytes 1 to CHUNK_MAX_BYTES; 0 for a target that ended without a byte, between two Braids only.
    * @returns how many wire bytes now stand from `payloadOffset - frontBytes` on; -1 where the connection cannot go on.
    */
   sealFirst(slab: Slab, payloadOffset: number, payloadBytes: number): number {
-    if (!this.awaitsFirst || payloadBytes < 1 || payloadBytes > CHUNK_MAX_BYTES) return -1;
+    if (!this.awaitsFirst || payloadBytes < 0 || payloadBytes > CHUNK_MAX_BYTES) return -1;
     const facts = this.#facts;
     const start = payloadOffset - this.frontBytes;
     const total = this.frontBytes + payloadBytes + TAG_BYTES;
@@ -123,7 +123,12 @@ export class ResponseOpener {
     return this.#chunks ? this.#chunks.neededBytes : Math.max(0, responseFrontBytes(this.#facts) - this.#haveBytes);
   }
 
-  /** Also before the first byte: a target that never says a word makes a listener that never sends a header. */
+  /** The peer's last chunk had no payload. */
+  get hasEnd(): boolean {
+    return this.#chunks?.hasEnd ?? false;
+  }
+
+  /** Also before the first byte: a foreign listener whose target never says a word never sends a header. */
   get atBoundary(): boolean {
     return this.#chunks ? this.#chunks.atBoundary : this.#haveBytes === 0 && this.#fault === undefined;
   }

@@ -38,6 +38,17 @@ export class Sealer {
     return plainBytes + chunks * CHUNK_OVERHEAD_BYTES;
   }
 
+  /**
+   * Seals a chunk without payload at `base`: what two Braids end a direction with (docs/adr/0003).
+   * @returns as `sealBatch`.
+   */
+  sealEnd(slab: Slab, base: number): number {
+    const { aead } = this;
+    if (aead === undefined) return -1;
+    slab.bytes.fill(0, base, base + LENGTH_BYTES);
+    return aead.seal(slab, base, LENGTH_BYTES) && aead.seal(slab, base + PAYLOAD_AT, 0) ? CHUNK_OVERHEAD_BYTES : -1;
+  }
+
   /** Forgets the key; may be called twice. */
   close(): void {
     this.aead?.close();
