@@ -1,0 +1,194 @@
+import { readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Braids, buildLab, churn, type Lab, startBraid, stream, twoSites } from '../../src/lab/index.ts';
+import { run, serve } from './support/programs.ts';
+
+/** What a connection between two LAN hosts goes through besides carrying bytes: its beginnings, its ends, and what is left afterwards. */
+const SERVER = '172.16.1.10';
+
+let lab: Lab;
+let braids: Braids;
+
+beforeAll(async () => {
+  lab = await buildLab(twoSites({ uplinks: [{ rateMbit: 100 }, { rateMbit: 100 }], ipv4Only: true }));
+  const log = '[log]\nflows = true\n';
+  const edit = (site: string, toml: string) => `${toml}${site === 'munich' ? '\n[[peer.allow]]\nports = ["1-7999"]\n' : ''}\n${log}`;
+  braids = await startBraid(lab, { edit });
+});
+afterAll(() => lab?.close());
+
+async function faults(site: string): Promise<Record<string, number>> {
+  return (await braids.status(site))!.faults;
+}
+
+/** Connects, says `words`, half-closes, and prints everything that came and how it ended. */
+function ask(port: number, words: string, host = SERVER, localPort?: number): string {
+  return `const s = require('net').connect({ host: '${host}', port: ${port}, allowHalfOpen: true${localPort ? `, localPort: ${localPort}` : ''} });
+    let heard = ''; s.setEncoding('utf8').on('data', (d) => { heard += d; });
+    s.on('error', (e) => console.log(heard + '|' + e.code)); s.on('end', () => { console.log(heard + '|end'); s.destroy(); });
+    s.end('${words}');`;
+}
+
+function server(body: string, port: number): string {
+  return `require('net').createServer({ allowHalfOpen: true }, (s) => { s.on('error', () => {}); ${body} }).listen(${port}, '${SERVER}', () => console.log('ready'))`;
+}
+
+describe('a connection between LAN hosts', () => {
+  it('is heard to its end before the answer, as a half-close wants it', async () => {
+    const running = await serve(
+      lab,
+      'munich-pc',
+      server(`let all = ''; s.on('data', (d) => { all += d; }); s.on('end', () => s.end('you said ' + all));`, 5_001),
+    );
+    expect(await run(lab, 'berlin-pc', ask(5_001, 'something'))).toBe('you said something|end');
+    await running.stop('SIGKILL');
+  });
+
+  it('lets the server speak first, and an answerless server just end', async () => {
+    const banner = await serve(lab, 'munich-pc', server(`s.write('220 munich\\n'); s.on('end', () => s.end()); s.resume();`, 5_002));
+    const mute = await serve(lab, 'munich-pc', server(`s.resume(); s.end();`, 5_003));
+    expect(await run(lab, 'berlin-pc', ask(5_002, ''))).toBe('220 munich\n|end');
+    expect(await run(lab, 'berlin-pc', ask(5_003, 'x'))).toBe('|end');
+    await banner.stop('SIGKILL');
+    await mute.stop('SIGKILL');
+  });
+
+  it("shows the client's address and port, also to two servers at once from one port", async () => {
+    const tell = `s.resume(); s.end(s.remoteAddress + ' ' + s.remotePort);`;
+    const one = await serve(lab, 'munich-pc', server(tell, 5_004));
+    const two = await serve(lab, 'munich-pc', server(tell, 5_005));
+    const both = await Promise.all([5_004, 5_005].map((port) => run(lab, 'berlin-pc', ask(port, 'x', SERVER, 43_210))));
+    expect(both).toEqual(['172.16.0.10 43210|end', '172.16.0.10 43210|end']);
+    await one.stop('SIGKILL');
+    await two.stop('SIGKILL');
+  });
+
+  it('is taken up and passed on also where the LAN host speaks MPTCP itself', async () => {
+    const echo = await serve(lab, 'munich-pc', server(`s.pipe(s);`, 5_006));
+    const client = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262); s.connect(('${SERVER}', 5006)); s.sendall(b'm' * 200000); s.shutdown(1)
+n = 0
+while True:
+    d = s.recv(65536)
+    if not d: break
+    n += len(d)
+print(n)`;
+    expect((await lab.must('berlin-pc', ['python3', '-c', client], { timeoutMs: 20_000 })).trim()).toBe('200000');
+    await echo.stop('SIGKILL');
+  });
+
+  it('has a line in the log of both sites when it ended', async () => {
+    const running = await serve(lab, 'munich-pc', server(`s.resume(); s.on('end', () => s.end('0123456789'));`, 5_007));
+    await run(lab, 'berlin-pc', ask(5_007, 'abcde', SERVER, 43_211));
+    for (const site of ['berlin', 'munich'])
+      await expect.poll(() => braids.log(site), { timeout: 3_000 }).toMatch(/172\.16\.0\.10:43211.*172\.16\.1\.10:5007/);
+    await running.stop('SIGKILL');
+  });
+});
+
+describe('a connection that cannot be', () => {
+  it('is reset at once where nobody listens, and counted', async () => {
+    expect(await run(lab, 'berlin-pc', ask(6_000, 'x'))).toBe('|ECONNRESET');
+    expect(await faults('munich')).toMatchObject({ 'connect-failed': 1 });
+  });
+
+  it('is reset where the far site does not allow the port, and nobody is dialled', async () => {
+    const running = await serve(lab, 'munich-pc', server(`console.log('somebody came');`, 8_500));
+    expect(await run(lab, 'berlin-pc', ask(8_500, 'x'))).toBe('|ECONNRESET');
+    expect(await faults('munich')).toMatchObject({ 'not-allowed': 1 });
+    expect(running.stdout()).not.toMatch(/somebody came/);
+    await running.stop('SIGKILL');
+  });
+
+  it('is reset where the target is not there, and the log names the cure', async () => {
+    // No such host.
+    expect(await run(lab, 'berlin-pc', ask(80, 'x', '172.16.1.99'), 25_000)).toBe('|ECONNRESET');
+    const { 'connect-failed': failed = 0, 'connect-timeout': late = 0 } = await faults('munich');
+    expect(failed + late).toBe(2);
+    // A host that drops SYNs silently: ten seconds, and the advice.
+    await lab.must('munich-pc', [
+      'nft',
+      'add table inet t; add chain inet t in { type filter hook input priority 0; }; add rule inet t in tcp dport 81 drop',
+    ]);
+    expect(await run(lab, 'berlin-pc', ask(81, 'x'), 25_000)).toBe('|ECONNRESET');
+    expect(await faults('munich')).toMatchObject({ 'connect-timeout': late + 1 });
+    expect(braids.log('munich')).toMatch(/172\.16\.1\.10:81 did not answer.*way back to 172\.16\.0\.10 does not lead through this gateway/);
+  }, 60_000);
+});
+
+describe('a gateway', () => {
+  it('out of descriptors keeps the running connections whole, counts those it could not take, and recovers', async () => {
+    const echo = await serve(lab, 'munich-pc', server(`s.pipe(s);`, 5_010));
+    const { pid } = braids.daemon('berlin');
+    const limit = (soft: number) => lab.must('berlin', ['prlimit', '--pid', String(pid), `--nofile=${soft}:20000`]);
+    const crowd = (count: number, ms: number) =>
+      run(
+        lab,
+        'berlin-pc',
+        `let done = 0; for (let i = 0; i < ${count}; i++) { const s = require('net').connect(5010, '${SERVER}'); s.on('error', () => {}); s.once('data', () => { done++; }); s.write('x'); }
+         setTimeout(() => { console.log(done); process.exit(); }, ${ms});`,
+      );
+    const long = stream(lab, { upSeconds: 5, downBytes: 1_000_000 });
+    await sleep(1_000);
+    await limit(readdirSync(`/proc/${pid}/fd`).length + 10);
+    const served = Number(await crowd(40, 1_500).finally(() => limit(20_000)));
+    expect(served).toBeGreaterThan(0);
+    expect(served).toBeLessThan(10);
+    const { 'descriptor-limit': waiting = 0, 'dial-failed': failed = 0 } = await faults('berlin');
+    expect(waiting + failed).toBeGreaterThan(0);
+    expect(Number(await crowd(40, 2_000))).toBe(40);
+    expect((await long).sent.intact).toBe(true);
+    await echo.stop('SIGKILL');
+  });
+
+  it('keeps nothing of 3,000 short connections', async () => {
+    const open = (site: string) => readdirSync(`/proc/${braids.daemon(site).pid}/fd`).length;
+    await churn(lab, { connectionsPerSecond: 100, seconds: 2, closer: 'client' });
+    await sleep(1_000);
+    const before = ['berlin', 'munich'].map(open);
+    const { completed, failed } = await churn(lab, { connectionsPerSecond: 300, seconds: 10, closer: 'server' });
+    expect({ completed, failed }).toEqual({ completed: 3_000, failed: {} });
+    for (const site of ['berlin', 'munich'])
+      await braids.untilStatus(
+        site,
+        (status) => status.peers[0]!.flows === 0 && status.peers[0]!.paths.every((path) => path.subflows === 0),
+      );
+    await sleep(500);
+    ['berlin', 'munich'].map(open).forEach((count, index) => {
+      expect(count - before[index]!).toBeLessThan(8);
+    });
+  });
+
+  it('that is told to stop gives running connections a second, then resets them', async () => {
+    const echo = await serve(lab, 'munich-pc', server(`s.pipe(s);`, 5_011));
+    const client = lab.start('berlin-pc', [
+      process.execPath,
+      '-e',
+      `const s = require('net').connect(5011, '${SERVER}'); s.on('error', (e) => console.log(e.code)); s.on('end', () => console.log('end')); s.once('data', () => console.log('stands')); s.write('x');`,
+    ]);
+    await client.waitFor(/stands/);
+    expect(await braids.stop('berlin')).toEqual({ code: 0, signal: null });
+    await client.waitFor(/ECONNRESET/);
+    expect((await braids.status('munich'))!.peers[0]!.flows).toBe(0);
+    await echo.stop('SIGKILL');
+    await braids.start('berlin');
+    await braids.untilUp();
+    expect((await stream(lab, { upBytes: 1_000_000 })).sent.intact).toBe(true);
+  });
+
+  it('that is killed resets its connections on both sides', async () => {
+    const echo = await serve(lab, 'munich-pc', server(`s.on('error', () => console.log('server reset')); s.pipe(s);`, 5_012));
+    const client = lab.start('berlin-pc', [
+      process.execPath,
+      '-e',
+      `const s = require('net').connect(5012, '${SERVER}'); s.on('error', (e) => console.log(e.code)); s.on('end', () => console.log('end')); s.once('data', () => console.log('stands')); s.write('x');`,
+    ]);
+    await client.waitFor(/stands/);
+    await braids.stop('munich', 'SIGKILL');
+    await client.waitFor(/ECONNRESET|end/);
+    await braids.start('munich');
+    await braids.untilUp();
+    expect((await stream(lab, { upBytes: 1_000_000 })).sent.intact).toBe(true);
+    await echo.stop('SIGKILL');
+  });
+});
