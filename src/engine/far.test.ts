@@ -99,6 +99,25 @@ describe('a peer with a key', () => {
     }
   });
 
+  it('gets a thousand chunks of one byte through, as a peer with another mind may send them', () => {
+    const pair = new Pair();
+    pair.listen();
+    const bytes = Buffer.from(Array.from({ length: 1_000 }, (_, i) => i & 0xff));
+    const talker = stranger(pair);
+    talker.write(
+      request(
+        caller(pair),
+        good,
+        FLOW,
+        [...bytes].map((byte) => Buffer.of(byte)),
+      ),
+    );
+    const server = pair.accept();
+    pair.settle();
+    server.read();
+    expect(server.received.equals(bytes)).toBe(true);
+  });
+
   it('that stops reading costs one block, and nobody else anything', () => {
     const pair = new Pair({ bufferBytes: 100_000 });
     pair.listen();

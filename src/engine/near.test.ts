@@ -61,6 +61,19 @@ describe('the dial to a peer', () => {
     expect(pair.near.sockets.openDescriptors).toBe(2);
   });
 
+  it('tells of the path that failed, and takes it last for five seconds', () => {
+    const pair = new Pair();
+    pair.network.refused.add(endpointKey(first));
+    pair.joined();
+    expect(pair.near.posted.filter((message) => message.kind === 'suspect')).toEqual([{ kind: 'suspect', peer: 0, path: 0 }]);
+    pair.network.refused.clear();
+    pair.joined();
+    expect(calledOn(pair)).toEqual(['10.1.0.2', '10.1.0.2']);
+    pair.pass(5_100);
+    pair.joined();
+    expect(calledOn(pair)).toEqual(['10.1.0.2', '10.1.0.2', '10.0.0.2']);
+  });
+
   it('ends in a reset and one counted fault where every path fails', () => {
     const pair = new Pair();
     pair.network.refused.add(endpointKey(first));
