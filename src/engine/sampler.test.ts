@@ -1,0 +1,106 @@
+import { describe, expect, it } from 'vitest';
+import type { SubflowSnapshot } from '../kernel/mptcp-info.ts';
+import type { Sockets } from '../kernel/sockets.ts';
+import { Counters } from '../status/counters.ts';
+import { Flow } from './flow.ts';
+import { at, peerOf, siteOf } from './pair.fixture.ts';
+import { pathCount, Sampler } from './sampler.ts';
+
+const site = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2), peerOf(1, 'paris', 18, 1, 3)]);
+
+function subflow(local: string, remote: string, port: number, acked: number, received: number, rttMs = 5): SubflowSnapshot {
+  return { local: at(local, 40_000), remote: at(remote, port), rttMicroseconds: rttMs * 1_000, bytesAcked: acked, bytesReceived: received };
+}
+
+class Sampled {
+  readonly counters = new Counters(2, pathCount(site));
+  readonly flows = new Set<Flow>();
+  readonly said = new Map<number, SubflowSnapshot[] | undefined>();
+  asked = 0;
+  readonly sampler: Sampler;
+
+  constructor() {
+    const mptcp = (fd: number) => {
+      this.asked++;
+      const subflows = this.said.get(fd);
+      return subflows && { token: fd, subflows };
+    };
+    this.sampler = new Sampler({ site, sockets: { mptcp } as Sockets, counters: this.counters, flows: this.flows, nowMs: 123 });
+  }
+
+  flow(peer: number, side: 'near' | 'far' = 'near'): Flow {
+    const flow = new Flow(this.flows.size + 1, side, 0);
+    flow.peer = peer;
+    flow.phase = 'open';
+    flow.wanFd = 100 + this.flows.size;
+    this.flows.add(flow);
+    return flow;
+  }
+
+  path(index: number) {
+    const { subflows, txBytes, rxBytes } = this.counters.path(index);
+    return [subflows, txBytes, rxBytes];
+  }
+}
+
+describe('the figures of a path', () => {
+  it('grow by what is new of each subflow on it', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 100, 10)]);
+    expect(sampled.sampler.sample(flow)).toBe(1);
+    sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 150, 30, 7), subflow('10.1.0.1', '10.1.0.2', 8388, 5, 6)]);
+    expect(sampled.sampler.sample(flow)).toBe(2);
+    expect([sampled.path(0), sampled.path(1), sampled.path(2)]).toEqual([
+      [1, 150, 30],
+      [1, 5, 6],
+      [0, 0, 0],
+    ]);
+    expect(sampled.counters.path(0)).toMatchObject({ rttMs: 7, heardAtMs: 123 });
+  });
+
+  it('lose a subflow that is gone and keep its bytes, and lose all of a flow at its end', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(1);
+    sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.3', 8388, 100, 10), subflow('10.1.0.1', '10.1.0.3', 8388, 7, 8)]);
+    sampled.sampler.sample(flow);
+    sampled.said.set(flow.wanFd, [subflow('10.1.0.1', '10.1.0.3', 8388, 9, 8)]);
+    sampled.sampler.sample(flow);
+    expect([sampled.path(2), sampled.path(3)]).toEqual([
+      [0, 100, 10],
+      [1, 9, 8],
+    ]);
+    // Reset by the peer: the kernel has nothing to tell any more.
+    sampled.said.set(flow.wanFd, undefined);
+    expect(sampled.sampler.last(flow)).toBe(2);
+    expect([sampled.path(2), sampled.path(3)]).toEqual([
+      [0, 100, 10],
+      [0, 9, 8],
+    ]);
+  });
+
+  it('take a caller behind NAT by the uplink that it came over, and leave out what belongs to no path', () => {
+    const sampled = new Sampled();
+    const caller = sampled.flow(0, 'far');
+    sampled.said.set(caller.wanFd, [subflow('10.1.0.1', '203.0.113.9', 51_234, 40, 50)]);
+    sampled.sampler.sample(caller);
+    expect(sampled.path(1)).toEqual([1, 40, 50]);
+    const strange = sampled.flow(0);
+    sampled.said.set(strange.wanFd, [subflow('10.0.0.1', '10.0.0.2', 9_999, 1, 1), subflow('192.0.2.1', '10.0.0.2', 8388, 1, 1)]);
+    expect(sampled.sampler.sample(strange)).toBe(2);
+    expect(sampled.path(0)).toEqual([0, 0, 0]);
+    sampled.sampler.last(strange);
+    expect(sampled.path(0)).toEqual([0, 0, 0]);
+  });
+
+  it('are asked for a hundred flows a tick, and in turn for all', () => {
+    const sampled = new Sampled();
+    for (let i = 0; i < 250; i++) sampled.said.set(sampled.flow(0).wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 1, 0)]);
+    sampled.sampler.tick();
+    expect(sampled.asked).toBe(100);
+    sampled.sampler.tick();
+    sampled.sampler.tick();
+    expect(sampled.asked).toBe(250);
+    expect(sampled.path(0)).toEqual([250, 250, 0]);
+  });
+});
