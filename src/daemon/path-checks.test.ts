@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { at, peerOf, siteOf } from '../engine/pair.fixture.ts';
 import { FakeClock } from '../kernel/clock.ts';
-import { endpointKey, MemoryNetwork, MemorySockets } from '../kernel/memory-sockets.ts';
+import { endpointKey, MemoryNetwork } from '../kernel/memory-network.ts';
+import { MemorySockets } from '../kernel/memory-sockets.ts';
 import type { Site } from '../site/types.ts';
 import { PathChecks } from './path-checks.ts';
 

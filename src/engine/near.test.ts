@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ECONNRESET } from '../kernel/constants.ts';
-import { endpointKey } from '../kernel/memory-sockets.ts';
+import { endpointKey } from '../kernel/memory-network.ts';
 import { at, Pair, type Talker } from './pair.fixture.ts';
 
 const first = at('10.0.0.2', 8388);

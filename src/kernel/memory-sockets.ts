@@ -7,12 +7,11 @@
 import type { Slab } from '../native/index.ts';
 import * as k from './constants.ts';
 import type { SlabVectors } from './io-vectors.ts';
+import { endpointKey, type MemoryNetwork } from './memory-network.ts';
 import type { MptcpSnapshot } from './mptcp-info.ts';
 import type { SocketAddress } from './sockaddr.ts';
 import type { IoVectors, Sockets } from './sockets.ts';
 
-/** What one direction of a connection takes before its writer is refused. */
-const BUFFER_BYTES = 256 << 10;
 const WAKE_FD = 3;
 
 /** One end of a connection. */
@@ -39,26 +38,6 @@ interface End {
   writerWaits: boolean;
   readBytes: number;
   writtenBytes: number;
-}
-
-/** All hosts of one test, and what each listens to. */
-export class MemoryNetwork {
-  readonly listeners = new Map<string, { readonly owner: MemorySockets; readonly fd: number }>();
-  /** Lower it to see a gateway with kernels that take little at once. */
-  bufferBytes = BUFFER_BYTES;
-  /** Who does not answer a dial, answers by `answer` only, or refuses it: `ADDRESS:PORT` by `endpointKey`. */
-  readonly silent = new Set<string>();
-  readonly slow = new Set<string>();
-  readonly refused = new Set<string>();
-  /** Dials to the slow ones, each to be finished by a call. */
-  readonly pending: (() => void)[] = [];
-  /** A middlebox takes the option out of every SYN: what was dialled as MPTCP is TCP. */
-  stripsMptcp = false;
-
-  /** The slow ones answer. */
-  answer(): void {
-    for (const finish of this.pending.splice(0)) finish();
-  }
 }
 
 export class MemorySockets implements Sockets {
@@ -118,6 +97,8 @@ export class MemorySockets implements Sockets {
   dialFrom(source: SocketAddress, target: SocketAddress): number {
     return this.#dial({ bytes: source.bytes, port: this.#nextPort++ }, target, false);
   }
+
+  keepAlive(_fd: number, _leg: 'lan' | 'peer'): void {}
 
   pendingError(fd: number): number {
     const end = this.#ends.get(fd);
@@ -401,9 +382,4 @@ interface Place {
 function places(vectors: IoVectors, count: number): Place[] {
   const { slabs, offsets, lengths } = vectors as SlabVectors;
   return Array.from({ length: count }, (_, i) => ({ bytes: slabs[i]!.bytes, offset: offsets[i]!, length: lengths[i]! }));
-}
-
-/** An address and a port as a key. */
-export function endpointKey({ bytes, port }: SocketAddress): string {
-  return `${bytes.join('.')}:${port}`;
 }

@@ -16,7 +16,8 @@ import {
 } from './constants.ts';
 import { SlabVectors } from './io-vectors.ts';
 import { LinuxSockets } from './linux-sockets.ts';
-import { MemoryNetwork, MemorySockets } from './memory-sockets.ts';
+import { MemoryNetwork } from './memory-network.ts';
+import { MemorySockets } from './memory-sockets.ts';
 import type { Sockets } from './sockets.ts';
 
 /** What the engine relies on, asked of the kernel and of the twin alike: where they differ the twin is wrong. */
