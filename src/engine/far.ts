@@ -176,7 +176,7 @@ export class FarSide {
     const { sockets } = this.#loop;
     if (flow.failed && sockets.pendingError(flow.wanFd) > 0) return this.#loop.end(flow, 'the near side gave up', 'reset');
     if (!flow.failed && !flow.lanWritable && !flow.lanHungUp) return;
-    const error = sockets.pendingError(flow.lanFd);
+    const error = flow.failed || flow.lanHungUp ? sockets.pendingError(flow.lanFd) : 0;
     if (error > 0) {
       this.#loop.fault('connect-failed');
       return this.#loop.end(flow, errnoName(error), 'reset');
@@ -184,8 +184,7 @@ export class FarSide {
     flow.failed = false;
     if (!flow.lanWritable) return;
     this.#connecting.remove(flow);
-    flow.phase = 'open';
-    this.#loop.enqueue(flow);
+    this.#loop.opened(flow);
   }
 
   #refuse(flow: Flow, fault: Fault | undefined): void {

@@ -68,14 +68,15 @@ export class NearSide {
   /** Something happened while the dial is under way: to the client, or to the dial. */
   dialled(flow: Flow): void {
     const { sockets } = this.#loop;
-    if (flow.failed) {
+    const { failed } = flow;
+    if (failed) {
       const lanError = sockets.pendingError(flow.lanFd);
       if (lanError > 0) return this.#loop.end(flow, errnoName(lanError), 'reset');
     }
-    const touched = flow.failed || flow.wanWritable || flow.wanHungUp;
+    const touched = failed || flow.wanWritable || flow.wanHungUp;
     flow.failed = false;
     if (!touched || flow.wanFd < 0) return;
-    const error = sockets.pendingError(flow.wanFd);
+    const error = failed || flow.wanHungUp ? sockets.pendingError(flow.wanFd) : 0;
     if (error > 0) this.#redial(flow, errnoName(error));
     else if (flow.wanWritable) this.#open(flow);
   }
@@ -153,7 +154,7 @@ export class NearSide {
     const request = new RequestSealer(loop.codec, flow.peer, FLOW_REQUEST, this.#proxyHeader.subarray(0, length));
     flow.up = new SealPump(flow, loop, request);
     flow.down = new OpenPump(flow, loop, request.opener);
-    flow.phase = 'open';
+    loop.opened(flow);
     if (flow.up.sendRequest(request) === BROKEN) {
       const { broken } = flow.up;
       if (typeof broken === 'string') loop.fault(broken);
@@ -161,7 +162,6 @@ export class NearSide {
     }
     if (loop.site.peers[flow.peer]!.paths.length > 1) this.#narrow.add(flow, loop.nowMs);
     else flow.widened = true;
-    loop.enqueue(flow);
   }
 
   #widen(flow: Flow): void {

@@ -28,6 +28,8 @@ export class SealPump {
   #response: ResponseSealer | undefined;
   readonly #held: Held;
   #sourceEnded = false;
+  /** Reading failed behind bytes that go out first; the kernel says so only once. */
+  #sourceBroken = false;
   #endSealed = false;
   #ended = false;
 
@@ -61,6 +63,7 @@ export class SealPump {
         if (!this.#flush()) return BROKEN;
         if (this.#held.length > 0) return WAITING;
       }
+      if (this.#sourceBroken) return BROKEN;
       if (this.#sourceEnded) {
         if (this.#endSealed || this.#flow.lanBroken) return this.#finish();
         if (!this.#sealEnd()) return BROKEN;
@@ -69,7 +72,7 @@ export class SealPump {
       if (!this.#flow.lanReadable) return WAITING;
       if (!(this.#response ? this.#moveFirst(this.#response) : this.#move())) return BROKEN;
     }
-    return this.#sourceEnded || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
+    return this.#sourceEnded || this.#sourceBroken || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
   }
 
   get hasEnded(): boolean {
@@ -90,7 +93,8 @@ export class SealPump {
     const n = this.#sockets.readInto(this.#flow.lanFd, this.#scratch.slots, SLOTS);
     const plainBytes = this.#took(n, SLOTS_BYTES);
     if (plainBytes <= 0) return plainBytes === 0;
-    return this.#send(FRONT_BYTES, this.#sealer.sealBatch(this.#scratch.slab, FRONT_BYTES, plainBytes));
+    const sealedBytes = this.#sealer.sealBatch(this.#scratch.slab, FRONT_BYTES, plainBytes);
+    return this.#send(FRONT_BYTES, sealedBytes + this.#endBehind(FRONT_BYTES + sealedBytes, plainBytes));
   }
 
   /** The listener's first payload shares a header with it, so it is one chunk at most. */
@@ -100,7 +104,26 @@ export class SealPump {
     if (plainBytes <= 0) return plainBytes === 0;
     this.#response = undefined;
     const payloadAt = FRONT_BYTES + PAYLOAD_AT;
-    return this.#send(payloadAt - response.frontBytes, response.sealFirst(slab, payloadAt, plainBytes));
+    const sealedBytes = response.sealFirst(slab, payloadAt, plainBytes);
+    const start = payloadAt - response.frontBytes;
+    return this.#send(start, sealedBytes + this.#endBehind(start + sealedBytes, plainBytes));
+  }
+
+  /**
+   * Where the client has hung up and the last read left nothing, its end is right behind: it then leaves in the same write. The look ahead
+   * lands behind what was sealed; should there be data after all, it is sealed there.
+   * @returns wire bytes that now stand at `at`.
+   */
+  #endBehind(at: number, plainBytes: number): number {
+    if (!this.#flow.lanHungUp || plainBytes >= CHUNK_MAX_BYTES || this.#flow.lanBroken) return 0;
+    const { slab, vectors } = this.#scratch;
+    vectors.set(0, slab, at + PAYLOAD_AT, CHUNK_MAX_BYTES);
+    const taken = this.#took(this.#sockets.readInto(this.#flow.lanFd, vectors, 1), CHUNK_MAX_BYTES);
+    if (taken > 0) return this.#sealer.sealBatch(slab, at, taken);
+    if (taken < 0) this.#sourceBroken = true;
+    if (!this.#sourceEnded) return 0;
+    this.#endSealed = true;
+    return this.#sealer.sealEnd(slab, at);
   }
 
   /** The end is said in a chunk of its own, so that nobody on the path can say it for us (docs/adr/0003-authentic-end.md). */

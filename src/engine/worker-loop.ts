@@ -32,6 +32,8 @@ const ACCEPTS_A_TURN = 64;
 const ACCEPT_PAUSE_MS = 100;
 const TICK_MS = 500;
 const RETRY_MOST_MS = 16;
+/** What lives longer is watched by keepalive on both legs. */
+const YOUNG_MS = 1_000;
 const NOTICE_EVERY_MS = 1_000;
 
 export interface LoopParts {
@@ -71,6 +73,8 @@ export class WorkerLoop {
   readonly #owners: (Flow | undefined)[] = [];
   #ready: Flow[] = [];
   #running: Flow[] = [];
+  /** Flows that may turn out to be short. */
+  readonly #young = new Deadlines<Flow>(YOUNG_MS);
   readonly #acceptPause = new Deadlines<Listener>(ACCEPT_PAUSE_MS);
   readonly #drainEnd: { atMs: number } = { atMs: Number.POSITIVE_INFINITY };
   readonly #blocked = new Set<Flow>();
@@ -182,6 +186,13 @@ export class WorkerLoop {
     this.counters.addFlow(peer, 1);
   }
 
+  /** Both legs stand. */
+  opened(flow: Flow): void {
+    flow.phase = 'open';
+    this.#young.add(flow, this.nowMs);
+    this.enqueue(flow);
+  }
+
   /** The one end of every flow. @param how what both sides see of it; see parting.ts for the late resets. */
   end(flow: Flow, reason: string, how: Ending): void {
     if (flow.phase === 'closed') return;
@@ -189,6 +200,7 @@ export class WorkerLoop {
     if (how === 'late reset of lan') this.#near.peerReset(flow);
     this.#near.forget(flow);
     this.#far.forget(flow);
+    this.#young.remove(flow);
     flow.phase = 'closed';
     for (const fd of [flow.lanFd, flow.wanFd]) {
       if (fd < 0) continue;
@@ -334,10 +346,16 @@ export class WorkerLoop {
     }
   }
 
+  #settle(flow: Flow): void {
+    this.sockets.keepAlive(flow.lanFd, 'lan');
+    this.sockets.keepAlive(flow.wanFd, 'peer');
+  }
+
   #waitMs(longestMs: number): number {
     const dueAtMs = Math.min(
       this.#nextRetryAtMs(),
       this.#parting.nextAtMs(),
+      this.#young.nextAtMs(),
       this.#nextTickAtMs,
       this.#acceptPause.nextAtMs(),
       this.#near.nextAtMs(),
@@ -352,6 +370,7 @@ export class WorkerLoop {
     for (let due = this.#acceptPause.take(nowMs); due; due = this.#acceptPause.take(nowMs)) this.#waitingListeners.add(due);
     this.#retryBlocked(nowMs);
     this.#parting.seeWhatIsDue(nowMs);
+    for (let due = this.#young.take(nowMs); due; due = this.#young.take(nowMs)) this.#settle(due);
     this.#near.seeWhatIsDue(nowMs);
     this.#far.seeWhatIsDue(nowMs);
     if (nowMs >= this.#nextTickAtMs) {

@@ -45,13 +45,14 @@ const keepaliveOf = (fd: number) => [
 ];
 
 describe('a LAN leg', () => {
-  it('has keepalive that notices a dead host after two minutes, and no delay, at both ends', () => {
+  it('can be given keepalive that notices a dead host after two minutes, and has no delay, at both ends', () => {
     const sockets = fresh();
     const listener = sockets.listenTransparent({ bytes: HERE, port: 0 });
     const target = sockets.localAddress(listener)!;
     const near = sockets.dialFrom({ bytes: HERE, port: 0 }, target);
     const far = acceptFrom(sockets, listener);
     for (const fd of [near, far]) {
+      sockets.keepAlive(fd, 'lan');
       expect(keepaliveOf(fd)).toEqual([1, 60, 15, 4]);
       expect(option(fd, k.SOL_TCP, k.TCP_NODELAY)).toBe(1);
     }
@@ -86,10 +87,11 @@ describe.each([
     expect(theirs.subflows[0]!.bytesReceived).toBe(1_000);
   });
 
-  it('has a receive buffer that a dying path cannot fill, keepalive, and no delay', ({ skip }) => {
+  it('has a receive buffer that a dying path cannot fill, no delay, and keepalive where it is wanted', ({ skip }) => {
     skip(!isRoot, 'SO_RCVBUFFORCE needs CAP_NET_ADMIN');
-    const { near, far } = joined();
+    const { sockets, near, far } = joined();
     for (const fd of [near, far]) {
+      sockets.keepAlive(fd, 'peer');
       expect(option(fd, k.SOL_SOCKET, SO_RCVBUF)).toBe(2 * (4 << 20)); // the kernel shows twice what was asked for
       expect(keepaliveOf(fd)).toEqual([1, 30, 10, 6]);
       expect(option(fd, k.SOL_TCP, k.TCP_NODELAY)).toBe(1);

@@ -22,9 +22,11 @@ const EVENTS_AT = 256;
 const BACKLOG = 4096;
 /** With the stock 128 KiB a path's death can hang a connection for ever (KERNEL.md §3.3). */
 const PEER_RECEIVE_BUFFER_BYTES = 4 << 20;
-/** A LAN host that vanished is noticed after 60 + 4 × 15 s. */
-const LAN_KEEPALIVE = { idleSeconds: 60, intervalSeconds: 15, count: 4 } as const;
-const PEER_KEEPALIVE = { idleSeconds: 30, intervalSeconds: 10, count: 6 } as const;
+/** A LAN host that vanished is noticed after 60 + 4 × 15 s, a peer after 30 + 6 × 10 s. */
+const KEEPALIVE = {
+  lan: { idleSeconds: 60, intervalSeconds: 15, count: 4 },
+  peer: { idleSeconds: 30, intervalSeconds: 10, count: 6 },
+} as const;
 
 export class LinuxSockets implements Sockets {
   readonly wakeFd: number;
@@ -47,7 +49,6 @@ export class LinuxSockets implements Sockets {
     this.#transparent(fd, at.bytes.length);
     this.#lingerZero(fd, true);
     this.#number(fd, k.SOL_TCP, k.TCP_NODELAY, 1);
-    this.#keepalive(fd, LAN_KEEPALIVE);
     return this.#bindAndListen(fd, at);
   }
 
@@ -59,7 +60,6 @@ export class LinuxSockets implements Sockets {
     if (family === 6) this.#number(fd, k.IPPROTO_IPV6, k.IPV6_V6ONLY, 1);
     this.#number(fd, k.SOL_TCP, k.TCP_NODELAY, 1);
     this.#number(fd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, PEER_RECEIVE_BUFFER_BYTES);
-    this.#keepalive(fd, PEER_KEEPALIVE);
     return this.#bindAndListen(fd, { bytes: new Uint8Array(family === 4 ? 4 : 16), port });
   }
 
@@ -83,7 +83,6 @@ export class LinuxSockets implements Sockets {
     if (fd < 0) return fd;
     this.#number(fd, k.SOL_TCP, k.TCP_NODELAY, 1);
     this.#number(fd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, PEER_RECEIVE_BUFFER_BYTES);
-    this.#keepalive(fd, PEER_KEEPALIVE);
     this.#number(fd, k.IPPROTO_IP, k.IP_BIND_ADDRESS_NO_PORT, 1);
     return this.#bindAndConnect(fd, { bytes: local.bytes, port: 0 }, remote);
   }
@@ -99,6 +98,14 @@ export class LinuxSockets implements Sockets {
     if (fd < 0) return fd;
     this.#number(fd, k.IPPROTO_IP, k.IP_BIND_ADDRESS_NO_PORT, 1);
     return this.#bindAndConnect(fd, { bytes: source.bytes, port: 0 }, target);
+  }
+
+  keepAlive(fd: number, leg: 'lan' | 'peer'): void {
+    const { idleSeconds, intervalSeconds, count } = KEEPALIVE[leg];
+    this.#number(fd, k.SOL_SOCKET, k.SO_KEEPALIVE, 1);
+    this.#number(fd, k.SOL_TCP, k.TCP_KEEPIDLE, idleSeconds);
+    this.#number(fd, k.SOL_TCP, k.TCP_KEEPINTVL, intervalSeconds);
+    this.#number(fd, k.SOL_TCP, k.TCP_KEEPCNT, count);
   }
 
   pendingError(fd: number): number {
@@ -211,7 +218,6 @@ export class LinuxSockets implements Sockets {
     if (fd < 0) return fd;
     this.#number(fd, k.SOL_TCP, k.TCP_NODELAY, 1);
     this.#lingerZero(fd, true);
-    this.#keepalive(fd, LAN_KEEPALIVE);
     return fd;
   }
 
@@ -233,13 +239,6 @@ export class LinuxSockets implements Sockets {
     return addressBytes === 4
       ? this.#number(fd, k.IPPROTO_IP, k.IP_TRANSPARENT, 1)
       : this.#number(fd, k.IPPROTO_IPV6, k.IPV6_TRANSPARENT, 1);
-  }
-
-  #keepalive(fd: number, times: { readonly idleSeconds: number; readonly intervalSeconds: number; readonly count: number }): void {
-    this.#number(fd, k.SOL_SOCKET, k.SO_KEEPALIVE, 1);
-    this.#number(fd, k.SOL_TCP, k.TCP_KEEPIDLE, times.idleSeconds);
-    this.#number(fd, k.SOL_TCP, k.TCP_KEEPINTVL, times.intervalSeconds);
-    this.#number(fd, k.SOL_TCP, k.TCP_KEEPCNT, times.count);
   }
 
   /** struct linger { on, 0 seconds }: a close is a reset while it is on, also the kernel's when we are killed. */

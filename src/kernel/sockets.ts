@@ -9,9 +9,9 @@ import type { MptcpSnapshot } from './mptcp-info.ts';
 import type { SocketAddress } from './sockaddr.ts';
 
 export interface Sockets {
-  /** A TCP listener that accepts connections meant for others (IP_TRANSPARENT), on loopback. LAN keepalive is inherited by what it accepts. */
+  /** A TCP listener that accepts connections meant for others (IP_TRANSPARENT), on loopback. */
   listenTransparent(at: SocketAddress): number;
-  /** An MPTCP listener on every address of one family. Receive buffer and keepalive are inherited. */
+  /** An MPTCP listener on every address of one family; what it accepts has its receive buffer. */
   listenPeer(family: 4 | 6, port: number): number;
   /** The next waiting connection, non-blocking. -EAGAIN where none waits. */
   accept(listener: number): number;
@@ -25,6 +25,8 @@ export interface Sockets {
   dialAs(source: SocketAddress, target: SocketAddress): number;
   /** Starts a TCP connection from our own address `source`. */
   dialFrom(source: SocketAddress, target: SocketAddress): number;
+  /** From now on a host that vanished is noticed: for connections that live; the many that do not would pay four calls each. */
+  keepAlive(fd: number, leg: 'lan' | 'peer'): void;
   /** The pending error of a socket (SO_ERROR), 0 or a positive errno. */
   pendingError(fd: number): number;
 
