@@ -193,7 +193,7 @@ ip rule; ip -6 rule
 ip route show table all; ip -6 route show table all | grep -v -e ' cache ' -e ' expires '
 ip mptcp endpoint show; ip mptcp limits show
 ip -o link show | sed 's/^[0-9]*: //; s/ state [A-Z]*//'; ip -o addr show | sed 's/^[0-9]*: //; s/ *valid_lft.*//'
-grep -rs '' /proc/sys/net/ipv4 /proc/sys/net/ipv6 /proc/sys/net/mptcp
+grep -rs '' /proc/sys/net/ipv4 /proc/sys/net/ipv6 /proc/sys/net/mptcp /proc/sys/net/bridge
 true`;
 
 interface PeerLink {

@@ -7,8 +7,10 @@ import type { Site } from '../site/types.ts';
 import { parsePrefix } from '../wire/ip.ts';
 import { applyPlan, undoJournal } from './apply.ts';
 import { exampleFacts, exampleSite } from './example.ts';
+import { readNetworkFacts } from './host-state.ts';
 import { MemoryHost } from './memory-host.ts';
 import { planNetwork } from './plan.ts';
+import { sysctlNames } from './sysctls.ts';
 
 let directory = '';
 beforeEach(() => {
@@ -166,6 +168,23 @@ describe('apply and undo', () => {
     await undoJournal(parts(memory).journalPath, parts(memory, lines));
     expect(memory.sysctls.get('net/mptcp/close_timeout')).toBe('77');
     expect(lines).toContain('net/mptcp/close_timeout is 77, not our 300: left as it is');
+  });
+
+  it('turns br_netfilter off for a LAN on a bridge, keeps it off when it adopts, and turns it on again', async () => {
+    const memory = host(['eth2', 'eth3', 'br0', 'br0.7', 'eth1']);
+    memory.bridges.add('br0');
+    memory.vlans.set('eth1', 'br0.7').set('br0.7', 'br0');
+    const names = ['net/bridge/bridge-nf-call-iptables', 'net/bridge/bridge-nf-call-ip6tables'];
+    memory.sysctls.set(names[0]!, '1').set(names[1]!, '0');
+    const before = memory.snapshot();
+    const values = () => names.map((name) => memory.sysctls.get(name));
+    const current = async () => planNetwork(exampleSite(), await readNetworkFacts(memory, sysctlNames(exampleSite())));
+    await applyPlan(await current(), parts(memory));
+    expect(values()).toEqual(['0', '0']);
+    await applyPlan(await current(), parts(memory));
+    expect(values()).toEqual(['0', '0']);
+    await undoJournal(parts(memory).journalPath, parts(memory));
+    expect(memory.snapshot()).toEqual(before);
   });
 
   it('writes the journal before the kernel has the change', async () => {

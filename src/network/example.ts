@@ -68,4 +68,5 @@ export const exampleFacts: NetworkFacts = {
     { device: 'eth2', prefix: '10.0.0.0/24', family: 4 },
     { device: 'eth3', prefix: '10.1.0.0/24', family: 4 },
   ],
+  bridged: new Set(),
 };

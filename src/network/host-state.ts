@@ -53,7 +53,20 @@ export async function readNetworkFacts(runner: Runner, names: readonly string[])
     const value = runner.readSysctl(name);
     if (value !== undefined) sysctls.set(name, value);
   }
-  return { sysctls, onLink: routes.flatMap(onLink) };
+  return { sysctls, onLink: routes.flatMap(onLink), bridged: await bridgedDevices(runner) };
+}
+
+async function bridgedDevices(runner: Runner): Promise<ReadonlySet<string>> {
+  const devices = JSON.parse((await must(runner, ['ip', '-j', '-d', 'link', 'show'])).trim() || '[]') as Json[];
+  const kind = ({ linkinfo }: Json) => (linkinfo as Json | undefined)?.info_kind;
+  const bridged = new Set(devices.filter((device) => kind(device) === 'bridge').map(({ ifname }) => String(ifname)));
+  const vlans = devices.filter((device) => kind(device) === 'vlan');
+  // A VLAN may carry another.
+  for (let before = -1; before !== bridged.size; ) {
+    before = bridged.size;
+    for (const { ifname, link } of vlans) if (bridged.has(String(link))) bridged.add(String(ifname));
+  }
+  return bridged;
 }
 
 /** Only what came with an address: a peer's address that somebody routed by hand is no reason to send everything that way. */

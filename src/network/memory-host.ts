@@ -14,6 +14,9 @@ export class MemoryHost implements Runner {
   readonly routes: Record<Family, Json[]> = { 4: [], 6: [] };
   /** Devices that are there and up; routes over others are refused. */
   readonly devices = new Set(['lo']);
+  /** Those of them that are bridges, and the VLANs: name, and what each is on. */
+  readonly bridges = new Set<string>();
+  readonly vlans = new Map<string, string>();
   /** What `nft -j list ruleset` answers. */
   ruleset = '{"nftables":[]}';
   /** Changes that the kernel will not take. */
@@ -66,7 +69,7 @@ export class MemoryHost implements Runner {
   }
 
   #ip(args: readonly string[]): RunResult {
-    if (args.includes('link')) return ok(JSON.stringify([...this.devices].map((ifname) => ({ ifname }))));
+    if (args.includes('link')) return ok(JSON.stringify([...this.devices].map((ifname) => this.#link(ifname))));
     const words = args.filter((word) => word !== '-j' && word !== '-N');
     const family: Family = words[0] === '-6' ? 6 : 4;
     const [, object, verb, ...rest] = words;
@@ -79,6 +82,11 @@ export class MemoryHost implements Runner {
     if (wanted.dev !== undefined && !this.devices.has(String(wanted.dev))) return refused(`Cannot find device "${wanted.dev}"`);
     if (verb === 'add' && same >= 0) return refused('RTNETLINK answers: File exists');
     return this.#change(args.join(' '), () => void list.splice(same < 0 ? list.length : same, same < 0 ? 0 : 1, wanted));
+  }
+
+  #link(ifname: string): Json {
+    const kind = this.bridges.has(ifname) ? 'bridge' : this.vlans.has(ifname) ? 'vlan' : undefined;
+    return { ifname, link: this.vlans.get(ifname), ...(kind !== undefined && { linkinfo: { info_kind: kind } }) };
   }
 
   #change(what: string, change: () => unknown): RunResult {

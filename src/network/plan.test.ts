@@ -40,6 +40,26 @@ describe('the network plan', () => {
     expect(good('1')).toEqual([[]]);
   });
 
+  it('keeps br_netfilter off only where a device of the LAN is a bridge, for the families of the LAN', () => {
+    const planned = (bridged: readonly string[], lan = exampleSite().lan, calls = '1') => {
+      const names = ['net/bridge/bridge-nf-call-iptables', 'net/bridge/bridge-nf-call-ip6tables'];
+      const sysctls = new Map([...exampleFacts.sysctls, ...names.map((name) => [name, calls] as const)]);
+      const plan = planNetwork({ ...exampleSite(), lan }, { ...exampleFacts, sysctls, bridged: new Set(bridged) });
+      return renderPlan(plan).filter((line) => line.includes('bridge'));
+    };
+    expect(planned([])).toEqual([]);
+    expect(planned(['eth2', 'docker0'])).toEqual([]);
+    expect(planned(['eth1'])).toEqual([
+      expect.stringMatching(/^sysctl -w net\.bridge\.bridge-nf-call-iptables=0 {3}# .*bridge eth1.*Docker/),
+      expect.stringMatching(/^sysctl -w net\.bridge\.bridge-nf-call-ip6tables=0 {3}# /),
+    ]);
+    expect(planned(['eth1'], [parsePrefix('172.16.0.0/24')!])).toHaveLength(1);
+    // Also once it is so: a second plan must not take the first one's change back.
+    expect(planned(['eth1'], undefined, '0')).toHaveLength(2);
+    const without = planNetwork(exampleSite(), { ...exampleFacts, bridged: new Set(['eth1']) });
+    expect(without.steps.some((step) => step.kind === 'sysctl' && step.name.includes('bridge'))).toBe(false);
+  });
+
   it('has nothing of a family in which no peer is reached, but refuses sources spoofed in it', () => {
     const site = exampleSite();
     const peers = site.peers.map((peer) => ({ ...peer, lan: [parsePrefix('172.16.1.0/24')!] }));

@@ -15,6 +15,8 @@ export interface NetworkFacts {
   readonly sysctls: ReadonlyMap<string, string>;
   /** Prefixes that are reached on a device without a gateway. */
   readonly onLink: readonly { readonly device: string; readonly prefix: string; readonly family: Family }[];
+  /** Devices that are a bridge, or a VLAN of one. */
+  readonly bridged: ReadonlySet<string>;
 }
 
 const UNREACHABLE_METRIC = 4000;
@@ -29,7 +31,7 @@ export function planNetwork(site: Site, facts: NetworkFacts): Plan {
     ...localTables(site),
     ...site.uplinks.flatMap((uplink) => uplinkTable(site, uplink, facts)),
     ...rules,
-    ...plannedSysctls(site, facts.sysctls),
+    ...plannedSysctls(site, facts),
   ];
   const { mark, mask } = site.network;
   return {

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { buildLab, type Lab, startBraid, stream, twoSites } from '../../src/lab/index.ts';
 import { exampleFacts, exampleSite } from '../../src/network/example.ts';
 import { planNetwork } from '../../src/network/plan.ts';
 
@@ -141,6 +142,34 @@ describe('the network in a namespace', () => {
     writeFileSync(journalPath, '{"version":1');
     expect(act('apply').stderr).toContain('HOST_JOURNAL');
     expect(state()).toBe(before);
+  });
+});
+
+/** Two hosts at each site: the gateway's `lan` is a bridge, and where br_netfilter is loaded (Docker does) a new namespace has it on. */
+describe('a LAN on a bridge', () => {
+  const CALLS = '/proc/sys/net/bridge/bridge-nf-call-iptables';
+  let lab: Lab;
+  beforeEach(async () => {
+    lab = await buildLab(twoSites({ ipv4Only: true, hostsPerSite: 2 }));
+  });
+  afterEach(() => lab?.close());
+
+  it('is carried from each host, and br_netfilter is as it was afterwards', async () => {
+    const calls = async (value?: string) =>
+      (
+        await lab.must('berlin', ['sh', '-c', `test -e ${CALLS} || exit 0; ${value ? `echo ${value} > ${CALLS}; ` : ''}cat ${CALLS}`])
+      ).trim();
+    const isLoaded = (await calls('1')) === '1';
+    const braids = await startBraid(lab);
+    expect(await calls()).toBe(isLoaded ? '0' : '');
+    for (const from of ['berlin-pc', 'berlin-pc2']) {
+      const { sent } = await stream(lab, { from, to: 'munich-pc2', upBytes: 1_000_000, downBytes: 1_000_000 });
+      expect(sent.intact).toBe(true);
+    }
+    const { peers } = (await braids.status('berlin'))!;
+    expect(peers[0]!.txBytes).toBeGreaterThanOrEqual(2_000_000);
+    await braids.stop('berlin');
+    expect(await calls()).toBe(isLoaded ? '1' : '');
   });
 });
 
