@@ -93,6 +93,20 @@ describe('the figures of a path', () => {
     expect(sampled.path(0)).toEqual([0, 0, 0]);
   });
 
+  it('never shrink: a subflow that counts from zero again adds what it has now', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    const sample = (acked: number, received: number) => {
+      sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, acked, received)]);
+      sampled.sampler.sample(flow);
+      return sampled.path(0);
+    };
+    expect(sample(1_000, 500)).toEqual([1, 1_000, 500]);
+    expect(sample(30, 600)).toEqual([1, 1_030, 600]);
+    expect(sample(40, 20)).toEqual([1, 1_040, 620]);
+    expect(sample(50, 30)).toEqual([1, 1_050, 630]);
+  });
+
   it('are asked for a hundred flows a tick, and in turn for all', () => {
     const sampled = new Sampled();
     for (let i = 0; i < 250; i++) sampled.said.set(sampled.flow(0).wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 1, 0)]);

@@ -78,7 +78,7 @@ export class Sampler {
     known.seen = true;
     const moved = known.ackedBytes !== bytesAcked || known.receivedBytes !== bytesReceived;
     if (known.path >= 0 && moved) {
-      this.#parts.counters.addPathBytes(known.path, bytesAcked - known.ackedBytes, bytesReceived - known.receivedBytes);
+      this.#parts.counters.addPathBytes(known.path, grown(known.ackedBytes, bytesAcked), grown(known.receivedBytes, bytesReceived));
       if (rttMicroseconds > 0) this.#parts.counters.setPathRtt(known.path, rttMicroseconds / 1000, this.#parts.nowMs);
     }
     known.ackedBytes = bytesAcked;
@@ -123,6 +123,11 @@ export function pathBases(site: Site): number[] {
 
 export function pathCount(site: Site): number {
   return site.peers.reduce((sum, peer) => sum + peer.paths.length, 0);
+}
+
+/** A subflow that was closed and opened again on the same ports counts from zero: what it had before stays counted. */
+function grown(before: number, now: number): number {
+  return now >= before ? now - before : now;
 }
 
 function keyOf(local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number): string {
