@@ -1,7 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ReplayStore, systemMonotonicSeconds } from './replay.ts';
+import { CLOCK_WINDOW_SECONDS } from './codec.ts';
+import { MINUTE_SECONDS, ReplayStore, systemMonotonicSeconds } from './replay.ts';
 
 /** Different for every number, and spread like random ones. */
 function saltOf(number: number): Uint8Array {
@@ -26,7 +27,9 @@ describe('replay store', () => {
     );
   });
 
-  it('remembers for 60 s at least and 120 s at most', () => {
+  it('remembers for longer than a stamp is in time, and for two of its minutes at most', () => {
+    // Stamped 30 s ahead of our clock in one second's first moment, and still in time in the last moment of the second 60 s later.
+    expect(MINUTE_SECONDS).toBeGreaterThan(2 * CLOCK_WINDOW_SECONDS + 1);
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 1_000_000 }), fc.integer({ min: 0, max: 600 }), (start, laterSeconds) => {
         let now = start;
@@ -34,8 +37,8 @@ describe('replay store', () => {
         store.admit(saltOf(1));
         now += laterSeconds;
         const admission = store.admit(saltOf(1));
-        if (laterSeconds <= 60) expect(admission).toBe('replayed');
-        if (laterSeconds >= 120) expect(admission).toBe('fresh');
+        if (laterSeconds <= MINUTE_SECONDS) expect(admission).toBe('replayed');
+        if (laterSeconds >= 2 * MINUTE_SECONDS) expect(admission).toBe('fresh');
       }),
     );
   });
@@ -48,7 +51,7 @@ describe('replay store', () => {
     expect(store.rememberOwn(saltOf(1001))).toBe(false);
     expect(store.admit(saltOf(7))).toBe('replayed');
     expect(store.refused).toBe(2);
-    now = 60;
+    now = MINUTE_SECONDS;
     for (let i = 1000; i < 2000; i++) expect(store.admit(saltOf(i))).toBe('fresh');
     expect(store.admit(saltOf(7))).toBe('replayed');
     expect(store.admit(saltOf(2000))).toBe('full');
@@ -58,7 +61,7 @@ describe('replay store', () => {
     let now = 0;
     const store = new ReplayStore(ReplayStore.allocate(200), () => now);
     for (let minute = 0; minute < 600; minute++) {
-      now = minute * 60;
+      now = minute * MINUTE_SECONDS;
       for (let i = 0; i < 200; i++) expect(store.admit(saltOf(minute * 200 + i))).toBe('fresh');
     }
   });
@@ -69,9 +72,9 @@ describe('replay store', () => {
         let now = 0;
         const store = new ReplayStore(ReplayStore.allocate(32), () => now); // so small that the salts of both minutes crowd each other
         for (let i = 0; i < 32; i++) store.admit(saltOf(first + i));
-        now = 60;
+        now = MINUTE_SECONDS;
         for (let i = 32; i < 64; i++) expect(store.admit(saltOf(first + i))).toBe('fresh');
-        now = 120;
+        now = 2 * MINUTE_SECONDS;
         for (let i = 32; i < 64; i++) expect(store.admit(saltOf(first + i))).toBe('replayed');
       }),
     );
@@ -85,7 +88,7 @@ describe('replay store', () => {
 
   it('is one store for two threads with different views of the minute', () => {
     const buffer = ReplayStore.allocate(10);
-    const [ahead, behind] = [new ReplayStore(buffer, () => 61), new ReplayStore(buffer, () => 59)];
+    const [ahead, behind] = [new ReplayStore(buffer, () => MINUTE_SECONDS + 1), new ReplayStore(buffer, () => MINUTE_SECONDS - 1)];
     expect(behind.admit(saltOf(1))).toBe('fresh');
     expect(ahead.admit(saltOf(1))).toBe('replayed');
     expect(ahead.admit(saltOf(2))).toBe('fresh');
