@@ -6,7 +6,7 @@ import { NodeCiphers } from '../crypto/node-ciphers.ts';
 import { Slab } from '../native/index.ts';
 import { CHUNK_MAX_BYTES, CHUNK_OVERHEAD_BYTES, PAYLOAD_AT, SLOT_BYTES } from './chunk.ts';
 import { POISON } from './fixture.ts';
-import { OpenedBatch, Opener } from './opener.ts';
+import { OpenedBatch, Opener, SEGMENTS_MOST } from './opener.ts';
 import { Sealer } from './sealer.ts';
 
 const evp = new EvpCiphers();
@@ -172,6 +172,18 @@ describe('opening', () => {
     expect(opener.openBatch(slab, 8 * 35, 2 * 35)).toMatchObject({ count: 2, consumedBytes: 2 * 35 });
     expect(opener.neededBytes).toBe(PAYLOAD_AT);
     expect(opener.atBoundary).toBe(true);
+  });
+
+  it('counts chunks of length zero too: a batch of them is full, without a segment', () => {
+    const wire = foreignStream([...Array.from({ length: SEGMENTS_MOST + 2 }, () => pattern(0)), pattern(5)]);
+    const opener = newOpener();
+    const slab = new Slab(wire.length);
+    slab.bytes.set(wire);
+    const consumedBytes = SEGMENTS_MOST * CHUNK_OVERHEAD_BYTES;
+    expect(opener.openBatch(slab, 0, wire.length)).toMatchObject({ count: 0, plainBytes: 0, consumedBytes, failed: false });
+    expect([opener.neededBytes, opener.hasEnd, opener.atBoundary]).toEqual([0, true, false]);
+    expect(opener.openBatch(slab, consumedBytes, wire.length - consumedBytes)).toMatchObject({ count: 1, plainBytes: 5 });
+    expect([opener.neededBytes, opener.hasEnd, opener.atBoundary]).toEqual([PAYLOAD_AT, false, true]);
   });
 
   it('passes over chunks of length zero without a segment', () => {
