@@ -24,6 +24,8 @@ export interface PathHealth {
   readonly peer: number;
   state: LinkState;
   reason: string;
+  /** Somebody answered, but not in MPTCP: a middlebox strips it, or it is not the peer who answers. Such a path comes last. */
+  isPlain: boolean;
   /** Of the last check, the kernel's own figure; 0 before the first. */
   rttMs: number;
   nextCheckAtMs: number;
@@ -55,6 +57,7 @@ export class PathChecks {
         peer: peer.index,
         state: 'down' as const,
         reason: 'not tried yet',
+        isPlain: false,
         rttMs: 0,
         nextCheckAtMs: 0,
         fd: -1,
@@ -75,15 +78,13 @@ export class PathChecks {
     for (const health of this.health) this.#drop(health);
   }
 
-  /** The usable paths of each peer by index, in configured order, backups last; while none is up, all of them: a dial is then the best check. */
+  /** The usable paths of each peer by index, in configured order, those without MPTCP behind the others, backups last; while none is up, all of them: a dial is then the best check. */
   usable(): number[][] {
     return this.#parts.site.peers.map((peer) => {
       const mine = this.health.filter((health) => health.peer === peer.index);
       const up = mine.filter((health) => health.state === 'up');
-      const ranked = (up.length > 0 ? up : mine).map((health) => health.path);
-      return [...ranked.filter((path) => path.uplink.role === 'active'), ...ranked.filter((path) => path.uplink.role === 'backup')].map(
-        (path) => path.index,
-      );
+      const rank = (health: PathHealth) => (health.path.uplink.role === 'backup' ? 2 : 0) + (health.isPlain ? 1 : 0);
+      return [...(up.length > 0 ? up : mine)].sort((one, other) => rank(one) - rank(other)).map((health) => health.path.index);
     });
   }
 
@@ -148,12 +149,16 @@ export class PathChecks {
   }
 
   #up(health: PathHealth, nowMs: number): void {
-    const rttMicroseconds = this.#parts.sockets.mptcp(health.fd)?.subflows[0]?.rttMicroseconds ?? 0;
+    const mptcp = this.#parts.sockets.mptcp(health.fd);
+    const rttMicroseconds = mptcp?.subflows[0]?.rttMicroseconds ?? 0;
+    const isPlain = mptcp === undefined;
     this.#drop(health);
     health.rttMs = rttMicroseconds / 1000;
     health.nextCheckAtMs = nowMs + UP_EVERY_MS;
     health.reason = '';
-    if (health.state === 'up') return;
+    const changed = health.state !== 'up' || health.isPlain !== isPlain;
+    health.isPlain = isPlain;
+    if (!changed) return;
     health.state = 'up';
     this.#parts.changed(health);
   }
@@ -183,6 +188,6 @@ export class PathChecks {
 /** Known at once and for certain, unlike silence. */
 function linkProblem(links: ReadonlyMap<string, readonly string[]>, { uplink, localAddress }: Path): string | undefined {
   const addresses = links.get(uplink.device);
-  if (!addresses) return `${uplink.device} is down or has no carrier`;
+  if (!addresses) return 'down or no carrier';
   return addresses.includes(localAddress.text) ? undefined : `${uplink.device} has lost ${localAddress.text}`;
 }

@@ -144,7 +144,15 @@ class Daemon {
   }
 
   async takeDown(): Promise<void> {
-    for (const step of this.#down.reverse()) await step();
+    let failure: unknown;
+    for (const step of this.#down.reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (failure) throw failure;
     this.#log.info('daemon', 'stopped');
   }
 
@@ -179,14 +187,16 @@ class Daemon {
     this.#workers = new Workers({
       program: this.#options.workerProgram,
       count: this.#counters.length,
-      startOf: (index) => ({
-        site: this.#site,
-        keys: ring.transfer(),
-        counters: this.#counters[index]!.shared,
-        replay,
-        notBeforeUnixSeconds,
-      }),
+      startOf: (index) => {
+        this.#counters[index]!.resetGauges(); // of a worker that died
+        return { site: this.#site, keys: ring.transfer(), counters: this.#counters[index]!.shared, replay, notBeforeUnixSeconds };
+      },
       heard: (index, message) => this.#heard(index, message),
+      lost: (index) => {
+        this.#log.error('daemon', `worker ${index} ran out of memory and left its sockets open; stopping, to be started again`);
+        process.exitCode = 70;
+        process.kill(process.pid, 'SIGTERM');
+      },
       died: (index, why, againInMs) =>
         this.#log.error('daemon', `worker ${index} died, its flows were reset`, { why, againInSeconds: againInMs / SECOND_MS }),
     });
@@ -220,7 +230,7 @@ class Daemon {
         if (now.every((beats, index) => beats !== before[index])) this.#notify.send('WATCHDOG=1');
         before = now;
       },
-      Math.max(SECOND_MS, this.#notify.watchdogMs / 2),
+      Math.max(SECOND_MS / 2, this.#notify.watchdogMs / 2),
     );
     this.#down.push(() => clearInterval(timer));
   }
@@ -265,7 +275,8 @@ function stopSignal(): Promise<string> {
   process.on('SIGUSR1', () => {});
   return new Promise((resolve) => {
     let asked = false;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    // A terminal that closes is a stop, too: the host must be put back.
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
       process.on(signal, () => {
         if (asked) process.kill(process.pid, 'SIGKILL');
         asked = true;

@@ -16,6 +16,7 @@ function healthOf(of: Site, state: 'up' | 'down' = 'up'): PathHealth[] {
       peer: peer.index,
       state,
       reason: state === 'up' ? '' : 'why',
+      isPlain: false,
       rttMs: 7,
       nextCheckAtMs: 0,
       fd: -1,

@@ -68,6 +68,8 @@ function pathStatus(parts: SnapshotParts, health: PathHealth): PathStatus {
     peerAddress: endpointText(health.path.peerAddress.address, health.path.peerAddress.port),
     state: health.state,
     ...(health.state === 'down' && { reason: health.reason }),
+    ...(health.state === 'up' &&
+      health.isPlain && { reason: 'no MPTCP: something on the way strips it, or it is not the peer who answers' }),
     subflows: sum(figures, (one: PathFigures) => one.subflows),
     rttMs: rttMs > 0 ? Math.round(rttMs * 1000) / 1000 : null,
     txBytes: sum(figures, (one: PathFigures) => one.txBytes),

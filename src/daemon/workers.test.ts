@@ -49,6 +49,7 @@ function puppets(count: number, listens: (start: number) => boolean = () => true
       return { listens: listens(seen.starts.length), keys: { peers: [] } as KeyRingTransfer } as unknown as WorkerStart;
     },
     heard: (index, message) => seen.heard.push([index, (message as Extract<FromWorker, { kind: 'flow' }>).record]),
+    lost: () => {},
     died: (index, reason, againInMs) => seen.died.push([index, reason.split('\n')[0]!, againInMs]),
   });
   return { workers, seen };
@@ -144,6 +145,7 @@ describe('the real worker', () => {
         return { site, keys, counters: counters.shared, replay: ReplayStore.allocate(256), notBeforeUnixSeconds: 0 };
       },
       heard: () => {},
+      lost: () => {},
       died: (_, reason) => {
         throw new Error(reason);
       },

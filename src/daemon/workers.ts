@@ -20,6 +20,8 @@ export interface WorkersParts {
   readonly startOf: (index: number) => WorkerStart;
   readonly heard: (index: number, message: FromWorker) => void;
   readonly died: (index: number, reason: string, againInMs: number) => void;
+  /** A worker ended without giving its sockets back: only the end of the process does. */
+  readonly lost: (index: number) => void;
 }
 
 interface Thread {
@@ -95,6 +97,8 @@ export class Workers {
       port.on('message', hear);
       worker.on('error', (error) => {
         reject(error);
+        // Its `finally` did not run: listeners and flows of the thread are still open, and nobody serves them.
+        if ((error as NodeJS.ErrnoException).code === 'ERR_WORKER_OUT_OF_MEMORY') this.#parts.lost(index);
         this.#died(index, thread, error instanceof Error ? (error.stack ?? error.message) : String(error));
       });
       worker.on('exit', (code) => {

@@ -82,8 +82,11 @@ describe('deadlines', () => {
     deadlines.add('three', 20);
     deadlines.remove('two');
     deadlines.add('one', 30);
-    expect([deadlines.size, deadlines.oldest(), deadlines.nextAtMs()]).toEqual([2, 'three', 120]);
+    expect([deadlines.size, deadlines.oldest()]).toEqual([2, 'three']);
+    // It may be asked a little early, where what was first has left; never late.
+    expect(deadlines.nextAtMs()).toBeLessThanOrEqual(120);
     expect(deadlines.take(119)).toBeUndefined();
+    expect(deadlines.nextAtMs()).toBe(120);
     expect([deadlines.take(200), deadlines.take(200), deadlines.take(200)]).toEqual(['three', 'one', undefined]);
     expect([deadlines.nextAtMs(), deadlines.oldest()]).toEqual([Number.POSITIVE_INFINITY, undefined]);
   });

@@ -2,11 +2,13 @@
  * Memory that a flow holds between two turns: what the kernel would not take yet, and the beginning of a chunk whose end has not come.
  *
  * An idle flow holds none. Blocks come in few sizes and are kept for reuse, so a worker's memory follows the number of stalled flows and never
- * their rate; `limitBytes` bounds it, and whoever would go beyond loses its own flow.
+ * their rate; `limitBytes` bounds it: near it turns read less, and at it not at all (`hasRoom`).
  */
 import { Slab } from '../native/index.ts';
 
-const SIZES = [4_096, 20_480, 73_728, 336_000] as const;
+const SIZES = [4_096, 20_480, 73_728, 147_456, 221_184, 336_000] as const;
+/** What one turn of both pumps of a flow may put, at the worst. */
+const TURN_MOST_BYTES = 4 * 336_000;
 /** Kept ready for the next stall; more is given back to the collector. */
 const SPARE_BYTES = 8 << 20;
 
@@ -17,12 +19,23 @@ export interface Block {
 
 export class BlockPool {
   readonly #spare: Block[][] = SIZES.map(() => []);
-  readonly #limitBytes: number;
+  /** Beyond it nothing is given out. */
+  limitBytes: number;
   #spareBytes = 0;
   #usedBytes = 0;
 
   constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes;
+    this.limitBytes = limitBytes;
+  }
+
+  /** Whether a turn can keep whatever it reads. Without room nobody reads: the bytes stay in the kernel, and nobody loses any. */
+  get hasRoom(): boolean {
+    return this.#usedBytes + TURN_MOST_BYTES <= this.limitBytes;
+  }
+
+  /** Beyond half, turns read less at once, so that many stalled flows find room. */
+  get isTight(): boolean {
+    return this.#usedBytes > this.limitBytes / 2;
   }
 
   get usedBytes(): number {
@@ -33,7 +46,7 @@ export class BlockPool {
   take(lengthBytes: number): Block | undefined {
     const index = SIZES.findIndex((size) => size >= lengthBytes);
     const size = SIZES[index];
-    if (size === undefined || this.#usedBytes + size > this.#limitBytes) return undefined;
+    if (size === undefined || this.#usedBytes + size > this.limitBytes) return undefined;
     this.#usedBytes += size;
     const spare = this.#spare[index]!.pop();
     if (!spare) return { slab: new Slab(size), size };

@@ -2,6 +2,8 @@
 export class Deadlines<T> {
   readonly delayMs: number;
   readonly #dueAtMs = new Map<T, number>();
+  /** Not later than the first one: asking costs a comparison, and walking the list is for when something may be due. */
+  #notBeforeMs = Number.POSITIVE_INFINITY;
 
   constructor(delayMs: number) {
     this.delayMs = delayMs;
@@ -14,16 +16,16 @@ export class Deadlines<T> {
   add(what: T, nowMs: number): void {
     this.#dueAtMs.delete(what);
     this.#dueAtMs.set(what, nowMs + this.delayMs);
+    this.#notBeforeMs = Math.min(this.#notBeforeMs, nowMs + this.delayMs);
   }
 
   remove(what: T): void {
     this.#dueAtMs.delete(what);
   }
 
-  /** When the next one is due; Infinity where none waits. */
+  /** When to ask again: the moment the first is due, or a little earlier where that one has left. */
   nextAtMs(): number {
-    for (const atMs of this.#dueAtMs.values()) return atMs;
-    return Number.POSITIVE_INFINITY;
+    return this.#notBeforeMs;
   }
 
   /** The one that waits longest, due or not. */
@@ -34,11 +36,16 @@ export class Deadlines<T> {
 
   /** Takes the next one that is due. */
   take(nowMs: number): T | undefined {
+    if (nowMs < this.#notBeforeMs) return undefined;
     for (const [what, atMs] of this.#dueAtMs) {
-      if (atMs > nowMs) return undefined;
+      if (atMs > nowMs) {
+        this.#notBeforeMs = atMs;
+        return undefined;
+      }
       this.#dueAtMs.delete(what);
       return what;
     }
+    this.#notBeforeMs = Number.POSITIVE_INFINITY;
     return undefined;
   }
 }

@@ -118,10 +118,15 @@ export class FarSide {
   #startDraining(flow: Flow, reason: Fault): void {
     this.#loop.fault(reason);
     const from = this.#loop.sockets.remoteAddress(flow.wanFd);
-    if (from) this.#loop.notice({ what: 'refused', fault: reason, from });
+    // Strangers knock on every port of the internet: they are counted; a peer's address is worth a word.
+    if (from && this.#isPeers(from)) this.#loop.notice({ what: 'refused', fault: reason, from });
     this.#endCall(flow);
     flow.phase = 'draining';
     this.#drain(flow);
+  }
+
+  #isPeers(from: SocketAddress): boolean {
+    return this.#loop.site.peers.some(({ addresses }) => addresses.some(({ address }) => sameAddress(address.bytes, from.bytes)));
   }
 
   #drain(flow: Flow): void {
@@ -161,6 +166,10 @@ export class FarSide {
     const { sockets, site } = this.#loop;
     const target = flow.target!;
     const own = snat ? site.lanAddresses.find((address) => address.bytes.length === target.bytes.length) : undefined;
+    if (snat && !own) {
+      this.#loop.fault('connect-failed');
+      return this.#loop.end(flow, 'snat without a LAN address of this family', 'reset');
+    }
     const fd = own ? sockets.dialFrom({ bytes: own.bytes, port: 0 }, target) : sockets.dialAs(flow.client as SocketAddress, target);
     if (fd < 0) {
       this.#loop.fault('connect-failed');

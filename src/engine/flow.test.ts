@@ -112,6 +112,22 @@ describe('a flow between two gateways', () => {
     expect(pair.near.isClean && pair.far.isClean).toBe(true);
   });
 
+  it.each(['client', 'server'] as const)('passes a reset by the %s on that comes behind its end', (who) => {
+    const pair = new Pair();
+    const ends = pair.joined();
+    const other = ends[who === 'client' ? 'server' : 'client'];
+    ends[who].write(Buffer.from('the last word'));
+    ends[who].end();
+    pair.settle();
+    ends[who].reset();
+    pair.settle();
+    other.read();
+    expect(other.received.toString()).toBe('the last word');
+    other.read();
+    expect(other.error).toBe(ECONNRESET);
+    expect(pair.near.isClean && pair.far.isClean).toBe(true);
+  });
+
   it('lets the server speak first', () => {
     const pair = new Pair();
     const { client, server } = pair.joined();

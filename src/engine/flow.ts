@@ -30,12 +30,20 @@ export class Flow {
   wanHungUp = false;
   /** Before the flow is open: epoll reported an error. */
   failed = false;
+  /** epoll reported an error of this leg. */
+  lanFailed = false;
+  wanFailed = false;
   /** Open: writing to this leg failed. Nothing goes there any more; what it had said before is still carried to the other side. */
   lanBroken = false;
   wanBroken = false;
   queued = false;
   /** While the peer's leg takes nothing: when to try again without being told. */
   retryAtMs = 0;
+  /** What both pumps hold, and since when it is the same. */
+  heldBytes = 0;
+  heldSinceMs = 0;
+  /** It did not read because there was no memory to keep what it would have read. */
+  starved = false;
 
   /** -1 until the key has named it. */
   peer = -1;

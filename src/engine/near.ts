@@ -144,6 +144,7 @@ export class NearSide {
     flow.wanReadable = false;
     flow.wanWritable = false;
     flow.wanHungUp = false;
+    flow.wanFailed = false;
     this.#dial(flow, reason);
   }
 

@@ -6,7 +6,7 @@ import { CHUNK_MAX_BYTES, PAYLOAD_AT, SLOT_BYTES } from '../shadowsocks/chunk.ts
 import type { Opener } from '../shadowsocks/opener.ts';
 import type { ResponseOpener } from '../shadowsocks/response.ts';
 import type { Fault } from '../status/counters.ts';
-import { Held } from './blocks.ts';
+import { type BlockPool, Held } from './blocks.ts';
 import type { Flow } from './flow.ts';
 import { AGAIN, BROKEN, type BrokenBy, ENDED, type PumpParts, READS_A_TURN, type Turn, WAITING } from './pump.ts';
 import { READ_BYTES, type Scratch, SEGMENTS_MOST, SLOTS } from './scratch.ts';
@@ -19,6 +19,7 @@ export class OpenPump {
   readonly #sockets: Sockets;
   readonly #scratch: Scratch;
   readonly #opener: Opener | ResponseOpener;
+  readonly #pool: BlockPool;
   /** Plaintext that the LAN leg did not take yet. */
   readonly #held: Held;
   /** Sealed bytes whose chunk is not complete. */
@@ -35,6 +36,7 @@ export class OpenPump {
     this.#sockets = parts.sockets;
     this.#scratch = parts.scratch;
     this.#opener = opener;
+    this.#pool = parts.pool;
     this.#held = new Held(parts.pool);
     this.#rest = new Held(parts.pool);
   }
@@ -57,9 +59,18 @@ export class OpenPump {
       }
       if (this.#sourceEnded) return this.#finish();
       if (!this.#flow.wanReadable && !this.#restIsUnread) return WAITING;
+      // A chunk that has begun is always completed: it goes out of the memory it is in.
+      if (!this.#pool.hasRoom && this.#rest.length === 0) {
+        this.#flow.starved = true;
+        return WAITING;
+      }
       if (!this.#move()) return BROKEN;
     }
     return AGAIN;
+  }
+
+  get heldBytes(): number {
+    return this.#held.length + this.#rest.length;
   }
 
   get hasEnded(): boolean {
@@ -77,12 +88,7 @@ export class OpenPump {
     let have = this.#rest.length;
     if (have > 0) this.#rest.slab.bytes.copy(slab.bytes, 0, this.#rest.start, this.#rest.start + have);
     if (!this.#restIsUnread) {
-      const n = this.#sockets.read(
-        this.#flow.wanFd,
-        slab,
-        have,
-        this.#chunksAreFull ? this.#bytesToChunkEnd(have) + (SLOTS - 1) * SLOT_BYTES : READ_BYTES,
-      );
+      const n = this.#sockets.read(this.#flow.wanFd, slab, have, this.#readBytes(have));
       if (n === -EAGAIN) {
         this.#flow.wanReadable = false;
         return true;
@@ -102,6 +108,11 @@ export class OpenPump {
     else if (!this.#rest.put(slab, opened.consumedBytes, left)) return this.#outOfMemory();
     this.movedBytes += opened.plainBytes;
     return opened.count === 0 || this.#deliver(opened.count, opened.offsets, opened.lengths, opened.plainBytes);
+  }
+
+  #readBytes(have: number): number {
+    if (!this.#pool.hasRoom) return this.#opener.neededBytes;
+    return this.#chunksAreFull ? this.#bytesToChunkEnd(have) + (SLOTS - 1) * SLOT_BYTES : READ_BYTES;
   }
 
   /** For a sender of full chunks: what is missing of the one that `have` bytes have begun. */

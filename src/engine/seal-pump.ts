@@ -6,7 +6,7 @@ import type { RequestSealer } from '../shadowsocks/request.ts';
 import type { ResponseSealer } from '../shadowsocks/response.ts';
 import type { Sealer } from '../shadowsocks/sealer.ts';
 import type { Fault } from '../status/counters.ts';
-import { Held } from './blocks.ts';
+import { type BlockPool, Held } from './blocks.ts';
 import type { Flow } from './flow.ts';
 import { AGAIN, BROKEN, type BrokenBy, ENDED, type PumpParts, READS_A_TURN, type Turn, WAITING } from './pump.ts';
 import { FRONT_BYTES, type Scratch, SLOTS } from './scratch.ts';
@@ -26,6 +26,7 @@ export class SealPump {
   readonly #sealer: Sealer;
   /** The listener's, until its header has gone out with the first payload. */
   #response: ResponseSealer | undefined;
+  readonly #pool: BlockPool;
   readonly #held: Held;
   #sourceEnded = false;
   /** Reading failed behind bytes that go out first; the kernel says so only once. */
@@ -39,6 +40,7 @@ export class SealPump {
     this.#scratch = parts.scratch;
     this.#sealer = sealer;
     this.#response = response;
+    this.#pool = parts.pool;
     this.#held = new Held(parts.pool);
   }
 
@@ -70,6 +72,7 @@ export class SealPump {
         continue;
       }
       if (!this.#flow.lanReadable) return WAITING;
+      if (!this.#pool.hasRoom) return this.#starve();
       if (!(this.#response ? this.#moveFirst(this.#response) : this.#move())) return BROKEN;
     }
     return this.#sourceEnded || this.#sourceBroken || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
@@ -77,6 +80,10 @@ export class SealPump {
 
   get hasEnded(): boolean {
     return this.#ended;
+  }
+
+  get heldBytes(): number {
+    return this.#held.length;
   }
 
   /** Whether sealed bytes wait for the kernel to take them. */
@@ -89,9 +96,15 @@ export class SealPump {
     this.#sealer.close();
   }
 
+  #starve(): Turn {
+    this.#flow.starved = true;
+    return WAITING;
+  }
+
   #move(): boolean {
-    const n = this.#sockets.readInto(this.#flow.lanFd, this.#scratch.slots, SLOTS);
-    const plainBytes = this.#took(n, SLOTS_BYTES);
+    const slots = this.#pool.isTight ? 1 : SLOTS;
+    const n = this.#sockets.readInto(this.#flow.lanFd, this.#scratch.slots, slots);
+    const plainBytes = this.#took(n, slots * CHUNK_MAX_BYTES);
     if (plainBytes <= 0) return plainBytes === 0;
     const sealedBytes = this.#sealer.sealBatch(this.#scratch.slab, FRONT_BYTES, plainBytes);
     return this.#send(FRONT_BYTES, sealedBytes + this.#endBehind(FRONT_BYTES + sealedBytes, plainBytes));
@@ -123,7 +136,7 @@ export class SealPump {
     if (taken < 0) this.#sourceBroken = true;
     if (!this.#sourceEnded) return 0;
     this.#endSealed = true;
-    return this.#sealer.sealEnd(slab, at);
+    return Math.max(0, this.#sealer.sealEnd(slab, at));
   }
 
   /** The end is said in a chunk of its own, so that nobody on the path can say it for us (docs/adr/0003-authentic-end.md). */

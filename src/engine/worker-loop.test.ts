@@ -160,6 +160,82 @@ describe('a worker that drains', () => {
   });
 });
 
+describe('a worker under a flood of connections', () => {
+  it('takes up some of them a turn, so that running flows have their go', () => {
+    const pair = new Pair();
+    for (let i = 0; i < 300; i++) pair.connect();
+    pair.near.loop.turn();
+    expect(pair.near.loop.flows.size).toBe(64);
+    pair.near.loop.turn();
+    expect(pair.near.loop.flows.size).toBeGreaterThan(64);
+    expect(pair.near.loop.flows.size).toBeLessThanOrEqual(128);
+  });
+
+  it('stops when it is told to, also while a listener waits for descriptors', () => {
+    const pair = new Pair();
+    pair.joined();
+    pair.near.sockets.descriptorsMost = 2;
+    pair.connect();
+    pair.settle();
+    pair.near.tell({ kind: 'drain', graceMs: 50 });
+    pair.pass(300);
+    expect(pair.near.posted.some((message) => message.kind === 'drained')).toBe(true);
+  });
+});
+
+describe('a worker whose memory is used up', () => {
+  it('leaves bytes in the kernel instead of losing flows', () => {
+    const pair = new Pair();
+    pair.near.loop.pool.limitBytes = 3 << 20;
+    pair.far.loop.pool.limitBytes = 3 << 20;
+    pair.listen();
+    const flows = Array.from({ length: 40 }, () => pair.joined());
+    const sent = Buffer.alloc(900_000, 'x');
+    const toSend = flows.map(() => sent);
+    for (let round = 0; round < 30; round++) {
+      flows.forEach(({ server }, i) => {
+        const n = server.write(toSend[i]!);
+        if (n > 0) toSend[i] = toSend[i]!.subarray(n);
+      });
+      pair.turn();
+    }
+    expect(pair.near.loop.pool.usedBytes).toBeGreaterThan(1 << 20);
+    for (let round = 0; round < 2_000 && flows.some(({ client }) => client.received.length < sent.length); round++) {
+      flows.forEach(({ client, server }, i) => {
+        const n = server.write(toSend[i]!);
+        if (n > 0) toSend[i] = toSend[i]!.subarray(n);
+        client.read();
+      });
+      pair.clock.advance(20);
+      pair.turn();
+    }
+    expect(flows.map(({ client }) => client.received.length)).toEqual(flows.map(() => sent.length));
+    expect({ ...pair.near.counters.faults(), ...pair.far.counters.faults() }).toEqual({});
+  });
+
+  it('ends what has not moved for longest, for those who would', () => {
+    const pair = new Pair();
+    pair.near.loop.pool.limitBytes = 2 << 20;
+    pair.listen();
+    const stalled = Array.from({ length: 12 }, () => pair.joined());
+    for (let round = 0; round < 20; round++) {
+      for (const { server } of stalled) server.write(Buffer.alloc(300_000));
+      pair.turn();
+    }
+    expect(pair.near.loop.pool.hasRoom).toBe(false);
+    pair.pass(11_000);
+    const { client, server } = pair.joined();
+    server.write(Buffer.from('hello'));
+    for (let round = 0; round < 400 && client.received.length === 0; round++) {
+      pair.clock.advance(20);
+      pair.turn();
+      client.read();
+    }
+    expect(client.received.toString()).toBe('hello');
+    expect(pair.near.counters.faults()['memory-limit']).toBeGreaterThan(0);
+  });
+});
+
 describe('a worker out of descriptors', () => {
   it('leaves new connections waiting in the kernel, counts it, and takes them up when there is room', () => {
     const pair = new Pair();

@@ -5,12 +5,14 @@
  * one bulk flow starves nobody.
  */
 import type { Clock } from '../kernel/clock.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, errnoName } from '../kernel/constants.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, errnoName } from '../kernel/constants.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Codec } from '../shadowsocks/codec.ts';
 import type { Site } from '../site/types.ts';
 import type { Counters, Fault } from '../status/counters.ts';
+import { Acceptor } from './acceptor.ts';
+import { Blocked } from './blocked.ts';
 import { BlockPool } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import { FarSide } from './far.ts';
@@ -26,12 +28,9 @@ import type { SealPump } from './seal-pump.ts';
 
 /** What stalled flows may hold in one worker, together. */
 const PENDING_LIMIT_BYTES = 256 << 20;
-/** Accepts before the flows have their go again. */
-const ACCEPTS_A_TURN = 64;
-/** Out of descriptors: how long new connections wait in the kernel. */
-const ACCEPT_PAUSE_MS = 100;
 const TICK_MS = 500;
-const RETRY_MOST_MS = 16;
+/** Who holds memory and has not moved for this long makes room for those who would. */
+const STALLED_MS = 10_000;
 /** What lives longer is watched by keepalive on both legs. */
 const YOUNG_MS = 1_000;
 const NOTICE_EVERY_MS = 1_000;
@@ -49,11 +48,6 @@ export interface LoopParts {
 
 type Leg = 'lan' | 'wan';
 
-interface Listener {
-  readonly fd: number;
-  readonly accepted: (fd: number) => void;
-}
-
 export class WorkerLoop {
   readonly site: Site;
   readonly sockets: Sockets;
@@ -68,19 +62,17 @@ export class WorkerLoop {
   readonly #parts: LoopParts;
   readonly #near: NearSide;
   readonly #far: FarSide;
-  readonly #listeners = new Map<number, Listener>();
-  readonly #waitingListeners = new Set<Listener>();
+  readonly #acceptor: Acceptor;
   readonly #owners: (Flow | undefined)[] = [];
   #ready: Flow[] = [];
   #running: Flow[] = [];
   /** Flows that may turn out to be short. */
   readonly #young = new Deadlines<Flow>(YOUNG_MS);
-  readonly #acceptPause = new Deadlines<Listener>(ACCEPT_PAUSE_MS);
   readonly #drainEnd: { atMs: number } = { atMs: Number.POSITIVE_INFINITY };
-  readonly #blocked = new Set<Flow>();
+  readonly #blocked = new Blocked((flow) => this.enqueue(flow));
   readonly #parting: Parting;
   #nextTickAtMs = 0;
-  #nextNoticeAtMs = 0;
+  readonly #nextNoticeAtMs: Record<Notice['what'], number> = { refused: 0, unanswered: 0, 'connect-timeout': 0 };
   #nextSerial = 1;
   #stopped = false;
   nowMs: number;
@@ -93,6 +85,7 @@ export class WorkerLoop {
     this.counters = parts.counters;
     this.post = parts.post;
     this.nowMs = parts.clock.nowMs();
+    this.#acceptor = new Acceptor(parts.sockets, () => this.fault('descriptor-limit'));
     this.#parting = new Parting(parts.sockets);
     this.sampler = new Sampler(this);
     this.#near = new NearSide(this);
@@ -110,14 +103,14 @@ export class WorkerLoop {
       const at = { bytes: loopback(family), port: network.tproxyPort };
       const fd = this.sockets.listenTransparent(at);
       if (fd < 0) return { what: `transparent listener on ${family === 4 ? '127.0.0.1' : '[::1]'}:${network.tproxyPort}`, error: -fd };
-      this.#addListener(fd, (accepted) => this.#near.accepted(accepted));
+      this.#acceptor.add(fd, (accepted) => this.#near.accepted(accepted));
     }
     for (const family of [4, 6] as const) {
       const needed = this.site.uplinks.some((uplink) => uplink.addresses.some((address) => address.family === family));
       if (!needed) continue;
       const fd = this.sockets.listenPeer(family, listenPort);
       if (fd < 0) return { what: `peer listener on ${family === 4 ? '0.0.0.0' : '[::]'}:${listenPort}`, error: -fd };
-      this.#addListener(fd, (accepted) => this.#far.accepted(accepted));
+      this.#acceptor.add(fd, (accepted) => this.#far.accepted(accepted));
     }
     return undefined;
   }
@@ -127,16 +120,16 @@ export class WorkerLoop {
     while (!this.#stopped) this.turn();
     for (const flow of [...this.flows]) this.end(flow, 'the daemon stopped', 'reset');
     this.#parting.resetAll();
-    for (const fd of this.#listeners.keys()) this.sockets.close(fd);
+    this.#acceptor.close();
   }
 
   /** One turn of the loop; the in-memory tests call it by hand. */
   turn(longestWaitMs = TICK_MS): void {
     const { sockets } = this;
-    const events = sockets.wait(this.#ready.length > 0 || this.#waitingListeners.size > 0 ? 0 : this.#waitMs(longestWaitMs));
+    const events = sockets.wait(this.#ready.length > 0 || this.#acceptor.hasWaiting ? 0 : this.#waitMs(longestWaitMs));
     this.nowMs = this.#parts.clock.nowMs();
     for (let i = 0; i < events; i++) this.#event(sockets.eventFd(i), sockets.eventSerial(i), sockets.eventBits(i));
-    for (const listener of this.#waitingListeners) this.#acceptSome(listener);
+    if (this.#acceptor.hasWaiting) this.#acceptor.run(this.nowMs);
     const running = this.#ready;
     this.#ready = this.#running;
     this.#running = running;
@@ -173,10 +166,10 @@ export class WorkerLoop {
     this.counters.fault(fault);
   }
 
-  /** Tells the main thread, unless it was told something within a second: who causes it at will must not fill queue and log. */
+  /** Tells the main thread, unless it was told the like within a second: who causes it at will must not fill queue and log. */
   notice(notice: Notice): void {
-    if (this.nowMs < this.#nextNoticeAtMs) return;
-    this.#nextNoticeAtMs = this.nowMs + NOTICE_EVERY_MS;
+    if (this.nowMs < this.#nextNoticeAtMs[notice.what]) return;
+    this.#nextNoticeAtMs[notice.what] = this.nowMs + NOTICE_EVERY_MS;
     this.post({ kind: 'notice', notice });
   }
 
@@ -213,7 +206,7 @@ export class WorkerLoop {
     flow.up?.release();
     flow.down?.release();
     this.flows.delete(flow);
-    this.#blocked.delete(flow);
+    this.#blocked.forget(flow);
     if (flow.peer < 0) return;
     this.counters.addFlow(flow.peer, -1);
     if (!this.site.logFlows || !flow.client || !flow.target) return;
@@ -224,16 +217,9 @@ export class WorkerLoop {
 
   // ---------------------------------------------------------------------------------------------------------------------------------
 
-  #addListener(fd: number, accepted: (fd: number) => void): void {
-    this.#listeners.set(fd, { fd, accepted });
-    this.sockets.watch(fd, 0);
-  }
-
   #event(fd: number, serial: number, bits: number): void {
     if (serial === 0) {
-      const listener = this.#listeners.get(fd);
-      if (listener) this.#waitingListeners.add(listener);
-      else if (fd === this.sockets.wakeFd) this.#obey();
+      if (!this.#acceptor.woken(fd) && fd === this.sockets.wakeFd) this.#obey();
       return;
     }
     const flow = this.#owners[fd];
@@ -241,36 +227,20 @@ export class WorkerLoop {
     const hungUp = (bits & (EPOLLRDHUP | EPOLLHUP)) !== 0;
     const failed = (bits & EPOLLERR) !== 0;
     if (failed) flow.failed = true;
+    // After urgent data too a short read does not mean that nothing is left: it ends at the mark.
+    const noTrust = hungUp || failed || (bits & EPOLLPRI) !== 0;
     if (fd === flow.lanFd) {
+      if (failed) flow.lanFailed = true;
       if ((bits & EPOLLIN) !== 0 || hungUp || failed) flow.lanReadable = true;
       if ((bits & EPOLLOUT) !== 0) flow.lanWritable = true;
-      if (hungUp || failed) flow.lanHungUp = true;
+      if (noTrust) flow.lanHungUp = true;
     } else {
+      if (failed) flow.wanFailed = true;
       if ((bits & EPOLLIN) !== 0 || hungUp || failed) flow.wanReadable = true;
       if ((bits & EPOLLOUT) !== 0) flow.wanWritable = true;
       if (hungUp || failed) flow.wanHungUp = true;
     }
     this.enqueue(flow);
-  }
-
-  #acceptSome(listener: Listener): void {
-    this.#waitingListeners.delete(listener);
-    for (let i = 0; i < ACCEPTS_A_TURN; i++) {
-      const fd = this.sockets.accept(listener.fd);
-      if (fd >= 0) {
-        listener.accepted(fd);
-        continue;
-      }
-      const name = errnoName(fd);
-      if (name === 'EMFILE' || name === 'ENFILE') {
-        this.fault('descriptor-limit');
-        this.#acceptPause.add(listener, this.nowMs);
-        return;
-      }
-      if (name === 'EAGAIN') return;
-      // A connection that died while it waited (ECONNABORTED and the network errors of accept(2)): the next one may be good.
-    }
-    this.#waitingListeners.add(listener);
   }
 
   #runFlow(flow: Flow): void {
@@ -291,7 +261,11 @@ export class WorkerLoop {
     if (flow.wanBroken && downTurn === ENDED) return this.end(flow, 'reset', 'late reset of lan');
     if (upTurn === ENDED && downTurn === ENDED) return this.end(flow, 'ended', 'close');
     if (upTurn === AGAIN || downTurn === AGAIN) this.enqueue(flow);
-    this.#noteBlocked(flow, up.isBlocked);
+    // What a leg said before its end was taken; a reset behind it would be seen by nobody else.
+    if (flow.lanFailed && up.hasEnded) return this.end(flow, 'reset', 'late reset of wan');
+    if (flow.wanFailed && down.hasEnded) return this.end(flow, 'reset', 'late reset of lan');
+    this.#blocked.note(flow, up.isBlocked && !flow.wanBroken, this.nowMs);
+    this.#noteHeld(flow);
     if (flow.side === 'near') this.#near.moved(flow);
   }
 
@@ -304,8 +278,9 @@ export class WorkerLoop {
       if (typeof broken === 'string') this.fault(broken);
       this.end(flow, String(broken), 'reset');
     } else if (brokenBy === 'read') this.end(flow, errnoName(broken), to === 'wan' ? 'late reset of wan' : 'late reset of lan');
-    else if (flow.lanBroken || flow.wanBroken || (from === 'lan' ? flow.down : flow.up)!.hasEnded)
-      this.end(flow, errnoName(broken), 'reset');
+    else if (flow.lanBroken || flow.wanBroken) this.end(flow, errnoName(broken), 'reset');
+    else if ((from === 'lan' ? flow.down : flow.up)!.hasEnded)
+      this.end(flow, errnoName(broken), to === 'lan' ? 'late reset of wan' : 'late reset of lan');
     else {
       if (to === 'lan') {
         flow.lanBroken = true;
@@ -318,32 +293,23 @@ export class WorkerLoop {
     }
   }
 
-  /**
-   * MPTCP announces room late: its EPOLLOUT hangs on the subflow's write space and often comes when the queue has run dry (2 to 4 Gbit/s
-   * where 7 were possible, docs/performance.md). So whoever is blocked also tries by itself, after 1 ms and then ever more rarely.
-   */
-  #noteBlocked(flow: Flow, isBlocked: boolean): void {
-    if (!isBlocked) {
-      this.#blocked.delete(flow);
-      return;
+  #noteHeld(flow: Flow): void {
+    const heldBytes = flow.up!.heldBytes + flow.down!.heldBytes;
+    if (heldBytes !== flow.heldBytes) {
+      flow.heldBytes = heldBytes;
+      flow.heldSinceMs = this.nowMs;
     }
-    if (this.#blocked.has(flow) && this.nowMs < flow.retryAtMs) return;
-    this.#blocked.add(flow);
-    flow.retryAtMs = this.nowMs + Math.min(RETRY_MOST_MS, 2 ** flow.up!.vainTries);
+    if (flow.starved) this.#blocked.starve(flow, this.nowMs);
+    flow.starved = false;
   }
 
-  #nextRetryAtMs(): number {
-    let atMs = Number.POSITIVE_INFINITY;
-    for (const flow of this.#blocked) atMs = Math.min(atMs, flow.retryAtMs);
-    return atMs;
-  }
-
-  #retryBlocked(nowMs: number): void {
-    for (const flow of this.#blocked) {
-      if (nowMs < flow.retryAtMs) continue;
-      flow.wanWritable = true;
-      this.enqueue(flow);
-    }
+  /** Memory is used up and flows wait to read: whoever holds some and has not moved for longest ends, if it has been for long. */
+  #makeRoom(): void {
+    let stalled: Flow | undefined;
+    for (const flow of this.flows) if (flow.heldBytes > 0 && (!stalled || flow.heldSinceMs < stalled.heldSinceMs)) stalled = flow;
+    if (!stalled || this.nowMs - stalled.heldSinceMs < STALLED_MS) return;
+    this.fault('memory-limit');
+    this.end(stalled, 'memory-limit', 'reset');
   }
 
   #settle(flow: Flow): void {
@@ -353,11 +319,11 @@ export class WorkerLoop {
 
   #waitMs(longestMs: number): number {
     const dueAtMs = Math.min(
-      this.#nextRetryAtMs(),
+      this.#blocked.nextAtMs(),
       this.#parting.nextAtMs(),
       this.#young.nextAtMs(),
       this.#nextTickAtMs,
-      this.#acceptPause.nextAtMs(),
+      this.#acceptor.nextAtMs(),
       this.#near.nextAtMs(),
       this.#far.nextAtMs(),
       this.#drainEnd.atMs,
@@ -367,8 +333,8 @@ export class WorkerLoop {
 
   #seeWhatIsDue(): void {
     const { nowMs } = this;
-    for (let due = this.#acceptPause.take(nowMs); due; due = this.#acceptPause.take(nowMs)) this.#waitingListeners.add(due);
-    this.#retryBlocked(nowMs);
+    this.#acceptor.seeWhatIsDue(nowMs);
+    if (this.#blocked.seeWhatIsDue(nowMs, this.pool.hasRoom)) this.#makeRoom();
     this.#parting.seeWhatIsDue(nowMs);
     for (let due = this.#young.take(nowMs); due; due = this.#young.take(nowMs)) this.#settle(due);
     this.#near.seeWhatIsDue(nowMs);
@@ -395,9 +361,7 @@ export class WorkerLoop {
   }
 
   #drain(graceMs: number): void {
-    for (const fd of this.#listeners.keys()) this.sockets.close(fd);
-    this.#listeners.clear();
-    this.#waitingListeners.clear();
+    this.#acceptor.close();
     this.#drainEnd.atMs = this.nowMs + graceMs;
   }
 }

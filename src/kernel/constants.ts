@@ -6,6 +6,7 @@ export const EAGAIN = 11;
 export const EMFILE = 24;
 export const ENFILE = 23;
 export const EPIPE = 32;
+export const EPROTO = 71;
 export const ENOPROTOOPT = 92;
 export const EOPNOTSUPP = 95;
 export const EAFNOSUPPORT = 97;
@@ -77,6 +78,8 @@ export const SIOCOUTQ = 0x5411;
 export const EPOLL_CLOEXEC = 0o2000000;
 export const EPOLL_CTL_ADD = 1;
 export const EPOLLIN = 0x1;
+/** Urgent data. */
+export const EPOLLPRI = 0x2;
 export const EPOLLOUT = 0x4;
 export const EPOLLERR = 0x8;
 export const EPOLLHUP = 0x10;

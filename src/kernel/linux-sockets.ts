@@ -167,7 +167,7 @@ export class LinuxSockets implements Sockets {
 
   watch(fd: number, serial: number): number {
     const { bytes } = this.#small;
-    bytes.writeUInt32LE((k.EPOLLIN | k.EPOLLOUT | k.EPOLLRDHUP | k.EPOLLET) >>> 0, EVENT_AT);
+    bytes.writeUInt32LE((k.EPOLLIN | k.EPOLLPRI | k.EPOLLOUT | k.EPOLLRDHUP | k.EPOLLET) >>> 0, EVENT_AT);
     bytes.writeInt32LE(fd, EVENT_AT + EVENT_DATA);
     bytes.writeUInt32LE(serial, EVENT_AT + EVENT_DATA + 4);
     return libcCalls.epoll_ctl(this.#epoll, k.EPOLL_CTL_ADD, fd, this.#small.range(EVENT_AT, EVENT_BYTES)) < 0 ? -errno() : 0;

@@ -91,6 +91,13 @@ export class Counters {
     return this.#cells[0]!;
   }
 
+  /** What counts something that is there now: nothing is, before a worker starts. Sums stay. */
+  resetGauges(): void {
+    this.#cells[1] = 0;
+    for (let at = this.#peersAt; at < this.#pathsAt; at += PEER_FIELDS) this.#cells[at] = 0;
+    for (let at = this.#pathsAt; at < this.#cells.length; at += PATH_FIELDS) this.#cells[at] = 0;
+  }
+
   setPendingBytes(bytes: number): void {
     this.#cells[1] = bytes;
   }
