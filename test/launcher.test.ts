@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -61,8 +61,15 @@ describe('bin/braid', () => {
   });
 
   it('finds the runtime beside itself where it is a dependency', () => {
+    script(runtime, SHOW);
+    const dependency = join(root, 'node_modules/braid');
+    renameSync(join(root, 'here'), dependency);
+    expect(start('none', join(dependency, 'bin/braid')).status).toBe(7);
+  });
+
+  it('runs nothing that lies beside it anywhere else', () => {
     script(runtime.replace('node_modules/', ''), SHOW);
-    expect(start().status).toBe(7);
+    expect(start()).toMatchObject({ status: 1, stderr: expect.stringContaining('no runtime') });
   });
 
   it('takes a Node of the machine that is new enough, and says so', () => {
