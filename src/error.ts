@@ -59,6 +59,7 @@ export type ErrorCode =
   | 'HOST_JOURNAL'
   | 'HOST_COMMAND'
   | 'HOST_ROOT'
+  | 'HOST_RUN_DIR'
   | 'KERNEL_NO_MPTCP'
   | 'KERNEL_LAYOUT'
   | 'KERNEL_CALL'

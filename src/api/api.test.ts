@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StatusSnapshot } from '../status/types.ts';
 import { fetchStatus } from './client.ts';
-import { sitesIn, socketPath } from './run-dir.ts';
+import { checkRunDir, sitesIn, socketPath } from './run-dir.ts';
 import { type Api, startApi } from './server.ts';
 import { removeStaleSocket } from './stale-socket.ts';
 
@@ -110,6 +110,28 @@ describe('the admin socket', () => {
       code: 'DAEMON_ANSWER',
       message: expect.stringContaining('HTTP 500'),
     });
+  });
+
+  it('is only made in a directory that is ours and that nobody else can write to', async () => {
+    const refused = (got: string) => ({ code: 'HOST_RUN_DIR', message: expect.stringContaining(got), hint: expect.any(String) });
+    for (const mode of [0o770, 0o707, 0o1777]) {
+      rmSync(runDir, { recursive: true, force: true });
+      mkdirSync(runDir);
+      chmodSync(runDir, mode);
+      await expect(start()).rejects.toMatchObject(refused(`got mode ${mode.toString(8).padStart(4, '0')}`));
+    }
+    expect(sitesIn(runDir)).toEqual([]);
+    chmodSync(runDir, 0o755);
+    expect(() => checkRunDir(runDir, process.getuid!() + 1)).toThrow(
+      expect.objectContaining(refused(`got one of user ${process.getuid!()}`)),
+    );
+    const link = join(runDir, '../link');
+    symlinkSync(runDir, link);
+    for (const way of [link, `${link}/`]) expect(() => checkRunDir(way)).toThrow(expect.objectContaining(refused('got something else')));
+    checkRunDir(join(runDir, 'none'));
+    checkRunDir('/dev/null/none');
+    await start();
+    expect(sitesIn(runDir)).toEqual(['berlin']);
   });
 
   it('is no path that the kernel would cut off', async () => {

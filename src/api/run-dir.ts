@@ -1,6 +1,6 @@
 /** The run directory: one for all sites of a machine, its files named after the site. Who may open a socket may ask its daemon. */
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { lstatSync, readdirSync, type Stats } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { BraidError } from '../error.ts';
 
 export const DEFAULT_RUN_DIR = '/run/braid';
@@ -24,6 +24,45 @@ export function socketPath(runDir: string, site: string): string {
 /** What a daemon has changed on this host and must put back, also after it was killed. */
 export function journalPath(runDir: string, site: string): string {
   return join(runDir, `${site}.undo.json`);
+}
+
+const WRITABLE_BY_OTHERS = 0o022;
+
+/**
+ * Whoever can write there decides what `cleanup` undoes as root, and which socket is asked. A directory that does not exist is nobody's.
+ *
+ * @throws BraidError HOST_RUN_DIR
+ */
+export function checkRunDir(runDir: string, uid = process.getuid!()): void {
+  const stats = lstatOrNothing(runDir);
+  if (!stats) return;
+  const mode = stats.mode & 0o7777;
+  const problem = !stats.isDirectory()
+    ? 'something else'
+    : stats.uid !== uid
+      ? `one of user ${stats.uid}`
+      : (mode & WRITABLE_BY_OTHERS) !== 0
+        ? `mode ${mode.toString(8).padStart(4, '0')}`
+        : undefined;
+  if (problem !== undefined)
+    throw new BraidError(
+      'HOST_RUN_DIR',
+      `run directory ${runDir} expected a directory of user ${uid} that nobody else can write to, got ${problem}`,
+      {
+        hint: 'look what is in it, then give it to that user with mode 0700, or take another --run-dir',
+      },
+    );
+}
+
+function lstatOrNothing(runDir: string): Stats | undefined {
+  try {
+    return lstatSync(resolve(runDir));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code === 'EACCES') throw notPermitted(runDir);
+    throw error;
+  }
 }
 
 /** Sites that have a socket there, running or not, sorted. */

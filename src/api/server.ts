@@ -8,7 +8,7 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
-import { notPermitted, socketPath } from './run-dir.ts';
+import { checkRunDir, notPermitted, socketPath } from './run-dir.ts';
 import { removeStaleSocket } from './stale-socket.ts';
 
 export interface ApiOptions {
@@ -24,7 +24,7 @@ export interface Api {
   close(): Promise<void>;
 }
 
-/** @throws BraidError DAEMON_RUNNING where another daemon answers for this site, HOST_ROOT where the directory is not ours to write. */
+/** @throws BraidError DAEMON_RUNNING where another daemon answers for this site, HOST_ROOT where we may not write the directory, HOST_RUN_DIR where others may. */
 export async function startApi({ runDir, site, snapshot }: ApiOptions): Promise<Api> {
   const path = socketPath(runDir, site);
   const server = createServer((request, response) => answer(request, response, snapshot));
@@ -33,7 +33,8 @@ export async function startApi({ runDir, site, snapshot }: ApiOptions): Promise<
   server.requestTimeout = 5000;
   server.maxConnections = 64;
   try {
-    mkdirSync(runDir, { recursive: true, mode: 0o755 });
+    mkdirSync(runDir, { recursive: true, mode: 0o700 });
+    checkRunDir(runDir);
     if ((await removeStaleSocket(path)) === 'answers') throw running(path, site);
     await listen(server, path);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startApi } from '../api/server.ts';
@@ -94,7 +94,7 @@ describe('the other verbs', () => {
       exitCode: 1,
     });
     const killed = join(folder, 'killed');
-    mkdirSync(killed);
+    mkdirSync(killed, { mode: 0o700 });
     writeFileSync(join(killed, 'berlin.sock'), ''); // refuses as a socket does that nobody listens on
     writeFileSync(join(killed, 'munich.sock'), '');
     expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', killed], idle)).toEqual({
@@ -103,6 +103,12 @@ describe('the other verbs', () => {
       exitCode: 0,
     });
     expect(readdirSync(killed)).toEqual(['munich.sock']);
+    chmodSync(killed, 0o777);
+    expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', killed], real)).toMatchObject({
+      stderr: expect.stringMatching(/^braid: run directory .* got mode 0777\nhint: /),
+      exitCode: 1,
+    });
+    expect(asked).toHaveLength(1);
     const runDir = join(folder, 'busy');
     const api = await startApi({ runDir, site: 'berlin', snapshot: () => SNAPSHOT });
     expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', runDir], real)).toMatchInlineSnapshot(`

@@ -1,5 +1,5 @@
 import { fetchStatus } from '../../api/client.ts';
-import { socketPath } from '../../api/run-dir.ts';
+import { checkRunDir, socketPath } from '../../api/run-dir.ts';
 import { removeStaleSocket } from '../../api/stale-socket.ts';
 import { readSiteName } from '../../config/load.ts';
 import { BraidError, BraidErrors } from '../../error.ts';
@@ -14,6 +14,7 @@ export interface CleanupFlags {
 /** Needs the name of the site only: the journal knows the rest, also where the file has changed since, or its keys are gone. */
 export default async function cleanup(this: Cli, { config, runDir }: CleanupFlags): Promise<void> {
   const site = readSiteName(config);
+  checkRunDir(runDir);
   if (await answers(runDir, site))
     throw new BraidError('DAEMON_RUNNING', `the daemon for ${site} is running`, {
       hint: 'stop it first (SIGTERM): it then cleans up by itself',
