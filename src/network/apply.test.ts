@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -197,10 +197,37 @@ describe('apply and undo', () => {
     await applyPlan(plan(), parts(memory));
   });
 
+  it('writes the journal to a new file, not to what somebody has put in its place', async () => {
+    const memory = host();
+    const theirs = join(directory, 'theirs');
+    writeFileSync(theirs, 'untouched');
+    symlinkSync(theirs, `${parts(memory).journalPath}.next`);
+    await applyPlan(plan(), parts(memory));
+    expect(readFileSync(theirs, 'utf8')).toBe('untouched');
+    expect(lstatSync(parts(memory).journalPath)).toMatchObject({ mode: 0o100600, nlink: 1 });
+    await undoJournal(parts(memory).journalPath, parts(memory));
+    expect(readdirSync(directory)).toEqual(['theirs']);
+  });
+
   it('refuses a journal that it does not understand, and changes nothing', async () => {
     const memory = host();
     const before = memory.snapshot();
-    for (const text of ['{', '{"version":2,"entries":[]}', '{"version":1,"entries":[{}]}', '[]']) {
+    const sysctl = (name: unknown) =>
+      JSON.stringify({ version: 1, entries: [{ step: { kind: 'sysctl', name, value: '1' }, previous: '0' }] });
+    const names = [
+      'net/../kernel/core_pattern',
+      'kernel/core_pattern',
+      '/net/x',
+      'net/x/',
+      'net//x',
+      'net/./x',
+      'net/x\n',
+      'net',
+      '',
+      7,
+      undefined,
+    ];
+    for (const text of ['{', '{"version":2,"entries":[]}', '{"version":1,"entries":[{}]}', '[]', ...names.map(sysctl)]) {
       writeFileSync(parts(memory).journalPath, text);
       await expect(applyPlan(plan(), parts(memory))).rejects.toMatchObject({ code: 'HOST_JOURNAL' });
     }

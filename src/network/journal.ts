@@ -2,7 +2,7 @@
  * What was changed and what was there before, on disk before each change, so that a run that was killed can be taken back by the next one.
  * A journal says what may be ours; undo asks the host whether it is there.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { BraidError } from '../error.ts';
 import { type Step, stepKey } from './steps.ts';
@@ -16,6 +16,8 @@ export interface JournalEntry {
 }
 
 const VERSION = 1;
+/** Nothing that somebody has put in its place, no link either. */
+const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 
 export class Journal {
   readonly path: string;
@@ -54,7 +56,8 @@ export class Journal {
       return;
     }
     const next = `${this.path}.next`;
-    const fd = openSync(next, 'w', 0o600);
+    rmSync(next, { force: true }); // of a run that was killed in here
+    const fd = openSync(next, NEW_FILE, 0o600);
     try {
       writeSync(fd, `${JSON.stringify({ version: VERSION, entries: this.entries() })}\n`);
       fsyncSync(fd);
@@ -101,7 +104,13 @@ function isEntry(value: unknown): value is JournalEntry {
   if (typeof value !== 'object' || value === null) return false;
   const { step, previous, listing } = value as Partial<JournalEntry>;
   const text = (one: unknown) => one === undefined || typeof one === 'string';
-  return (
-    typeof step === 'object' && step !== null && ['sysctl', 'nft', 'rule', 'route'].includes(step.kind) && text(previous) && text(listing)
-  );
+  if (typeof step !== 'object' || step === null || !text(previous) || !text(listing)) return false;
+  return step.kind === 'sysctl' ? isSysctlName(step.name) : ['nft', 'rule', 'route'].includes(step.kind);
+}
+
+/** Undo writes to the file of this name: it stays below /proc/sys/net. Devices may have nearly any character in their names. */
+function isSysctlName(name: unknown): boolean {
+  if (typeof name !== 'string') return false;
+  const [first, ...rest] = name.split('/');
+  return first === 'net' && rest.length > 0 && rest.every((part) => /^[^\s\0]+$/.test(part) && part !== '.' && part !== '..');
 }
