@@ -153,8 +153,7 @@ describe('a recording', () => {
   it('is believed once, not again, and not after a restart of the daemon either', async () => {
     const server = await serve(lab, 'berlin-pc', echo);
     const wire = request(asMallory(), good, undefined, [Buffer.from('say it back')]);
-    const [first] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire, end: true }]);
-    expect(first).toMatchObject({ end: 'end' });
+    const [first] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
     expect(first!.receivedBytes).toBeGreaterThan('say it back'.length);
     const seen = await counted(async () => {
       const [again] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
