@@ -2,6 +2,7 @@
  * The data-plane threads: started with a copy of the keys, spoken to by a port and a wake-up, watched, started again when one dies. Its flows
  * are reset then (their sockets are closed with it), never silently stuck.
  */
+import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { FromWorker, ToWorker, WorkerStart } from '../engine/messages.ts';
 import { BraidError, type ErrorCode } from '../error.ts';
@@ -73,6 +74,8 @@ export class Workers {
   #startOne(index: number): Promise<void> {
     const { port1: port, port2: theirs } = new MessageChannel();
     const start = this.#parts.startOf(index);
+    // The launcher's flag is for the main thread; it would go before the worker's own limit.
+    setFlagsFromString('--max-semi-space-size=0');
     const worker = new Worker(this.#parts.program, {
       workerData: { start, port: theirs },
       transferList: [theirs],
