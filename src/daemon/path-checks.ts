@@ -9,7 +9,8 @@
  *            refused, unreachable, silent for CHECK_TIMEOUT_MS; device without carrier or address: at once
  */
 import type { Clock } from '../kernel/clock.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLOUT, errnoName } from '../kernel/constants.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLOUT } from '../kernel/constants.ts';
+import { errnoName } from '../kernel/errno.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Path, Site } from '../site/types.ts';
 import type { LinkState } from '../status/types.ts';

@@ -5,7 +5,8 @@
  * A caller that proved nothing is never answered: its bytes are read and thrown away, and when its time is up it is reset, as one that
  * said nothing at all. So nobody can tell from our manners which byte was wrong, or whether any was.
  */
-import { EAGAIN, errnoName } from '../kernel/constants.ts';
+import { EAGAIN } from '../kernel/constants.ts';
+import { errnoName } from '../kernel/errno.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { type AcceptedRequest, REQUEST_MOST_BYTES, RequestOpener } from '../shadowsocks/request.ts';
 import type { Fault } from '../status/counters.ts';

@@ -2,7 +2,7 @@
  * The side of the LAN client: takes up its connection, dials the peer over the best path, sends the request with whatever the client has
  * said already. Where a dial fails the next path is tried; the request is written only when one stands, so nothing is ever sent twice.
  */
-import { errnoName } from '../kernel/constants.ts';
+import { errnoName } from '../kernel/errno.ts';
 import type { Target } from '../shadowsocks/address.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
 import { contains } from '../wire/ip.ts';

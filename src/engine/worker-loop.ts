@@ -5,7 +5,8 @@
  * one bulk flow starves nobody.
  */
 import type { Clock } from '../kernel/clock.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, errnoName } from '../kernel/constants.ts';
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from '../kernel/constants.ts';
+import { errnoName } from '../kernel/errno.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Codec } from '../shadowsocks/codec.ts';

@@ -2,7 +2,8 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { EvpCiphers } from '../crypto/evp.ts';
 import { MonotonicClock } from '../kernel/clock.ts';
-import { EADDRINUSE, errnoName } from '../kernel/constants.ts';
+import { EADDRINUSE } from '../kernel/constants.ts';
+import { errnoName } from '../kernel/errno.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import { Codec } from '../shadowsocks/codec.ts';
 import { KeyRing } from '../shadowsocks/key-ring.ts';

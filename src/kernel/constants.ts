@@ -1,7 +1,6 @@
 /** Numbers of the kernel's uapi headers, x86-64 and arm64 (they agree on all of these). The header stands beside each group. */
 
 // asm-generic/errno.h; results here are kernel style, -errno on failure
-export const EINTR = 4;
 export const EAGAIN = 11;
 export const EMFILE = 24;
 export const ENFILE = 23;
@@ -61,8 +60,6 @@ export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
-export const TCP_INFO = 11;
-export const TCP_IS_MPTCP = 43;
 
 // linux/mptcp.h
 export const SOL_MPTCP = 284;
@@ -89,32 +86,3 @@ export const EPOLLET = 0x8000_0000;
 // sys/eventfd.h
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
-
-const NAMES: Readonly<Record<number, string>> = {
-  [EPERM]: 'EPERM',
-  [EAGAIN]: 'EAGAIN',
-  [EACCES]: 'EACCES',
-  [ENFILE]: 'ENFILE',
-  [EMFILE]: 'EMFILE',
-  [EPIPE]: 'EPIPE',
-  [ENOPROTOOPT]: 'ENOPROTOOPT',
-  [EOPNOTSUPP]: 'EOPNOTSUPP',
-  [EAFNOSUPPORT]: 'EAFNOSUPPORT',
-  [EADDRINUSE]: 'EADDRINUSE',
-  [EADDRNOTAVAIL]: 'EADDRNOTAVAIL',
-  [ENETUNREACH]: 'ENETUNREACH',
-  [ECONNABORTED]: 'ECONNABORTED',
-  [ECONNRESET]: 'ECONNRESET',
-  [ENOBUFS]: 'ENOBUFS',
-  [ENOTCONN]: 'ENOTCONN',
-  [ETIMEDOUT]: 'ETIMEDOUT',
-  [ECONNREFUSED]: 'ECONNREFUSED',
-  [EHOSTUNREACH]: 'EHOSTUNREACH',
-  [EINPROGRESS]: 'EINPROGRESS',
-};
-
-/** @param result a kernel-style result; its sign does not matter. */
-export function errnoName(result: number): string {
-  const number = Math.abs(result);
-  return NAMES[number] ?? `errno ${number}`;
-}

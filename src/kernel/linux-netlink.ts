@@ -1,7 +1,7 @@
 /** `NetlinkPort` on Linux. Never blocks: the kernel has answered a request when `send` returns, and events are polled. */
 import { BraidError } from '../error.ts';
 import { errno, libcCalls, Slab } from '../native/index.ts';
-import { errnoText } from './errno.ts';
+import { errnoName } from './errno.ts';
 import type { NetlinkPort } from './netlink.ts';
 
 // bits/socket.h, linux/netlink.h, asm-generic/socket.h, linux/filter.h
@@ -42,10 +42,10 @@ export class LinuxNetlink implements NetlinkPort {
   constructor(protocol: number) {
     this.#fd = libcCalls.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
     if (this.#fd < 0)
-      throw new BraidError('KERNEL_CALL', `socket(AF_NETLINK, ${protocol}) expected a descriptor, got ${errnoText(errno())}`);
+      throw new BraidError('KERNEL_CALL', `socket(AF_NETLINK, ${protocol}) expected a descriptor, got ${errnoName(errno())}`);
     this.#slab.bytes.writeUInt16LE(AF_NETLINK, ADDRESS_AT);
     if (libcCalls.bind(this.#fd, this.#slab.range(ADDRESS_AT, 12), 12) < 0) {
-      const why = errnoText(errno());
+      const why = errnoName(errno());
       this.close();
       throw new BraidError('KERNEL_CALL', `bind(AF_NETLINK, ${protocol}) expected 0, got ${why}`);
     }

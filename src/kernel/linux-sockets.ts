@@ -2,6 +2,7 @@
 import { totalmem } from 'node:os';
 import { errno, libcCalls, Slab } from '../native/index.ts';
 import * as k from './constants.ts';
+import { errnoName } from './errno.ts';
 import type { SlabVectors } from './io-vectors.ts';
 import { MptcpInfoReader, type MptcpSnapshot } from './mptcp-info.ts';
 import { emitSockaddr, parseSockaddr, SOCKADDR_MAX_BYTES, type SocketAddress } from './sockaddr.ts';
@@ -290,6 +291,6 @@ export class LinuxSockets implements Sockets {
 }
 
 function must(call: string, result: number): number {
-  if (result < 0) throw new Error(`${call} failed: ${k.errnoName(errno())}`);
+  if (result < 0) throw new Error(`${call} failed: ${errnoName(errno())}`);
   return result;
 }

@@ -5,7 +5,7 @@
 import { BraidError } from '../error.ts';
 import type { IpAddress } from '../wire/ip.ts';
 import { AF_INET, AF_INET6 } from './constants.ts';
-import { errnoText } from './errno.ts';
+import { errnoName } from './errno.ts';
 import { LinuxNetlink, NETLINK_GENERIC } from './linux-netlink.ts';
 import {
   attribute,
@@ -105,7 +105,7 @@ export class LinuxPathManager implements PathManager {
     const failed = listener.deafen() || listener.join(this.#eventsGroup);
     if (failed < 0) {
       listener.close();
-      return errnoText(failed);
+      return errnoName(failed);
     }
     this.#listener = listener;
     return 'ok';

@@ -8,7 +8,7 @@
  * Everything that arrives is bounds-checked; a message that does not fit its own lengths is KERNEL_LAYOUT, not a guess.
  */
 import { BraidError } from '../error.ts';
-import { errnoText } from './errno.ts';
+import { errnoName } from './errno.ts';
 
 /** One socket of AF_NETLINK. `LinuxNetlink` is the real one; the twin answers from a script. */
 export interface NetlinkPort {
@@ -42,7 +42,6 @@ export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 export const NLM_F_REQUEST = 1;
 export const NLM_F_ACK = 4;
-export const NLM_F_DUMP = 0x300;
 const NLM_F_CAPPED = 0x100;
 const NLM_F_ACK_TLVS = 0x200;
 const NLMSGERR_ATTR_MSG = 1;
@@ -65,11 +64,11 @@ export class NetlinkSocket {
     this.#sequence = (this.#sequence + 1) >>> 0;
     const wanted = this.#sequence;
     const sent = this.port.send(emitMessage({ type, flags: flags | NLM_F_REQUEST | NLM_F_ACK, sequence: wanted, payload }));
-    if (sent < 0) return { error: errnoText(sent), words: '' };
+    if (sent < 0) return { error: errnoName(sent), words: '' };
     const parts: Buffer[] = [];
     for (;;) {
       const datagram = this.port.receive();
-      if (typeof datagram === 'number') return { error: errnoText(datagram), words: '' };
+      if (typeof datagram === 'number') return { error: errnoName(datagram), words: '' };
       for (const message of parseMessages(datagram)) {
         if (message.sequence !== wanted) continue;
         if (message.type === NLMSG_DONE) return parts;
@@ -122,7 +121,7 @@ function parseAcknowledgement(message: NetlinkMessage): NetlinkFailure | undefin
     const echoed = flags & NLM_F_CAPPED ? HEADER_BYTES : aligned(payload.readUInt32LE(4));
     if (4 + echoed <= payload.length) words = text(parseAttributes(payload.subarray(4 + echoed)).get(NLMSGERR_ATTR_MSG));
   }
-  return { error: errnoText(error), words };
+  return { error: errnoName(error), words };
 }
 
 /** Later attributes of one type win, as in the kernel. @throws BraidError KERNEL_LAYOUT where a length points outside. */

@@ -1,19 +1,8 @@
 import { createServer } from 'node:net';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Slab } from '../native/index.ts';
-import {
-  EADDRINUSE,
-  EAGAIN,
-  ECONNREFUSED,
-  ECONNRESET,
-  EPIPE,
-  EPOLLERR,
-  EPOLLHUP,
-  EPOLLIN,
-  EPOLLOUT,
-  EPOLLRDHUP,
-  errnoName,
-} from './constants.ts';
+import { EADDRINUSE, EAGAIN, ECONNREFUSED, ECONNRESET, EPIPE, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from './constants.ts';
+import { errnoName } from './errno.ts';
 import { SlabVectors } from './io-vectors.ts';
 import { LinuxSockets } from './linux-sockets.ts';
 import { MemoryNetwork } from './memory-network.ts';

@@ -79,13 +79,6 @@ export const libcCalls = {
     sigmask: number,
   ) => number,
   eventfd: libc.func('int eventfd(uint, int)') as (initial: number, flags: number) => number,
-  timerfd_create: libc.func('int timerfd_create(int, int)') as (clock: number, flags: number) => number,
-  timerfd_settime: libc.func('int timerfd_settime(int, int, int64, int64)') as (
-    fd: Fd,
-    flags: number,
-    spec: Address,
-    old: number,
-  ) => number,
   setns: libc.func('int setns(int, int)') as (fd: Fd, type: number) => number,
   prctl: libc.func('int prctl(int, int64, int64, int64, int64)') as (option: number, a: number, b: number, c: number, d: number) => number,
   setrlimit: libc.func('int setrlimit(int, int64)') as (resource: number, limit: Address) => number,

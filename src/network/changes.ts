@@ -1,4 +1,5 @@
 /** Tells that somebody changed routes, rules, links or nft tables in this namespace. Only a trigger: what is there is read again by who asks. */
+import { EAGAIN } from '../kernel/constants.ts';
 import { LinuxNetlink, NETLINK_NETFILTER, NETLINK_ROUTE } from '../kernel/linux-netlink.ts';
 import type { NetlinkPort } from '../kernel/netlink.ts';
 
@@ -11,7 +12,6 @@ export interface Changes {
 // linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE; linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES
 const ROUTE_GROUPS = [1, 7, 8, 11, 19] as const;
 const NFTABLES_GROUP = 7;
-const EAGAIN = 11;
 /** A storm is one change; the rest is read at the next call. */
 const DATAGRAMS_A_CALL = 256;
 

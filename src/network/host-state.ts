@@ -2,7 +2,9 @@
  * What is there now, in the words of steps.ts, so that a step is either there or not by comparing two texts.
  * Read from `ip -j -N` (numbers, as names differ from host to host); what a rule or route says beyond our words makes it somebody else's.
  */
+
 import type { Family } from '../wire/ip.ts';
+import { hex } from './nft-table.ts';
 import type { NetworkFacts } from './plan.ts';
 import { must, type Runner } from './runner.ts';
 import { MAIN_TABLE, type RouteStep, type RuleStep, routeText, ruleText, type Step } from './steps.ts';
@@ -127,10 +129,6 @@ function hostRule(json: Json, family: Family): HostRule {
 function address(word: 'from' | 'to', value: unknown, length: unknown): string[] {
   if (value === undefined || value === 'all') return [];
   return [word, length === undefined ? String(value) : `${value}/${length}`];
-}
-
-function hex(value: number): string {
-  return `0x${(value >>> 0).toString(16).padStart(8, '0')}`;
 }
 
 // linux/rtnetlink.h, RTN_*
