@@ -15,7 +15,6 @@ import type { SiteKeys } from '../config/types.ts';
 import { EvpCiphers } from '../crypto/evp.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import type { FromWorker } from '../engine/messages.ts';
-import { pathBases, pathCount } from '../engine/sampler.ts';
 import { MonotonicClock } from '../kernel/clock.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import { LinuxPathManager } from '../kernel/mptcp-pm.ts';
@@ -26,7 +25,7 @@ import { ReplayStore } from '../shadowsocks/replay.ts';
 import { readHostFacts } from '../site/facts.ts';
 import { resolveSite } from '../site/resolve.ts';
 import type { Site } from '../site/types.ts';
-import { Counters } from '../status/counters.ts';
+import { Counters, pathIndexOf } from '../status/counters.ts';
 import { logFlow } from './flow-log.ts';
 import { HostNetwork } from './host-network.ts';
 import { logNotice } from './notices.ts';
@@ -80,13 +79,12 @@ class Daemon {
   constructor(options: DaemonOptions, site: Site) {
     this.#options = options;
     this.#site = site;
-    this.#counters = Array.from({ length: workerCount() }, () => new Counters(site.peers.length, pathCount(site)));
-    const base = pathBases(site);
+    this.#counters = Array.from({ length: workerCount() }, () => new Counters(site.peers.length));
     this.#checks = new PathChecks({
       site,
       sockets: new LinuxSockets(),
       clock: new MonotonicClock(),
-      heardAtMs: (peer, path) => Math.max(...this.#counters.map((one) => one.path(base[peer]! + path).heardAtMs)),
+      heardAtMs: (peer, path) => Math.max(...this.#counters.map((one) => one.path(pathIndexOf(peer, path)).heardAtMs)),
       changed: (health) => this.#pathChanged(health),
       links: liveLinks,
     });
@@ -110,7 +108,6 @@ class Daemon {
         startedAtMs: this.#startedAtMs,
         counters: this.#counters,
         health: this.#checks.health,
-        pathBase: pathBases(site),
         links: liveLinks(),
       });
     const api = await startApi({ runDir, site: site.name, snapshot });
@@ -219,7 +216,10 @@ class Daemon {
     const where = `${uplink.name} to ${this.#site.peers[health.peer]!.site} (${peerAddress.address.text})`;
     if (health.state === 'up') this.#log.info('paths', `${where} is up`);
     else this.#log.warn('paths', `${where} is down`, { reason: health.reason });
-    this.#workers!.tellAll({ kind: 'paths', usable: this.#checks.usable() });
+    this.#workers!.tellAll({
+      kind: 'paths',
+      peers: this.#checks.usable().map((paths) => ({ dial: paths, carry: paths, upSinceMs: [], warm: 0, reverse: 0 })),
+    });
   }
 
   /** systemd hears from us only while every worker's loop turns. */

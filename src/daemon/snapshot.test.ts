@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
-import { pathBases, pathCount } from '../engine/sampler.ts';
 import type { Site, Uplink } from '../site/types.ts';
-import { Counters } from '../status/counters.ts';
+import { Counters, pathIndexOf } from '../status/counters.ts';
 import { parseAddress } from '../wire/ip.ts';
 import type { PathHealth } from './path-checks.ts';
 import { takeSnapshot } from './snapshot.ts';
@@ -34,12 +33,11 @@ function snapshot(counters: readonly Counters[], of: Site = site, health = healt
     startedAtMs: performance.now() - 12_340,
     counters,
     health,
-    pathBase: pathBases(of),
     links: LINKS,
   });
 }
 
-const fresh = () => new Counters(site.peers.length, pathCount(site));
+const fresh = () => new Counters(site.peers.length);
 
 describe('a status', () => {
   it('says who we are and since when', () => {
@@ -53,8 +51,8 @@ describe('a status', () => {
     other.addFlow(1, 1);
     one.addPeerBytes(0, 100, 20);
     other.addPeerBytes(0, 1, 2);
-    one.addSubflows(3, 2);
-    other.addPathBytes(3, 50, 60);
+    one.addSubflows(pathIndexOf(1, 1), 2);
+    other.addPathBytes(pathIndexOf(1, 1), 50, 60);
     one.fault('replayed');
     other.fault('replayed');
     other.fault('bad-tag');
@@ -63,7 +61,7 @@ describe('a status', () => {
       ['munich', 2, 101, 22],
       ['paris', 1, 0, 0],
     ]);
-    // paris's second path: the fourth of all.
+    // paris's second path.
     expect(peers[1]!.paths[1]).toMatchObject({ uplink: 'cable', peerAddress: '10.1.0.3:8388', subflows: 2, txBytes: 50, rxBytes: 60 });
     expect(peers[0]!.paths[1]).toMatchObject({ subflows: 0, txBytes: 0, rxBytes: 0 });
     expect(faults).toEqual({ replayed: 2, 'bad-tag': 1 });
@@ -95,7 +93,7 @@ describe('a status', () => {
     const down = snapshot([fresh()], site, healthOf(site, 'down')).peers[0]!;
     expect(down).toMatchObject({ state: 'down', reason: 'none of its paths is up' });
     const without = { ...site, peers: [{ ...site.peers[0]!, paths: [] }] };
-    expect(snapshot([new Counters(1, 0)], without).peers[0]).toMatchObject({
+    expect(snapshot([new Counters(1)], without).peers[0]).toMatchObject({
       state: 'down',
       reason: expect.stringContaining('same family'),
     });

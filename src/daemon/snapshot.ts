@@ -1,6 +1,6 @@
 /** Makes the status out of what the workers count, what the path checks found and what the host says of its devices. */
 import type { Peer, Site, Uplink } from '../site/types.ts';
-import type { Counters, PathFigures, PeerFigures } from '../status/counters.ts';
+import { type Counters, type PathFigures, type PeerFigures, pathIndexOf } from '../status/counters.ts';
 import type { PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import { endpointText } from '../wire/ip.ts';
 import type { PathHealth } from './path-checks.ts';
@@ -12,7 +12,6 @@ export interface SnapshotParts {
   /** One for each worker. */
   readonly counters: readonly Counters[];
   readonly health: readonly PathHealth[];
-  readonly pathBase: readonly number[];
   readonly links: Links;
 }
 
@@ -59,7 +58,7 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
 }
 
 function pathStatus(parts: SnapshotParts, health: PathHealth): PathStatus {
-  const index = parts.pathBase[health.peer]! + health.path.index;
+  const index = pathIndexOf(health.peer, health.path.index);
   const figures = parts.counters.map((one) => one.path(index));
   const heard = figures.reduce((newest, one) => (one.heardAtMs > newest.heardAtMs ? one : newest));
   const rttMs = heard.heardAtMs > 0 ? heard.rttMs : health.rttMs;

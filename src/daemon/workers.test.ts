@@ -6,7 +6,6 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { FromWorker, ToWorker, WorkerStart } from '../engine/messages.ts';
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
-import { pathCount } from '../engine/sampler.ts';
 import { secretOf } from '../shadowsocks/fixture.ts';
 import { KeyRing, type KeyRingTransfer } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
@@ -55,7 +54,7 @@ function puppets(count: number, listens: (start: number) => boolean = () => true
   return { workers, seen };
 }
 
-const PATHS: ToWorker = { kind: 'paths', usable: [[1, 0]] };
+const PATHS: ToWorker = { kind: 'paths', peers: [{ dial: [1, 0], carry: [1, 0], upSinceMs: [1, 1], warm: 0, reverse: 0 }] };
 
 describe('the workers', () => {
   it('all hear what is said to all, and end when they are told to', async () => {
@@ -133,7 +132,7 @@ describe('the real worker', () => {
   }
 
   function real(site: Site, transfers: KeyRingTransfer[] = []): { workers: Workers; counters: Counters } {
-    const counters = new Counters(1, pathCount(site));
+    const counters = new Counters(1);
     const method = '2022-blake3-aes-128-gcm';
     const workers = new Workers({
       program: new URL('../engine/worker.ts', import.meta.url),

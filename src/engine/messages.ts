@@ -27,9 +27,25 @@ export type FromWorker =
 export type ToWorker =
   /** No more connections; `drained` when the last flow ended, or after `graceMs`. */
   | { readonly kind: 'drain'; readonly graceMs: number }
-  /** Which paths a new flow may be dialled over, best first, for each peer. */
-  | { readonly kind: 'paths'; readonly usable: readonly (readonly number[])[] }
+  /** By peer index. */
+  | { readonly kind: 'paths'; readonly peers: readonly PeerPaths[] }
+  /** An uplink's address came, went or changed; indices stay what they were. */
+  | { readonly kind: 'site'; readonly site: Site }
   | { readonly kind: 'stop' };
+
+/** What is decided about the paths of one peer. */
+export interface PeerPaths {
+  /** A new connection may be dialled over these, best first; empty: none is alive, wait. */
+  readonly dial: readonly number[];
+  /** Every flow should have one subflow on each of these, and on no other. */
+  readonly carry: readonly number[];
+  /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */
+  readonly upSinceMs: readonly number[];
+  /** Connections that each worker keeps ready towards this peer. */
+  readonly warm: number;
+  /** Connections kept open for the peer to start its flows over: it has no way to dial us. */
+  readonly reverse: number;
+}
 
 /** What an administrator should hear of although no flow log is kept. Limited at the source: one a second and worker. */
 export type Notice =

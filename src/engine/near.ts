@@ -10,6 +10,7 @@ import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-hea
 import { Deadlines } from './deadlines.ts';
 import { FLOW_TARGET } from './far.ts';
 import type { Flow } from './flow.ts';
+import type { PeerPaths } from './messages.ts';
 import { OpenPump } from './open-pump.ts';
 import { BROKEN } from './pump.ts';
 import { SealPump } from './seal-pump.ts';
@@ -32,16 +33,16 @@ export class NearSide {
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
   /** Until when each peer's paths are avoided. */
   readonly #avoidUntilMs: number[][];
-  #usable: readonly (readonly number[])[];
+  #peerPaths: readonly PeerPaths[];
 
   constructor(loop: WorkerLoop) {
     this.#loop = loop;
-    this.#usable = loop.site.peers.map((peer) => peer.paths.map((path) => path.index));
+    this.#peerPaths = loop.site.peers.map((peer) => anyPath(peer.paths.map((path) => path.index)));
     this.#avoidUntilMs = loop.site.peers.map((peer) => peer.paths.map(() => 0));
   }
 
-  usePaths(usable: readonly (readonly number[])[]): void {
-    this.#usable = usable;
+  usePaths(peers: readonly PeerPaths[]): void {
+    this.#peerPaths = peers;
   }
 
   accepted(fd: number): void {
@@ -130,7 +131,7 @@ export class NearSide {
   #ranked(peer: number): number[] {
     const { nowMs } = this.#loop;
     const avoid = this.#avoidUntilMs[peer]!;
-    const usable = this.#usable[peer]!;
+    const usable = this.#peerPaths[peer]!.dial;
     return [...usable.filter((path) => avoid[path]! <= nowMs), ...usable.filter((path) => avoid[path]! > nowMs)];
   }
 
@@ -172,6 +173,11 @@ export class NearSide {
     if (!snapshot) return this.#loop.fault('no-mptcp');
     this.#loop.post({ kind: 'widen', flow: flow.serial, token: snapshot.token, peer: flow.peer, path: flow.path });
   }
+}
+
+/** Before anybody has said which paths are alive. */
+function anyPath(paths: readonly number[]): PeerPaths {
+  return { dial: paths, carry: paths, upSinceMs: paths.map(() => 0), warm: 0, reverse: 0 };
 }
 
 const FLOW_REQUEST: Target = { kind: 'name', name: FLOW_TARGET, port: 0 };

@@ -20,7 +20,6 @@ import type { AllowRule, Path, Peer, Site, Uplink } from '../site/types.ts';
 import { Counters } from '../status/counters.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 import type { FlowRecord, FromWorker, ToWorker } from './messages.ts';
-import { pathCount } from './sampler.ts';
 import { loopback, WorkerLoop } from './worker-loop.ts';
 
 export const START_UNIX_SECONDS = 1_795_350_673;
@@ -98,7 +97,7 @@ export class Gateway {
       network,
       addresses.map((address) => address.bytes),
     );
-    this.counters = new Counters(site.peers.length, pathCount(site));
+    this.counters = new Counters(site.peers.length);
     this.codec = new Codec({
       ciphers: this.ciphers,
       ring,
@@ -310,6 +309,8 @@ export function peerOf(index: number, site: string, lan: number, ours: number, t
     uplink,
     localAddress: uplink.addresses[0]!,
     peerAddress: { address: parseAddress(`10.${uplink.index}.0.${theirs}`)!, port: PORT },
+    present: true,
+    learned: false,
   }));
   return {
     index,

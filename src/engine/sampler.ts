@@ -6,7 +6,7 @@
 import type { SubflowSnapshot } from '../kernel/mptcp-info.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Site } from '../site/types.ts';
-import type { Counters } from '../status/counters.ts';
+import { type Counters, pathIndexOf } from '../status/counters.ts';
 import { sameAddress } from '../wire/ip.ts';
 import type { Flow, SubflowFigures } from './flow.ts';
 
@@ -23,13 +23,10 @@ export interface SamplerParts {
 
 export class Sampler {
   readonly #parts: SamplerParts;
-  /** Where each peer's paths begin in the counters. */
-  readonly #pathBase: readonly number[];
   #turn: Iterator<Flow> | undefined;
 
   constructor(parts: SamplerParts) {
     this.#parts = parts;
-    this.#pathBase = pathBases(parts.site);
   }
 
   /** The next flows, round robin over all of them. */
@@ -96,7 +93,6 @@ export class Sampler {
 
   /** For what we dialled the port belongs to the path; a caller's port is any. */
   #pathOf(flow: Flow, local: Uint8Array, remote: Uint8Array, remotePort: number): number {
-    const base = this.#pathBase[flow.peer]!;
     const { paths } = this.#parts.site.peers[flow.peer]!;
     const exact = paths.findIndex(
       (path) =>
@@ -104,25 +100,11 @@ export class Sampler {
         sameAddress(path.peerAddress.address.bytes, remote) &&
         (flow.side === 'far' || path.peerAddress.port === remotePort),
     );
-    if (exact >= 0) return base + exact;
+    if (exact >= 0) return pathIndexOf(flow.peer, exact);
     // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.
     const uplink = flow.side === 'far' ? paths.findIndex((path) => sameAddress(path.localAddress.bytes, local)) : -1;
-    return uplink >= 0 ? base + uplink : -1;
+    return uplink >= 0 ? pathIndexOf(flow.peer, uplink) : -1;
   }
-}
-
-/** Paths are counted through over all peers: `base[peer] + path`. */
-export function pathBases(site: Site): number[] {
-  let next = 0;
-  return site.peers.map((peer) => {
-    const base = next;
-    next += peer.paths.length;
-    return base;
-  });
-}
-
-export function pathCount(site: Site): number {
-  return site.peers.reduce((sum, peer) => sum + peer.paths.length, 0);
 }
 
 /** A subflow that was closed and opened again on the same ports counts from zero: what it had before stays counted. */

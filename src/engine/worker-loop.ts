@@ -356,8 +356,8 @@ export class WorkerLoop {
     this.sockets.drainWake();
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
       if (command.kind === 'stop') this.#stopped = true;
-      else if (command.kind === 'paths') this.#near.usePaths(command.usable);
-      else this.#drain(command.graceMs);
+      else if (command.kind === 'paths') this.#near.usePaths(command.peers);
+      else if (command.kind === 'drain') this.#drain(command.graceMs);
     }
   }
 

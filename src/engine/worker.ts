@@ -10,7 +10,6 @@ import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
 import { Counters } from '../status/counters.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
-import { pathCount } from './sampler.ts';
 import { WorkerLoop } from './worker-loop.ts';
 
 const { start, port } = workerData as { readonly start: WorkerStart; readonly port: MessagePort };
@@ -29,7 +28,7 @@ try {
     site,
     sockets,
     codec,
-    counters: new Counters(site.peers.length, pathCount(site), start.counters),
+    counters: new Counters(site.peers.length, start.counters),
     clock: new MonotonicClock(),
     post,
     nextCommand: () => receiveMessageOnPort(port)?.message as ToWorker | undefined,

@@ -24,6 +24,8 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     uplink,
     localAddress: uplink.addresses[0]!,
     peerAddress: { address: address(`10.${index}.0.2`), port: 8388 },
+    present: true,
+    learned: false,
   }));
   const lan = ['172.16.0.0/24', 'fd00:16::/64'].map(prefix);
   const peer: Peer = {

@@ -172,7 +172,7 @@ function resolvePaths(config: Config, peer: PeerConfig, index: number, uplinks: 
     const pairs = pair({ pairing: peer.pairing, uplinks, addresses: peer.addresses, place, label });
     // An uplink that is down now may be the one that leads there: then the peer is down, and the start goes on.
     const mayLead = peer.addresses.length === 0 || uplinks.some(({ uplink }) => uplink.addresses.length === 0);
-    if (pairs.length > 0 || mayLead) return pairs.map((one, i) => ({ index: i, ...one }));
+    if (pairs.length > 0 || mayLead) return pairs.map((one, i) => ({ index: i, ...one, present: true, learned: false }));
     errors.push(
       new BraidError('HOST_ADDRESS', `${label}: no uplink leads to ${peer.addresses.map((one) => one.address.text).join(', ')}`, {
         place,

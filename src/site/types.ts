@@ -55,10 +55,15 @@ export interface PeerAddress {
 
 /** One pair (our uplink, the peer's address), both of one family: the unit of health, of failover and of every graph. */
 export interface Path {
+  /** Its name for the daemon's life: paths are only ever appended, so workers, counters and peers may keep it. */
   readonly index: number;
   readonly uplink: Uplink;
   readonly localAddress: IpAddress;
   readonly peerAddress: PeerAddress;
+  /** Whether the uplink has `localAddress` now; it is kept, and the path with it, while the uplink has none. */
+  readonly present: boolean;
+  /** Nobody configured `peerAddress`: it is where an authenticated peer was seen to come from (a site behind CGNAT). */
+  readonly learned: boolean;
 }
 
 export interface AllowRule {

@@ -50,6 +50,14 @@ export type Fault = (typeof FAULTS)[number];
 
 const FAULT_INDEX: ReadonlyMap<Fault, number> = new Map(FAULTS.map((fault, index) => [fault, index]));
 
+/** Paths of one peer that there is room for; a site's paths grow while it runs (site/types.ts). */
+export const PATHS_MOST = 32;
+
+/** Where the figures of a peer's path are. */
+export function pathIndexOf(peer: number, path: number): number {
+  return peer * PATHS_MOST + path;
+}
+
 const PEER_FIELDS = 3;
 const PATH_FIELDS = 5;
 const TOTALS = 2;
@@ -76,9 +84,9 @@ export class Counters {
   readonly #peersAt = TOTALS + FAULTS.length;
   readonly #pathsAt: number;
 
-  constructor(peers: number, paths: number, shared?: SharedArrayBuffer) {
+  constructor(peers: number, shared?: SharedArrayBuffer) {
     this.#pathsAt = this.#peersAt + peers * PEER_FIELDS;
-    this.shared = shared ?? new SharedArrayBuffer((this.#pathsAt + paths * PATH_FIELDS) * Float64Array.BYTES_PER_ELEMENT);
+    this.shared = shared ?? new SharedArrayBuffer((this.#pathsAt + peers * PATHS_MOST * PATH_FIELDS) * Float64Array.BYTES_PER_ELEMENT);
     this.#cells = new Float64Array(this.shared);
   }
 
