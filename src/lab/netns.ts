@@ -85,7 +85,7 @@ export class LabProcess {
   }
 
   /** Waits until the output matches. @throws BraidError LAB with the program's last words where it ends or `timeoutMs` pass before. */
-  waitFor(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+  waitFor(pattern: RegExp, timeoutMs = 60_000): Promise<RegExpExecArray> {
     return new Promise((resolve, reject) => {
       const done = (act: () => void) => {
         clearTimeout(timer);
@@ -118,7 +118,7 @@ export class LabProcess {
   }
 
   /** Asks it to end, and kills it where it has not within `timeoutMs`. */
-  async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = 5000): Promise<Exit> {
+  async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = 30_000): Promise<Exit> {
     this.signal(signal);
     const timer = setTimeout(() => this.signal('SIGKILL'), timeoutMs);
     return this.exited.finally(() => clearTimeout(timer));
@@ -175,7 +175,7 @@ export function command(argv: readonly string[], input?: string): string {
   const done = spawnSync(argv[0]!, argv.slice(1), {
     env: { PATH, LC_ALL: 'C' },
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 60_000,
     ...(input !== undefined && { input }),
   });
   if (done.error)
