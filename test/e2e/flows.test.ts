@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { type Braids, buildLab, churn, type Lab, startBraid, stream, twoSites } from '../../src/lab/index.ts';
 import { beside, run, serve, startScript } from './support/programs.ts';
 
@@ -119,7 +119,7 @@ describe('a gateway', () => {
   it('out of descriptors keeps the running connections whole, counts those it could not take, and recovers', async () => {
     await serve(lab, 'munich-pc', server(`s.pipe(s);`, 5_010));
     const { pid } = braids.daemon('berlin');
-    const limit = (soft: number) => lab.must('berlin', ['prlimit', '--pid', String(pid), `--nofile=${soft}:20000`]);
+    const limit = (soft: number) => lab.must('berlin', ['prlimit', '--pid', String(pid), `--nofile=${soft}:20000`]).then(() => {});
     const crowd = () =>
       startScript(
         lab,
@@ -132,15 +132,13 @@ describe('a gateway', () => {
     const long = beside((signal) => stream(lab, { upSeconds: 10, downBytes: 1_000_000, signal }));
     await braids.untilStatus('berlin', (status) => status.peers[0]!.flows === 1 && status.peers[0]!.txBytes > 1_000_000);
     const soft = descriptors('berlin') + 10;
+    onTestFinished(() => limit(20_000));
     await limit(soft);
     const first = crowd();
-    try {
-      await first.waitFor(/answered [1-9]/);
-      // A caller takes two descriptors: with one left nobody fits any more.
-      await expect.poll(() => descriptors('berlin')).toBeGreaterThanOrEqual(soft - 1);
-    } finally {
-      await limit(20_000);
-    }
+    await first.waitFor(/answered [1-9]/);
+    // A caller takes two descriptors: with one left nobody fits any more.
+    await expect.poll(() => descriptors('berlin')).toBeGreaterThanOrEqual(soft - 1);
+    await limit(20_000);
     // Whoever waited in the kernel is taken up now; each of the others was told, and counted.
     const tally = () => /answered (\d+) lost (\d+);\n$/.exec(first.stdout())?.slice(1).map(Number) ?? [0, 0];
     await expect.poll(() => tally()[0]! + tally()[1]!).toBe(CROWD);

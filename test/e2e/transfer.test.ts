@@ -49,7 +49,10 @@ describe.each([
     const transfer = beside((signal) => stream(lab, { upSeconds: 8, signal }));
     const status = await braids.untilStatus(
       'berlin',
-      ({ peers }) => peers[0]!.txBytes > 5_000_000 && peers[0]!.paths.every((path) => path.txBytes > 1_000_000 && (path.rttMs ?? 0) > 0),
+      ({ peers: [peer] }) =>
+        peer!.flows === 1 &&
+        peer!.txBytes > 5_000_000 &&
+        peer!.paths.every((path) => path.subflows === 1 && path.txBytes > 1_000_000 && path.rttMs !== null),
     );
     await transfer;
     expect(status).toMatchObject({
