@@ -5,7 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../src/crypto/secret.ts';
 import { Braids, buildLab, type Lab, stream, type Topology, twoSites } from '../../src/lab/index.ts';
 import { beside, serve, start, startScript } from './support/programs.ts';
-import { type Call, callAll, codecFor, codecWith, keysIn, proxyHeader, request } from './support/strangers.ts';
+import { type Call, callAll, codecFor, codecWith, crowdOf, keysIn, proxyHeader, request } from './support/strangers.ts';
 
 /**
  * What the network may do to a gateway. Berlin and munich are honest and joined by two uplinks; mallory is berlin's other peer: it has a key of
@@ -284,21 +284,7 @@ describe('10,000 connections that never become a request', () => {
   /** The first waves still warm heap and allocator up. */
   const WAVES = { warmUp: 4, compared: 3, between: 4 };
 
-  /** Every second one says the beginning of a request. */
-  async function crowd() {
-    const half = request(asMallory(), good).subarray(0, 40).toString('base64');
-    const program = startScript(
-      lab,
-      'mallory',
-      `const net = require('net'); let open = 0;
-       const one = (i) => { const s = net.connect(8388, '10.2.0.1', () => { if (i % 2) s.write(Buffer.from('${half}', 'base64')); if (++open === ${HALF_OPEN}) console.log('all'); });
-         s.on('error', () => {}); s.on('close', () => {}); };
-       let i = 0; const more = () => { for (let n = 0; n < 200 && i < ${HALF_OPEN}; n++) one(i++); if (i < ${HALF_OPEN}) setTimeout(more, 20); }; more();
-       setInterval(() => {}, 1000);`,
-    );
-    await program.waitFor(/all/);
-    return program;
-  }
+  const crowd = () => crowdOf(lab, 'mallory', { ...GATEWAY, say: request(asMallory(), good).subarray(0, 40) }, HALF_OPEN);
 
   it('cost a bounded number of descriptors and bytes, and the flow beside them nothing', async () => {
     const before = { descriptors: descriptors(), rss: residentBytes() };

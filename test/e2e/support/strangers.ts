@@ -7,13 +7,14 @@ import { join } from 'node:path';
 import type { Method } from '../../../src/crypto/methods.ts';
 import { Secret } from '../../../src/crypto/secret.ts';
 import { request as requestBytes } from '../../../src/engine/calls.fixture.ts';
-import type { Lab } from '../../../src/lab/index.ts';
+import type { Lab, LabProcess } from '../../../src/lab/index.ts';
 import type { Target } from '../../../src/shadowsocks/address.ts';
 import type { Codec } from '../../../src/shadowsocks/codec.ts';
 import { codecOf } from '../../../src/shadowsocks/fixture.ts';
 import { KeyRing } from '../../../src/shadowsocks/key-ring.ts';
 import { parseAddress } from '../../../src/wire/ip.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../../../src/wire/proxy-header.ts';
+import { startScript } from './programs.ts';
 
 const METHOD: Method = '2022-blake3-aes-128-gcm';
 
@@ -60,6 +61,21 @@ Promise.all(made).then((all) => { clearInterval(keep); process.stdout.write(JSON
 export async function callAll(lab: Lab, node: string, calls: readonly Call[], patienceMs = 60_000): Promise<Treatment[]> {
   const input = JSON.stringify({ calls: calls.map((call) => ({ ...call, say: Buffer.from(call.say).toString('base64') })), patienceMs });
   return JSON.parse(await lab.must(node, [process.execPath, '-e', SCRIPT], { input, timeoutMs: patienceMs + 60_000 })) as Treatment[];
+}
+
+/** Callers that never come to an end, of whom every second one says something. Returns once all of them stand. */
+export async function crowdOf(lab: Lab, node: string, { host, port, say }: Call, count: number): Promise<LabProcess> {
+  const program = startScript(
+    lab,
+    node,
+    `const net = require('net'); const say = Buffer.from('${Buffer.from(say).toString('base64')}', 'base64'); let open = 0;
+     const one = (i) => { const s = net.connect(${port}, '${host}', () => { if (i % 2) s.write(say); if (++open === ${count}) console.log('all'); });
+       s.on('error', () => {}); s.on('close', () => {}); };
+     let i = 0; const more = () => { for (let n = 0; n < 200 && i < ${count}; n++) one(i++); if (i < ${count}) setTimeout(more, 20); }; more();
+     setInterval(() => {}, 1000);`,
+  );
+  await program.waitFor(/all/);
+  return program;
 }
 
 /** A codec with the keys of a file that `startBraid` wrote (`identity:user` or one key), and a clock that may be wrong. */
