@@ -33,6 +33,9 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** Of each stream; a program that prints more loses its oldest lines. */
 const OUTPUT_KEPT_CHARS = 8 * 1024 * 1024;
 
+/** After a program's end, for what it wrote and we have not read. */
+const LAST_OUTPUT_MS = 5_000;
+
 /** A running program of a lab. */
 export class LabProcess {
   readonly argv: readonly string[];
@@ -66,6 +69,8 @@ export class LabProcess {
       });
     });
     this.exited.catch(() => {}); // whoever waits sees it; nobody has to
+    // What it started itself may live on and hold our pipes: that must not look as if it ran still.
+    child.once('exit', () => setTimeout(() => [child.stdout, child.stderr].forEach((pipe) => pipe?.destroy()), LAST_OUTPUT_MS).unref());
   }
 
   get running(): boolean {

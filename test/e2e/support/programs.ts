@@ -10,7 +10,7 @@ import type { Lab, LabProcess } from '../../../src/lab/index.ts';
 export function start(lab: Lab, node: string, argv: readonly string[]): LabProcess {
   const program = lab.start(node, argv);
   onTestFinished(async () => {
-    await program.stop('SIGKILL').catch(() => {}); // one that could not be started has told whoever waits for it
+    await program.stop().catch(() => {}); // one that could not be started has told whoever waits for it
   });
   return program;
 }
