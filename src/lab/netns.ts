@@ -70,7 +70,11 @@ export class LabProcess {
     });
     this.exited.catch(() => {}); // whoever waits sees it; nobody has to
     // What it started itself may live on and hold our pipes: that must not look as if it ran still.
-    child.once('exit', () => setTimeout(() => [child.stdout, child.stderr].forEach((pipe) => pipe?.destroy()), LAST_OUTPUT_MS).unref());
+    const letGo = () => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    };
+    child.once('exit', () => setTimeout(letGo, LAST_OUTPUT_MS).unref());
   }
 
   get running(): boolean {
