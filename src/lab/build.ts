@@ -23,8 +23,8 @@ export interface BuildOptions {
   readonly withBraid?: boolean;
 }
 
-const CARRIER_MS = 5000;
-const EXEC_MS = 30_000;
+const CARRIER_MS = 30_000;
+const EXEC_MS = 60_000;
 
 /** A laboratory that is up. Nodes are called like in the topology: `berlin`, `berlin-pc`, `router-fiber`. */
 export class Lab {

@@ -36,7 +36,9 @@ const KEY_BYTES: Readonly<Record<Method, number>> = {
   '2022-blake3-aes-256-gcm': 32,
   '2022-blake3-chacha20-poly1305': 32,
 };
-const UP_MS = 20_000;
+const UP_MS = 60_000;
+/** After it the daemon is killed. */
+const STOP_MS = 60_000;
 
 /** Files of every site, written below `lab.directory`. */
 export class Braids {
@@ -99,10 +101,14 @@ export class Braids {
     return daemon;
   }
 
-  /** Starts every site and waits until every path is up. */
+  /** Starts every site that does not run, and waits until every path is up. */
   async startAll(): Promise<void> {
-    for (const site of this.lab.topology.sites) await this.start(site.name);
+    for (const { name } of this.lab.topology.sites) await this.startUnlessRunning(name);
     await this.untilUp();
+  }
+
+  async startUnlessRunning(site: string): Promise<void> {
+    if (!this.#running.get(site)?.running) await this.start(site);
   }
 
   /** @throws BraidError LAB with status and log where a path is not up in time */
@@ -121,7 +127,7 @@ export class Braids {
     }
     throw new BraidError(
       'LAB',
-      `${site}: its paths did not come up within ${timeoutMs} ms; status ${JSON.stringify(last)}${this.#lastWords(site)}`,
+      `${site}: its status did not become as wanted within ${timeoutMs} ms; it is ${JSON.stringify(last)}${this.#lastWords(site)}`,
     );
   }
 
@@ -138,7 +144,7 @@ export class Braids {
 
   /** Ends one daemon as systemd does. */
   async stop(site: string, signal: NodeJS.Signals = 'SIGTERM'): Promise<Exit> {
-    return this.daemon(site).stop(signal, 10_000);
+    return this.daemon(site).stop(signal, STOP_MS);
   }
 
   async stopAll(): Promise<void> {

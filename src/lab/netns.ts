@@ -33,6 +33,9 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** Of each stream; a program that prints more loses its oldest lines. */
 const OUTPUT_KEPT_CHARS = 8 * 1024 * 1024;
 
+/** After a program's end, for what it wrote and we have not read. */
+const LAST_OUTPUT_MS = 5_000;
+
 /** A running program of a lab. */
 export class LabProcess {
   readonly argv: readonly string[];
@@ -66,6 +69,12 @@ export class LabProcess {
       });
     });
     this.exited.catch(() => {}); // whoever waits sees it; nobody has to
+    // What it started itself may live on and hold our pipes: that must not look as if it ran still.
+    const letGo = () => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    };
+    child.once('exit', () => setTimeout(letGo, LAST_OUTPUT_MS).unref());
   }
 
   get running(): boolean {
@@ -85,7 +94,7 @@ export class LabProcess {
   }
 
   /** Waits until the output matches. @throws BraidError LAB with the program's last words where it ends or `timeoutMs` pass before. */
-  waitFor(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+  waitFor(pattern: RegExp, timeoutMs = 60_000): Promise<RegExpExecArray> {
     return new Promise((resolve, reject) => {
       const done = (act: () => void) => {
         clearTimeout(timer);
@@ -118,7 +127,7 @@ export class LabProcess {
   }
 
   /** Asks it to end, and kills it where it has not within `timeoutMs`. */
-  async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = 5000): Promise<Exit> {
+  async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = 30_000): Promise<Exit> {
     this.signal(signal);
     const timer = setTimeout(() => this.signal('SIGKILL'), timeoutMs);
     return this.exited.finally(() => clearTimeout(timer));
@@ -175,7 +184,7 @@ export function command(argv: readonly string[], input?: string): string {
   const done = spawnSync(argv[0]!, argv.slice(1), {
     env: { PATH, LC_ALL: 'C' },
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 60_000,
     ...(input !== undefined && { input }),
   });
   if (done.error)

@@ -21,7 +21,10 @@ export interface Between {
   /** Absent: the address of `to` in its LAN. */
   readonly address?: string;
   readonly family?: 4 | 6;
+  /** Absent: another one each time. */
   readonly port?: number;
+  /** Ends both programs at once; the promise then rejects. */
+  readonly signal?: AbortSignal;
 }
 
 /** Until the server's clock said `atMs`. */
@@ -46,16 +49,55 @@ export interface StreamOptions extends Between {
 }
 
 const STARTED = /"listening"/;
+/** For whatever follows at once on a machine that is busy with something else; nothing is measured by it. */
+const PATIENCE_MS = 60_000;
+/** A port comes again only after as many others: its former server may still be ending, and the kernel keeps old connections for a minute. */
+const PORTS_EACH = 90;
+let portsGiven = 0;
+
+/** Starts both ends of one kind of traffic, and lets neither outlive `act`, whatever happens. */
+class Ends {
+  readonly #lab: Lab;
+  readonly #started: LabProcess[] = [];
+  readonly #signal: AbortSignal | undefined;
+  readonly #abort = () => {
+    for (const one of this.#started) one.signal('SIGKILL');
+  };
+
+  private constructor(lab: Lab, signal: AbortSignal | undefined) {
+    this.#lab = lab;
+    this.#signal = signal;
+    signal?.addEventListener('abort', this.#abort);
+  }
+
+  static async during<T>(lab: Lab, signal: AbortSignal | undefined, act: (ends: Ends) => Promise<T>): Promise<T> {
+    const ends = new Ends(lab, signal);
+    try {
+      return await act(ends);
+    } finally {
+      signal?.removeEventListener('abort', ends.#abort);
+      await Promise.allSettled(ends.#started.map((one) => one.stop('SIGKILL')));
+    }
+  }
+
+  /** @throws what the signal was aborted with */
+  start(node: string, argv: readonly string[]): LabProcess {
+    this.#signal?.throwIfAborted();
+    const started = this.#lab.start(node, argv);
+    this.#started.push(started);
+    return started;
+  }
+}
 
 /** One connection, hashed, half-closed and answered. @throws BraidError LAB where it is not over in time */
 export async function stream(lab: Lab, options: StreamOptions = {}): Promise<StreamResult> {
   const { from, to, address, port } = endsOf(lab.topology, options, 5100);
   const upSeconds = options.upSeconds;
   const upBytes = options.upBytes ?? (upSeconds === undefined ? 64 * 1024 * 1024 : Number.MAX_SAFE_INTEGER);
-  const server = lab.start(to, program('stream', { role: 'serve', host: address, port } satisfies StreamTask));
-  try {
-    await server.waitFor(STARTED);
-    const client = lab.start(
+  return Ends.during(lab, options.signal, async (ends) => {
+    const server = ends.start(to, program('stream', { role: 'serve', host: address, port } satisfies StreamTask));
+    await server.waitFor(STARTED, PATIENCE_MS);
+    const client = ends.start(
       from,
       program('stream', {
         role: 'send',
@@ -76,12 +118,10 @@ export async function stream(lab: Lab, options: StreamOptions = {}): Promise<Str
     const sent = lastEvent<SentConnection>(client, stdout, 'sent');
     if (!sent.intact)
       throw new BraidError('LAB', `${from} to ${address}: ${sent.fault}; ${sent.upBytes} bytes sent; the server said: ${tail(server)}`);
-    await server.waitFor(/"event":"served".*\n/, 5000);
+    await server.waitFor(/"event":"served".*\n/, PATIENCE_MS);
     const served = lastEvent<ServedConnection>(server, server.stdout(), 'served');
     return { sent, served, goodputMbit: (served.bytes * 8) / served.seconds / 1e6 };
-  } finally {
-    await server.stop('SIGKILL');
-  }
+  });
 }
 
 export interface ChurnOptions extends Between {
@@ -92,7 +132,7 @@ export interface ChurnOptions extends Between {
 
 /** Connections opened and closed at a steady rate. */
 export async function churn(lab: Lab, options: ChurnOptions): Promise<ChurnResult> {
-  const { from, to, address, port } = endsOf(lab.topology, options, 5200);
+  const { from, to, address, port } = endsOf(lab.topology, options, 5400);
   const { connectionsPerSecond, seconds, closer } = options;
   // A LAN host that opens this many keeps its own TIME_WAIT; what is measured is the gateways.
   for (const node of [from, to])
@@ -101,18 +141,16 @@ export async function churn(lab: Lab, options: ChurnOptions): Promise<ChurnResul
       '-ec',
       'echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse; echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range',
     ]);
-  const server = lab.start(to, program('churn', { role: 'serve', host: address, port, closer } satisfies ChurnTask));
-  try {
-    await server.waitFor(STARTED);
-    const client = lab.start(
+  return Ends.during(lab, options.signal, async (ends) => {
+    const server = ends.start(to, program('churn', { role: 'serve', host: address, port, closer } satisfies ChurnTask));
+    await server.waitFor(STARTED, PATIENCE_MS);
+    const client = ends.start(
       from,
       program('churn', { role: 'run', host: address, port, closer, connectionsPerSecond, seconds } satisfies ChurnTask),
     );
-    const { stdout } = await client.finished((seconds + 30) * 1000);
-    return lastEvent(client, stdout, 'churned');
-  } finally {
-    await server.stop('SIGKILL');
-  }
+    const { stdout } = await client.finished(seconds * 1000 + PATIENCE_MS);
+    return lastEvent<ChurnResult>(client, stdout, 'churned');
+  });
 }
 
 /** One-way delays of UDP packets. */
@@ -122,15 +160,13 @@ export async function delays(
 ): Promise<DelayResult> {
   const { from, to, address, port } = endsOf(lab.topology, options, 5300);
   const { packets = 100, intervalMs = 10 } = options;
-  const server = lab.start(to, program('delay', { role: 'serve', host: address, port } satisfies DelayTask));
-  try {
-    await server.waitFor(STARTED);
-    const client = lab.start(from, program('delay', { role: 'run', host: address, port, packets, intervalMs } satisfies DelayTask));
-    const { stdout } = await client.finished(packets * intervalMs * 3 + 10_000);
-    return lastEvent(client, stdout, 'measured');
-  } finally {
-    await server.stop('SIGKILL');
-  }
+  return Ends.during(lab, options.signal, async (ends) => {
+    const server = ends.start(to, program('delay', { role: 'serve', host: address, port } satisfies DelayTask));
+    await server.waitFor(STARTED, PATIENCE_MS);
+    const client = ends.start(from, program('delay', { role: 'run', host: address, port, packets, intervalMs } satisfies DelayTask));
+    const { stdout } = await client.finished(packets * intervalMs * 3 + PATIENCE_MS);
+    return lastEvent<DelayResult>(client, stdout, 'measured');
+  });
 }
 
 export interface Iperf3Options extends Between {
@@ -154,9 +190,9 @@ export interface Iperf3Result {
 export async function iperf3(lab: Lab, options: Iperf3Options = {}): Promise<Iperf3Result> {
   const { from, to, address, port } = endsOf(lab.topology, options, 5201);
   const { seconds = 5, omitSeconds = 0, streams = 1, wrapper = [] } = options;
-  const server = lab.start(to, [...wrapper, 'iperf3', '--forceflush', '-s', '-1', '-B', address, '-p', String(port)]);
-  try {
-    await server.waitFor(/listening/);
+  return Ends.during(lab, options.signal, async (ends) => {
+    const server = ends.start(to, [...wrapper, 'iperf3', '--forceflush', '-s', '-1', '-B', address, '-p', String(port)]);
+    await server.waitFor(/listening/, PATIENCE_MS);
     const argv = [
       ...wrapper,
       'iperf3',
@@ -172,8 +208,8 @@ export async function iperf3(lab: Lab, options: Iperf3Options = {}): Promise<Ipe
       '-P',
       String(streams),
     ];
-    const client = lab.start(from, options.reverse ? [...argv, '-R'] : argv);
-    const { stdout } = await client.finished((seconds + omitSeconds + 20) * 1000);
+    const client = ends.start(from, options.reverse ? [...argv, '-R'] : argv);
+    const { stdout } = await client.finished((seconds + omitSeconds) * 1000 + PATIENCE_MS);
     const raw = JSON.parse(stdout) as {
       error?: string;
       end: { sum_received: { bits_per_second: number }; sum_sent: { bits_per_second: number; retransmits?: number } };
@@ -186,9 +222,7 @@ export async function iperf3(lab: Lab, options: Iperf3Options = {}): Promise<Ipe
       retransmits: sum_sent.retransmits ?? 0,
       raw,
     };
-  } finally {
-    await server.stop('SIGKILL');
-  }
+  });
 }
 
 export interface WrkResult {
@@ -211,7 +245,7 @@ export async function wrk(
     await portOpen(lab, to, port);
     const header = options.keepAlive ? [] : ['-H', 'Connection: close'];
     const stdout = await lab.must(from, ['wrk', '-t2', `-c${connections}`, `-d${seconds}s`, ...header, `http://${host}:${port}/`], {
-      timeoutMs: (seconds + 20) * 1000,
+      timeoutMs: seconds * 1000 + PATIENCE_MS,
     });
     const errors = [...stdout.matchAll(/(?:connect|read|write|timeout) (\d+)|Non-2xx or 3xx responses: (\d+)/g)];
     return {
@@ -245,15 +279,16 @@ ${temporary.join('\n')}
 }
 
 async function portOpen(lab: Lab, node: string, port: number): Promise<void> {
-  const script = `for i in $(seq 200); do ss -Hltn "sport = :${port}" | grep -q . && exit 0; sleep 0.02; done; exit 1`;
+  const script = `for i in $(seq 1000); do ss -Hltn "sport = :${port}" | grep -q . && exit 0; sleep 0.02; done; exit 1`;
   await lab.must(node, ['sh', '-c', script]);
 }
 
-function endsOf(topology: Topology, between: Between, defaultPort: number): { from: string; to: string; address: string; port: number } {
+function endsOf(topology: Topology, between: Between, firstPort: number): { from: string; to: string; address: string; port: number } {
   const [near, far] = topology.sites;
   const from = between.from ?? near!.hosts[0]!.name;
   const to = between.to ?? far!.hosts[0]!.name;
-  return { from, to, address: between.address ?? lanAddress(topology, to, between.family ?? 4), port: between.port ?? defaultPort };
+  const port = between.port ?? firstPort + (portsGiven++ % PORTS_EACH);
+  return { from, to, address: between.address ?? lanAddress(topology, to, between.family ?? 4), port };
 }
 
 /** The address of a gateway or a LAN host inside its site's LAN. */

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { availableParallelism } from 'node:os';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../src/crypto/secret.ts';
 import { Braids, buildLab, type Lab, stream, type Topology, twoSites } from '../../src/lab/index.ts';
-import { serve } from './support/programs.ts';
-import { type Call, callAll, codecFor, codecWith, keysIn, proxyHeader, request } from './support/strangers.ts';
+import { beside, serve, start, startScript } from './support/programs.ts';
+import { type Call, callAll, codecFor, codecWith, crowdOf, keysIn, proxyHeader, request } from './support/strangers.ts';
 
 /**
  * What the network may do to a gateway. Berlin and munich are honest and joined by two uplinks; mallory is berlin's other peer: it has a key of
@@ -35,6 +35,10 @@ const PORT = 7_100;
 /** From accept to a complete request; what a caller has to be kept waiting whatever it said. */
 const CALL_MS = 10_000;
 const MEBIBYTE = 1 << 20;
+/** What a daemon may hold besides what a test is about: its threads' garbage comes and goes by some 30 MiB. */
+const GARBAGE_BYTES = 128 * MEBIBYTE;
+/** Of 100; what a flow gets besides a machine's other work is for bench, but one that is held up gets nothing. */
+const UNHARMED_MBIT = 20;
 
 let lab: Lab;
 let braids: Braids;
@@ -42,8 +46,9 @@ let braids: Braids;
 beforeAll(async () => {
   lab = await buildLab(topology());
   braids = new Braids(lab);
-  await braids.start('berlin');
-  await braids.start('munich');
+});
+beforeEach(async () => {
+  for (const site of ['berlin', 'munich']) await braids.startUnlessRunning(site);
   await honest();
 });
 afterAll(() => lab?.close());
@@ -109,7 +114,7 @@ describe('callers who prove nothing', () => {
   it('hear nothing and are reset after ten seconds, all alike; every one is counted, and a flow through the same gateway is unharmed', async () => {
     const rssBefore = residentBytes();
     const calls: Call[] = said.map(([, bytes]) => ({ ...GATEWAY, say: bytes() }));
-    const flow = stream(lab, { upSeconds: 12, downBytes: 1_000_000 });
+    const flow = beside((signal) => stream(lab, { upSeconds: 12, downBytes: 1_000_000, signal }));
     let treated: Awaited<ReturnType<typeof callAll>> = [];
     const seen = await counted(async () => {
       treated = await callAll(lab, 'mallory', calls);
@@ -118,15 +123,16 @@ describe('callers who prove nothing', () => {
       const { receivedBytes, end, afterMs } = treated[index]!;
       expect({ what, receivedBytes, end }).toEqual({ what, receivedBytes: 0, end: 'reset' });
       expect(afterMs, what).toBeGreaterThan(CALL_MS - 500);
-      expect(afterMs, what).toBeLessThan(CALL_MS + 3_000);
+      // All alike, as far as a busy machine is: nobody gets a further turn of ten seconds.
+      expect(afterMs, what).toBeLessThan(2 * CALL_MS);
     });
     const expected: Record<string, number> = {};
     for (const [, , fault] of said) expected[fault] = (expected[fault] ?? 0) + 1;
     expect(seen).toEqual(expected);
     const { sent, goodputMbit } = await flow;
     expect(sent.intact).toBe(true);
-    expect(goodputMbit).toBeGreaterThan(60);
-    expect(residentBytes() - rssBefore).toBeLessThan(32 * MEBIBYTE);
+    expect(goodputMbit).toBeGreaterThan(UNHARMED_MBIT);
+    expect(residentBytes() - rssBefore).toBeLessThan(GARBAGE_BYTES);
   });
 
   it('get an end for an end, whatever they said before', async () => {
@@ -141,7 +147,7 @@ describe('callers who prove nothing', () => {
     });
     for (const { receivedBytes, end, afterMs } of treated) {
       expect({ receivedBytes, end }).toEqual({ receivedBytes: 0, end: 'end' });
-      expect(afterMs).toBeLessThan(3_000);
+      expect(afterMs).toBeLessThan(CALL_MS - 1_000);
     }
     expect(seen).toEqual({ 'unknown-user': 1, 'cut-short': 1 });
   });
@@ -151,10 +157,10 @@ describe('a recording', () => {
   const echo = `require('net').createServer((s) => s.on('error', () => {}).pipe(s)).listen(${PORT}, '${TARGET}', () => console.log('ready'))`;
 
   it('is believed once, not again, and not after a restart of the daemon either', async () => {
-    const server = await serve(lab, 'berlin-pc', echo);
+    await serve(lab, 'berlin-pc', echo);
     const wire = request(asMallory(), good, undefined, [Buffer.from('say it back')]);
-    const [first] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
-    expect(first!.receivedBytes).toBeGreaterThan('say it back'.length);
+    const [first] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire, enoughBytes: 'say it back'.length + 1 }]);
+    expect(first!.end).toBe('enough');
     const seen = await counted(async () => {
       const [again] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
       expect(again).toMatchObject({ receivedBytes: 0, end: 'nothing' });
@@ -167,29 +173,22 @@ describe('a recording', () => {
     const [after] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
     expect(after).toMatchObject({ receivedBytes: 0, end: 'nothing' });
     expect(await faults()).toEqual({ 'before-start': 1 });
-    await server.stop('SIGKILL');
   });
 
   it('of our own request, thrown back, is refused', async () => {
-    const listener = lab.start('mallory', [
-      process.execPath,
-      '-e',
+    const listener = startScript(
+      lab,
+      'mallory',
       `require('net').createServer((s) => { s.on('error', () => {}); s.once('data', (d) => console.log('heard ' + d.toString('base64') + '.')); }).listen(8388, '10.2.0.2', () => console.log('ready'))`,
-    ]);
+    );
     await listener.waitFor(/ready/);
-    const client = lab.start('berlin-pc', [
-      process.execPath,
-      '-e',
-      `require('net').connect(80, '172.16.2.10').on('error', () => {}).write('our own')`,
-    ]);
+    startScript(lab, 'berlin-pc', `require('net').connect(80, '172.16.2.10').on('error', () => {}).write('our own')`);
     const heard = Buffer.from((await listener.waitFor(/heard (.*)\./))[1]!, 'base64');
     expect(heard.length).toBeGreaterThan(80);
     expect(heard.includes('our own')).toBe(false);
     const seen = await counted(() => callAll(lab, 'mallory', [{ ...GATEWAY, say: heard }], 3_000));
     // Each direction has its own key, so our own bytes name nobody.
     expect(seen).toEqual({ 'unknown-user': 1 });
-    await client.stop('SIGKILL');
-    await listener.stop('SIGKILL');
   });
 });
 
@@ -224,7 +223,6 @@ describe('a peer with a key', () => {
         lab,
         'mallory',
         wrong.map(([, bytes]) => ({ ...GATEWAY, say: bytes() })),
-        5_000,
       );
     });
     wrong.forEach(([what], index) => {
@@ -235,7 +233,6 @@ describe('a peer with a key', () => {
     for (const [, , fault] of wrong) expected[fault] = (expected[fault] ?? 0) + 1;
     expect(seen).toEqual(expected);
     expect(server.stdout()).not.toMatch(/somebody came/);
-    await server.stop('SIGKILL');
   });
 
   it("of a third site cannot use its key at a second site's gateway", async () => {
@@ -256,70 +253,82 @@ describe('a peer with a key', () => {
 
   it('that stops reading holds neither memory nor anybody else up', async () => {
     const flood = `require('net').createServer((s) => { s.on('error', () => {}); const b = Buffer.alloc(1 << 20); const go = () => { while (s.write(b)); }; s.on('drain', go); go(); }).listen(${PORT}, '${TARGET}', () => console.log('ready'))`;
-    const server = await serve(lab, 'berlin-pc', flood);
+    await serve(lab, 'berlin-pc', flood);
     const rssBefore = residentBytes();
     const says = Array.from({ length: 20 }, (_, i) =>
       request(asMallory(), proxyHeader('172.16.2.10', 41_000 + i, TARGET, PORT)).toString('base64'),
     );
-    const deaf = lab.start('mallory', [
-      process.execPath,
-      '-e',
+    const deaf = startScript(
+      lab,
+      'mallory',
       `for (const say of ${JSON.stringify(says)}) { const s = require('net').connect(8388, '10.2.0.1', () => { s.pause(); s.write(Buffer.from(say, 'base64')); }); s.on('error', () => {}); s.pause(); }
-       setTimeout(() => console.log('deaf'), 1000); setInterval(() => {}, 1000);`,
-    ]);
-    await deaf.waitFor(/deaf/);
+       setInterval(() => {}, 1000);`,
+    );
+    await braids.untilStatus('berlin', (now) => now.peers.find((peer) => peer.site === 'mallory')!.flows === says.length);
     const { sent, goodputMbit } = await stream(lab, { upSeconds: 4, downBytes: 1_000_000 });
     expect(sent.intact).toBe(true);
-    expect(goodputMbit).toBeGreaterThan(60);
+    expect(goodputMbit).toBeGreaterThan(UNHARMED_MBIT);
     const status = (await braids.status('berlin'))!;
-    expect(status.peers.find((peer) => peer.site === 'mallory')!.flows).toBe(20);
-    // 20 flows hold one block each at most (0.33 MB).
-    expect(residentBytes() - rssBefore).toBeLessThan(48 * MEBIBYTE);
+    expect(status.peers.find((peer) => peer.site === 'mallory')!.flows).toBe(says.length);
+    // 20 flows hold one block each at most (0.33 MB); the server would have filled gigabytes.
+    expect(residentBytes() - rssBefore).toBeLessThan(GARBAGE_BYTES);
     await deaf.stop('SIGKILL');
-    await server.stop('SIGKILL');
     await braids.untilStatus('berlin', (now) => now.peers.find((peer) => peer.site === 'mallory')!.flows === 0);
   });
 });
 
 describe('10,000 connections that never become a request', () => {
   const HALF_OPEN = 10_000;
+  /** Callers that may wait at once: 4,096 for each worker, of which a gateway has one less than cores. */
+  const WAITING_MOST = 4_096 * Math.max(1, availableParallelism() - 1);
+  /** The first waves still warm heap and allocator up. */
+  const WAVES = { warmUp: 4, compared: 3, between: 4 };
 
-  it('cost a bounded number of descriptors and bytes, twice, and the flow beside them nothing', async () => {
+  const crowd = () => crowdOf(lab, 'mallory', { ...GATEWAY, say: request(asMallory(), good).subarray(0, 40) }, HALF_OPEN);
+
+  it('cost a bounded number of descriptors and bytes, and the flow beside them nothing', async () => {
     const before = { descriptors: descriptors(), rss: residentBytes() };
-    const flow = stream(lab, { upSeconds: 40, downBytes: 1_000_000, timeoutMs: 90_000 });
-    const rssAfter: number[] = [];
+    const flow = beside((signal) => stream(lab, { upSeconds: 20, downBytes: 1_000_000, signal }));
     const seen = await counted(async () => {
-      for (let wave = 0; wave < 2; wave++) {
-        const half = request(asMallory(), good).subarray(0, 40).toString('base64');
-        const crowd = lab.start('mallory', [
-          process.execPath,
-          '-e',
-          `const net = require('net'); let open = 0;
-           const one = (i) => { const s = net.connect(8388, '10.2.0.1', () => { if (i % 2) s.write(Buffer.from('${half}', 'base64')); if (++open === ${HALF_OPEN}) console.log('all'); });
-             s.on('error', () => {}); s.on('close', () => {}); };
-           let i = 0; const more = () => { for (let n = 0; n < 200 && i < ${HALF_OPEN}; n++) one(i++); if (i < ${HALF_OPEN}) setTimeout(more, 20); }; more();
-           setInterval(() => {}, 1000);`,
-        ]);
-        await crowd.waitFor(/all/, 30_000);
-        expect(descriptors() - before.descriptors).toBeLessThan(4_096 + 64);
-        await sleep(CALL_MS + 1_500);
-        rssAfter.push(residentBytes());
-        expect(descriptors() - before.descriptors).toBeLessThan(64);
-        await crowd.stop('SIGKILL');
-      }
+      await crowd();
+      expect(descriptors() - before.descriptors).toBeLessThan(WAITING_MOST + 64);
+      await expect.poll(() => descriptors() - before.descriptors).toBeLessThan(64);
     });
-    expect((seen['too-many-callers'] ?? 0) + (seen['silent-caller'] ?? 0)).toBe(2 * HALF_OPEN);
-    expect(seen['too-many-callers']).toBeGreaterThan(HALF_OPEN);
-    expect(rssAfter[0]! - before.rss).toBeLessThan(96 * MEBIBYTE);
-    expect(rssAfter[1]! - rssAfter[0]!).toBeLessThan(24 * MEBIBYTE);
+    expect((seen['too-many-callers'] ?? 0) + (seen['silent-caller'] ?? 0)).toBe(HALF_OPEN);
+    expect(seen['silent-caller']).toBeGreaterThan(0);
+    if (WAITING_MOST < HALF_OPEN) expect(seen['too-many-callers']).toBeGreaterThan(0);
+    expect(residentBytes() - before.rss).toBeLessThan(GARBAGE_BYTES);
     const { sent, goodputMbit } = await flow;
     expect(sent.intact).toBe(true);
-    expect(goodputMbit).toBeGreaterThan(60);
+    expect(goodputMbit).toBeGreaterThan(UNHARMED_MBIT);
+  });
+
+  it('leave nothing behind when they hang up, again and again', async () => {
+    // Mallory hangs up first and keeps the TIME_WAIT; what is measured is berlin.
+    await lab.must('mallory', [
+      'sh',
+      '-ec',
+      'echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse; echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range',
+    ]);
+    const before = descriptors();
+    const residents: number[] = [];
+    for (let wave = 0; wave < WAVES.warmUp + WAVES.compared * 2 + WAVES.between; wave++) {
+      await (await crowd()).stop('SIGKILL');
+      await expect.poll(() => descriptors() - before).toBeLessThan(64);
+      residents.push(residentBytes());
+    }
+    // Garbage makes single figures jump by 30 MiB either way, so the best of the last waves is held against the worst of the first warm ones.
+    // Five waves lie between those two: a kilobyte kept of every caller would show.
+    const warm = residents.slice(WAVES.warmUp);
+    const grown = Math.min(...warm.slice(-WAVES.compared)) - Math.max(...warm.slice(0, WAVES.compared));
+    const callersBetween = (WAVES.between + 1) * HALF_OPEN;
+    expect(grown, `resident bytes after each wave: ${residents.join(' ')}`).toBeLessThan(callersBetween * 1_024);
   });
 });
 
 describe('an uplink that pretends', () => {
   it("to be a LAN, our own or a peer's, is not taken up: nothing is dialled and nobody is reached", async () => {
+    await braids.untilStatus('berlin', (status) => status.peers.every((peer) => peer.flows === 0));
     const server = await serve(
       lab,
       'munich-pc',
@@ -330,7 +339,7 @@ describe('an uplink that pretends', () => {
       '-ec',
       'for a in 172.16.0.66 172.16.1.66; do ip addr add $a/32 dev dsl; done; ip route add 172.16.1.0/24 via 10.2.0.1',
     ]);
-    const arriving = lab.start('berlin', ['tcpdump', '-i', 'dsl', '-n', '-l', '-Q', 'in', 'tcp', 'port', String(PORT)]);
+    const arriving = start(lab, 'berlin', ['tcpdump', '-i', 'dsl', '-n', '-l', '-Q', 'in', 'tcp', 'port', String(PORT)]);
     await arriving.waitFor(/listening on/);
     const sources = ['10.2.0.2', '172.16.2.1', '172.16.0.66', '172.16.1.66'];
     const seen = await counted(async () => {
@@ -347,11 +356,9 @@ describe('an uplink that pretends', () => {
       }
     });
     expect(seen).toEqual({});
-    for (const from of sources) expect(arriving.stdout()).toContain(`${from}.`);
+    for (const from of sources) await expect.poll(() => arriving.stdout()).toContain(`${from}.`);
     expect(server.stdout()).not.toMatch(/somebody came/);
     expect((await braids.status('berlin'))!.peers.map((peer) => peer.flows)).toEqual([0, 0]);
-    await arriving.stop('SIGINT');
-    await server.stop('SIGKILL');
   });
 
   it('cannot reach the transparent listener', async () => {

@@ -24,7 +24,7 @@ async function run(toml = right, prefix: readonly string[] = []): Promise<Output
   const argv = [
     'timeout',
     '--kill-after=5',
-    '10',
+    '50',
     ...prefix,
     join(import.meta.dirname, '../../bin/braid'),
     'run',
@@ -86,8 +86,7 @@ describe('a wrong file', () => {
   it('a key that others can read', async () => {
     const file = join(lab.directory, 'berlin/to-munich.key');
     chmodSync(file, 0o644);
-    const outcome = await run();
-    chmodSync(file, 0o600);
+    const outcome = await run().finally(() => chmodSync(file, 0o600));
     expect([said(outcome), outcome.code]).toEqual([
       [
         'DIR/berlin.toml:18:24: peer[0].send_key.file: to-munich.key is readable or writable by others (mode 0644)',
@@ -102,8 +101,7 @@ describe('a wrong file', () => {
     const file = join(lab.directory, 'berlin/to-munich.key');
     const key = readFileSync(file);
     writeFileSync(file, Buffer.alloc(15, 7).toString('base64'));
-    const outcome = await run();
-    writeFileSync(file, key);
+    const outcome = await run().finally(() => writeFileSync(file, key));
     expect([said(outcome), outcome.code]).toEqual([
       [
         'DIR/berlin.toml:18:24: peer[0].send_key.file: key for 2022-blake3-aes-128-gcm expected 16 bytes, to-munich.key has 15',
@@ -119,7 +117,7 @@ describe('a host that does not fit', () => {
   it('a port that is taken', async () => {
     const other = await serve(lab, 'berlin', webServer('0.0.0.0', 8388, 'mine'));
     const outcome = await run();
-    await other.stop('SIGTERM', 2000);
+    await other.stop();
     expect([said(outcome)[0], outcome.code]).toEqual([expect.stringMatching(/^braid: .*8388/), 1]);
     await unchanged();
   });
@@ -133,19 +131,15 @@ describe('a host that does not fit', () => {
     ['a table that somebody else uses', ['ip', 'route', 'add', 'blackhole', '198.51.100.0/24', 'table', '4201'], /^braid: .*4201/],
   ])('%s', async (_, command, expected) => {
     await lab.must('berlin', command);
-    const outcome = await run();
-    await lab.must(
-      'berlin',
-      command.map((word) => (word === 'add' ? 'del' : word)),
-    );
+    const undo = command.map((word) => (word === 'add' ? 'del' : word));
+    const outcome = await run().finally(() => lab.must('berlin', undo));
     expect([said(outcome)[0], outcome.code]).toEqual([expect.stringMatching(expected), 1]);
     await unchanged();
   });
 
   it('a kernel without MPTCP', async () => {
     await lab.must('berlin', ['sysctl', '-qw', 'net.mptcp.enabled=0']);
-    const outcome = await run();
-    await lab.must('berlin', ['sysctl', '-qw', 'net.mptcp.enabled=1']);
+    const outcome = await run().finally(() => lab.must('berlin', ['sysctl', '-qw', 'net.mptcp.enabled=1']));
     expect([said(outcome), outcome.code]).toEqual([
       ['braid: net.mptcp.enabled expected 1, got 0', 'hint: sysctl -w net.mptcp.enabled=1'],
       1,

@@ -45,8 +45,12 @@ beforeEach(() => {
   inGateway('sysctl -qw net.ipv4.conf.eth2.rp_filter=1');
 });
 
-afterEach(() => {
-  for (const child of children) child.kill('SIGKILL');
+afterEach(async () => {
+  for (const child of children) {
+    const gone = child.exitCode === null && child.signalCode === null && new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await gone;
+  }
   children = [];
   for (const name of [GATEWAY, OTHER]) spawnSync('ip', ['netns', 'delete', name]);
   rmSync(directory, { recursive: true });
@@ -91,7 +95,7 @@ describe('the network in a namespace', () => {
     }
   });
 
-  it('has flushed rules, a deleted rule and a deleted route back within a second or so', async () => {
+  it('gets flushed rules, a deleted rule and a deleted route back', async () => {
     const before = state();
     const guard = spawn('ip', ['netns', 'exec', GATEWAY, process.execPath, CHILD, 'guard', journalPath]);
     children.push(guard);
@@ -99,20 +103,19 @@ describe('the network in a namespace', () => {
     guard.stdout.on('data', (chunk: Buffer) => {
       said += chunk.toString();
     });
-    await until(() => said.includes('guarding'), 10_000);
+    await until(() => said.includes('guarding'));
     const whole = state().replace(/table inet theirs \{[\s\S]*?\n\}\n/, '');
     inGateway('nft flush ruleset');
     ip(`-n ${GATEWAY} rule del pref 4200`);
     ip(`-n ${GATEWAY} route del unreachable 172.16.1.0/24 metric 4000`);
-    const started = performance.now();
-    await until(() => state() === whole, 5_000);
-    expect(performance.now() - started).toBeLessThan(2_500);
-    await until(() => said.includes('"kind":"restored"'), 2_000);
+    await until(() => state() === whole);
+    await until(() => said.includes('"kind":"restored"'));
     ip(`-n ${GATEWAY} link set eth3 down`);
     ip(`-n ${GATEWAY} link set eth3 up`);
-    await until(() => ip(`-n ${GATEWAY} route show table 4203`).includes('10.1.0.2 dev eth3'), 5_000);
+    await until(() => ip(`-n ${GATEWAY} route show table 4203`).includes('10.1.0.2 dev eth3'));
+    const gone = new Promise((resolve) => guard.once('exit', resolve));
     guard.kill('SIGTERM');
-    await new Promise((resolve) => guard.once('exit', resolve));
+    await gone;
     inGateway('nft add table inet theirs');
     inGateway('nft add chain inet theirs input { type filter hook input priority 0 ; policy accept ; }');
     expect(act('undo').status).toBe(0);
@@ -173,10 +176,6 @@ describe('a LAN on a bridge', () => {
   });
 });
 
-async function until(true_: () => boolean, mostMs: number): Promise<void> {
-  for (const end = performance.now() + mostMs; performance.now() < end; ) {
-    if (true_()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  expect(true_()).toBe(true);
+function until(true_: () => boolean): Promise<void> {
+  return expect.poll(true_).toBe(true);
 }

@@ -11,7 +11,7 @@ import type { TapPair } from '../plan.ts';
 import type { LinkDirection, LinkRequest, LinkResponse, LinkSettings } from './protocol.ts';
 import type { ChannelCounters } from './shared.ts';
 
-const START_MS = 10_000;
+const START_MS = 60_000;
 
 export class Emulator {
   readonly pid: number;

@@ -31,7 +31,7 @@ export interface ChurnResult {
 
 const MESSAGE_BYTES = 64;
 const PACE_MS = 10;
-const LATE_MS = 15_000;
+const LATE_MS = 50_000;
 
 function serve(host: string, port: number, closer: 'client' | 'server'): void {
   createServer({ allowHalfOpen: true }, (socket) => {

@@ -26,7 +26,8 @@ export interface Spread {
 }
 
 const MESSAGE_BYTES = 64;
-const LAST_ANSWER_MS = 500;
+/** For answers that do not come; those that come end it. */
+const LAST_ANSWER_MS = 5_000;
 
 function nowNs(): bigint {
   return process.hrtime.bigint();
@@ -56,7 +57,22 @@ function run(task: Extract<DelayTask, { role: 'run' }>): void {
     backward.push(Number(arrived - there) / 1e6);
     if (sequence < highest) reordered++;
     highest = Math.max(highest, sequence);
+    if (forward.length === task.packets) finish();
   });
+  let late: NodeJS.Timeout | undefined;
+  const finish = () => {
+    clearTimeout(late);
+    const result: DelayResult = {
+      event: 'measured',
+      sent,
+      received: forward.length,
+      reordered,
+      forwardMs: spread(forward),
+      backwardMs: spread(backward),
+    };
+    process.stdout.write(`${JSON.stringify(result)}\n`);
+    socket.close();
+  };
   const timer = setInterval(() => {
     const message = Buffer.alloc(MESSAGE_BYTES);
     message.writeBigInt64LE(nowNs(), 0);
@@ -64,18 +80,7 @@ function run(task: Extract<DelayTask, { role: 'run' }>): void {
     socket.send(message, task.port, task.host);
     if (sent < task.packets) return;
     clearInterval(timer);
-    setTimeout(() => {
-      const result: DelayResult = {
-        event: 'measured',
-        sent,
-        received: forward.length,
-        reordered,
-        forwardMs: spread(forward),
-        backwardMs: spread(backward),
-      };
-      process.stdout.write(`${JSON.stringify(result)}\n`);
-      socket.close();
-    }, LAST_ANSWER_MS);
+    late = setTimeout(finish, LAST_ANSWER_MS);
   }, task.intervalMs);
 }
 

@@ -7,13 +7,14 @@ import { join } from 'node:path';
 import type { Method } from '../../../src/crypto/methods.ts';
 import { Secret } from '../../../src/crypto/secret.ts';
 import { request as requestBytes } from '../../../src/engine/calls.fixture.ts';
-import type { Lab } from '../../../src/lab/index.ts';
+import type { Lab, LabProcess } from '../../../src/lab/index.ts';
 import type { Target } from '../../../src/shadowsocks/address.ts';
 import type { Codec } from '../../../src/shadowsocks/codec.ts';
 import { codecOf } from '../../../src/shadowsocks/fixture.ts';
 import { KeyRing } from '../../../src/shadowsocks/key-ring.ts';
 import { parseAddress } from '../../../src/wire/ip.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../../../src/wire/proxy-header.ts';
+import { startScript } from './programs.ts';
 
 const METHOD: Method = '2022-blake3-aes-128-gcm';
 
@@ -23,6 +24,8 @@ export interface Call {
   readonly say: Uint8Array;
   /** Ends its own direction behind what it says. */
   readonly end?: boolean;
+  /** Goes once it has heard that many bytes. */
+  readonly enoughBytes?: number;
   /** Whose address it borrows; has to be one of the node's. */
   readonly from?: string;
 }
@@ -30,7 +33,7 @@ export interface Call {
 export interface Treatment {
   readonly receivedBytes: number;
   /** `nothing`: the connection stood until the caller lost patience. */
-  readonly end: 'end' | 'reset' | 'refused' | 'no answer' | 'nothing';
+  readonly end: 'end' | 'reset' | 'refused' | 'no answer' | 'nothing' | 'enough';
   /** From the connection's start. */
   readonly afterMs: number;
 }
@@ -38,13 +41,13 @@ export interface Treatment {
 const SCRIPT = `
 const net = require('net');
 const { calls, patienceMs } = JSON.parse(require('fs').readFileSync(0, 'utf8'));
-const made = calls.map(({ host, port, say, end, from }) => new Promise((resolve) => {
+const made = calls.map(({ host, port, say, end, enoughBytes, from }) => new Promise((resolve) => {
   const started = performance.now();
   let receivedBytes = 0, connected = false;
   const socket = net.connect({ host, port, allowHalfOpen: true, ...(from && { localAddress: from }) });
   const over = (how) => { resolve({ receivedBytes, end: how, afterMs: Math.round(performance.now() - started) }); socket.destroy(); };
   socket.on('connect', () => { connected = true; const bytes = Buffer.from(say, 'base64'); if (bytes.length) socket.write(bytes); if (end) socket.end(); });
-  socket.on('data', (data) => { receivedBytes += data.length; });
+  socket.on('data', (data) => { receivedBytes += data.length; if (receivedBytes >= enoughBytes) over('enough'); });
   socket.on('end', () => over('end'));
   socket.on('error', (error) => over(error.code === 'ECONNREFUSED' ? 'refused' : error.code === 'ECONNRESET' || error.code === 'EPIPE' ? 'reset' : error.code));
   setTimeout(() => over(connected ? 'nothing' : 'no answer'), patienceMs).unref();
@@ -55,9 +58,24 @@ Promise.all(made).then((all) => { clearInterval(keep); process.stdout.write(JSON
 `;
 
 /** Makes all calls at once from one node of the lab. */
-export async function callAll(lab: Lab, node: string, calls: readonly Call[], patienceMs = 15_000): Promise<Treatment[]> {
+export async function callAll(lab: Lab, node: string, calls: readonly Call[], patienceMs = 60_000): Promise<Treatment[]> {
   const input = JSON.stringify({ calls: calls.map((call) => ({ ...call, say: Buffer.from(call.say).toString('base64') })), patienceMs });
-  return JSON.parse(await lab.must(node, [process.execPath, '-e', SCRIPT], { input, timeoutMs: patienceMs + 20_000 })) as Treatment[];
+  return JSON.parse(await lab.must(node, [process.execPath, '-e', SCRIPT], { input, timeoutMs: patienceMs + 60_000 })) as Treatment[];
+}
+
+/** Callers that never come to an end, of whom every second one says something. Returns once all of them stand. */
+export async function crowdOf(lab: Lab, node: string, { host, port, say }: Call, count: number): Promise<LabProcess> {
+  const program = startScript(
+    lab,
+    node,
+    `const net = require('net'); const say = Buffer.from('${Buffer.from(say).toString('base64')}', 'base64'); let open = 0;
+     const one = (i) => { const s = net.connect(${port}, '${host}', () => { if (i % 2) s.write(say); if (++open === ${count}) console.log('all'); });
+       s.on('error', () => {}); s.on('close', () => {}); };
+     let i = 0; const more = () => { for (let n = 0; n < 200 && i < ${count}; n++) one(i++); if (i < ${count}) setTimeout(more, 20); }; more();
+     setInterval(() => {}, 1000);`,
+  );
+  await program.waitFor(/all/);
+  return program;
 }
 
 /** A codec with the keys of a file that `startBraid` wrote (`identity:user` or one key), and a clock that may be wrong. */
