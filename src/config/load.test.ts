@@ -66,10 +66,10 @@ mask = 0x00ff_0000
 flows = true
 `.replace(
       'device = "eth2"',
-      'device = "eth2"\naddress = ["10.0.0.1", "fd01::1"]\ngateway = "fe80::1"\npublic = "203.0.113.1"\nrole = "backup"\nmetered = false',
+      'device = "eth2"\naddress = ["10.0.0.1", "fd01::1"]\ngateway = "fe80::1"\npublic = "203.0.113.1"\nrole = "backup"\nmetered = true',
     );
     const { config } = parseConfig(join(folder, 'berlin.toml'), text);
-    expect(config.uplinks[0]).toMatchObject({ role: 'backup', metered: false, publicAddress: { text: '203.0.113.1' } });
+    expect(config.uplinks[0]).toMatchObject({ role: 'backup', metered: true, publicAddress: { text: '203.0.113.1' } });
     expect(config.uplinks[0]!.addresses.map((one) => one.text)).toEqual(['10.0.0.1', 'fd01::1']);
     expect(config.uplinks[0]!.gateways.map((one) => one.text)).toEqual(['fe80::1']);
     expect(config.peers[0]!.allow.map((rule) => rule.ports)).toEqual([

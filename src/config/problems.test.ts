@@ -183,13 +183,6 @@ describe('what is wrong with a configuration is said in one line with its place'
       ],
     ],
     [
-      'a metered uplink',
-      line(7, 'metered = true'),
-      [
-        'CONFIG_VALUE 7:11: uplink[0].metered: true is not in this version | this version checks every uplink alike, with one connection each ten seconds; leave `metered` out',
-      ],
-    ],
-    [
       'ECMP',
       added('transport = "ecmp"'),
       ['CONFIG_VALUE 18:13: peer[0].transport: "ecmp" is not in this version | this version knows "mptcp" only'],

@@ -173,21 +173,16 @@ export const uplinkSchema = z.strictObject({
     ),
   public: address
     .optional()
-    .describe('The address that the world sees, where a router translates ours 1:1. It is never a destination of LAN traffic.'),
-  role: choice(['active', 'backup'])
-    .default('active')
-    .describe("`backup`: carries data only when no active uplink does (the kernel's backup flag)."),
+    .describe(
+      'The address that the world sees, where a router translates ours 1:1. The peer is told; it is never a destination of LAN traffic.',
+    ),
+  role: choice(['active', 'backup']).default('active').describe('`backup`: carries data only while no active uplink can.'),
   metered: z
     .boolean()
     .default(false)
-    .superRefine((metered, context) => {
-      if (metered)
-        context.addIssue({
-          code: 'custom',
-          message: `${LATER}this version checks every uplink alike, with one connection each ten seconds; leave \`metered\` out`,
-        });
-    })
-    .describe('Keep what Braid sends by itself off this uplink. This version knows `false` only.'),
+    .describe(
+      'Every byte costs money here: one heartbeat each two seconds while it is idle (below 1 kbit/s, so a silent death is noticed after some six seconds; while it carries data as quickly as anywhere), and no connections kept ready over it.',
+    ),
 });
 
 export const allowSchema = z.strictObject({

@@ -15,13 +15,13 @@ const RESTORED: Readonly<Record<Because, string>> = {
 };
 
 export class HostNetwork {
-  readonly #site: Site;
+  readonly #site: () => Site;
   readonly #log: Log;
   readonly #parts: { readonly runner: LinuxRunner; readonly journalPath: string; readonly log: (line: string) => void };
   #applied = false;
   #guard: Guard | undefined;
 
-  constructor(site: Site, journalPath: string, log: Log) {
+  constructor(site: () => Site, journalPath: string, log: Log) {
     this.#site = site;
     this.#log = log;
     this.#parts = { runner: new LinuxRunner(), journalPath, log: (line) => log.info('network', line) };
@@ -47,14 +47,15 @@ export class HostNetwork {
     if (!this.#applied) return;
     const { problems } = await undoJournal(this.#parts.journalPath, this.#parts);
     for (const problem of problems) this.#log.warn('network', problem);
-    const prefixes = this.#site.peers.flatMap((peer) => peer.lan.map((prefix) => prefix.text));
+    const prefixes = this.#site().peers.flatMap((peer) => peer.lan.map((prefix) => prefix.text));
     this.#log.info('network', 'as it was before the start: LAN traffic for these prefixes follows the routes of this host again', {
       prefixes: prefixes.join(' '),
     });
   }
 
   async #plan() {
-    return planNetwork(this.#site, await readNetworkFacts(this.#parts.runner, sysctlNames(this.#site)));
+    const site = this.#site();
+    return planNetwork(site, await readNetworkFacts(this.#parts.runner, sysctlNames(site)));
   }
 
   #say(event: GuardEvent): void {

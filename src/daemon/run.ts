@@ -114,7 +114,7 @@ class Daemon {
     this.#down.push(() => api.close());
 
     // Its way down comes after the workers': what their last packets need to stay inside is taken away last.
-    const network = new HostNetwork(site, journalPath(runDir, site.name), this.#log);
+    const network = new HostNetwork(() => this.#site, journalPath(runDir, site.name), this.#log);
     this.#down.push(() => network.putBack());
     this.#openPathManager();
     await this.#startWorkers(keyRing(site, keys));

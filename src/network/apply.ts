@@ -54,10 +54,15 @@ export async function applyPlan(plan: Plan, parts: ApplyParts): Promise<Outcome>
     if (fresh && error instanceof BraidError) await takeBack(journal.entries(), journal, runner, done);
     throw error;
   }
+  await takeBackObsolete(plan, journal, runner, done);
+  return done;
+}
+
+/** What an earlier plan wanted and this one does not: an uplink's former address. */
+async function takeBackObsolete(plan: Plan, journal: Journal, runner: Runner, done: Doing): Promise<void> {
   const wanted = new Set(plan.steps.map(stepKey));
   const obsolete = journal.entries().filter((entry) => !wanted.has(stepKey(entry.step)));
   if (obsolete.length > 0) await takeBack(obsolete, journal, runner, done);
-  return done;
 }
 
 /** Puts back what is missing of a plan that was applied. Goes on where a step fails, and asks nobody: the numbers are ours already. */
@@ -75,6 +80,7 @@ export async function repairPlan(plan: Plan, parts: ApplyParts): Promise<Outcome
       done.fail(error.message);
     }
   }
+  await takeBackObsolete(plan, journal, runner, done);
   return done;
 }
 

@@ -5,7 +5,7 @@ import { firewallProblems } from './firewall.ts';
 type Expr = Record<string, unknown>;
 const site = exampleSite();
 const meta = (key: string, right: unknown, op = '=='): Expr => ({ match: { op, left: { meta: { key } }, right } });
-const dport = (right: unknown, op = '=='): Expr => ({ match: { op, left: { payload: { protocol: 'tcp', field: 'dport' } }, right } });
+const dport = (right: unknown, protocol = 'tcp'): Expr => ({ match: { op: '==', left: { payload: { protocol, field: 'dport' } }, right } });
 const saddr = (right: unknown, op = '=='): Expr => ({ match: { op, left: { payload: { protocol: 'ip', field: 'saddr' } }, right } });
 const ctState = (...right: string[]): Expr => ({ match: { op: 'in', left: { ct: { key: 'state' } }, right } });
 const accept: Expr = { accept: null };
@@ -42,6 +42,7 @@ const usual = [
 ];
 const ours = [
   [dport(8388), accept],
+  [dport(8388, 'udp'), accept],
   [{ match: { op: '==', left: { '&': [{ meta: { key: 'mark' } }, 0xff00_0000] }, right: 0x4200_0000 } }, accept],
 ];
 
@@ -55,7 +56,9 @@ describe('the firewall check', () => {
   it('names the chain and the exact rules where everything is dropped by policy', () => {
     expect(hints(listing('drop', usual))).toEqual([
       'nft insert rule inet filter input iifname eth2 tcp dport 8388 accept',
+      'nft insert rule inet filter input iifname eth2 udp dport 8388 accept',
       'nft insert rule inet filter input iifname eth3 tcp dport 8388 accept',
+      'nft insert rule inet filter input iifname eth3 udp dport 8388 accept',
       'nft insert rule inet filter input meta mark and 0xff000000 == 0x42000000 accept',
     ]);
     expect(messages(listing('drop', usual))[0]).toBe('chain inet filter input drops TCP port 8388 on eth2: peers cannot reach us');
@@ -68,6 +71,7 @@ describe('the firewall check', () => {
       messages(
         listing('drop', [
           [dport({ set: [22, { range: [8000, 9000] }] }), accept],
+          [dport({ range: [8000, 9000] }, 'th'), accept],
           [prefix, accept],
         ]),
       ),
@@ -76,14 +80,21 @@ describe('the firewall check', () => {
 
   it('sees a drop or a reject in a chain that accepts by policy', () => {
     expect(messages(listing('accept', [...usual, ...ours, [{ reject: null }]]))).toEqual([]);
-    expect(messages(listing('accept', [...usual, [{ counter: { packets: 0, bytes: 0 } }, { reject: null }]]))).toHaveLength(3);
+    expect(messages(listing('accept', [...usual, [{ counter: { packets: 0, bytes: 0 } }, { reject: null }]]))).toHaveLength(5);
     expect(messages(listing('accept', [[meta('iifname', { set: ['eth3', 'wan*'] }), drop]]))).toEqual([
       'chain inet filter input drops TCP port 8388 on eth3: peers cannot reach us',
+      'chain inet filter input drops UDP port 8388 on eth3: heartbeats cannot reach us, and a silent path is noticed late',
     ]);
+    expect(messages(listing('accept', [[meta('l4proto', { set: ['udp', 'icmp'] }), drop]]))).toEqual(
+      ['eth2', 'eth3'].map(
+        (device) =>
+          `chain inet filter input drops UDP port 8388 on ${device}: heartbeats cannot reach us, and a silent path is noticed late`,
+      ),
+    );
     expect(
       messages(
         listing('accept', [
-          [meta('l4proto', { set: ['udp', 'icmp'] }), drop],
+          [meta('l4proto', { set: ['sctp', 'icmp'] }), drop],
           [meta('iifname', 'eth*', '!='), drop],
         ]),
       ),
@@ -92,13 +103,13 @@ describe('the firewall check', () => {
 
   it('walks through jumps and gotos, also from one to the other', () => {
     const others = {
-      wan: [[dport(8388), accept]],
+      wan: [[dport(8388, 'th'), accept]],
       lan: [[accept]],
       all: [[meta('iifname', 'eth1'), { goto: { target: 'lan' } }], [{ jump: { target: 'wan' } }]],
     };
     expect(messages(listing('drop', [[{ jump: { target: 'all' } }]], others))).toEqual([]);
-    expect(messages(listing('drop', [[{ jump: { target: 'all' } }]], { ...others, wan: [[{ return: null }], [accept]] }))).toHaveLength(2);
-    expect(messages(listing('drop', [[{ jump: { target: 'loop' } }]], { loop: [[{ jump: { target: 'loop' } }]] }))).toHaveLength(3);
+    expect(messages(listing('drop', [[{ jump: { target: 'all' } }]], { ...others, wan: [[{ return: null }], [accept]] }))).toHaveLength(4);
+    expect(messages(listing('drop', [[{ jump: { target: 'loop' } }]], { loop: [[{ jump: { target: 'loop' } }]] }))).toHaveLength(5);
   });
 
   it('knows the peers as callers, and says "may" where it does not understand a rule', () => {
@@ -107,15 +118,17 @@ describe('the firewall check', () => {
     expect(
       messages(
         listing('drop', [
-          [known, dport(8388), accept],
+          [known, dport(8388, 'th'), accept],
           [v6, accept],
           [meta('iifname', 'eth1'), accept],
         ]),
       ),
     ).toEqual([]);
-    expect(messages(listing('drop', [[{ xt: { type: 'match', name: 'conntrack' } }, dport(8388), accept]]))).toEqual([
+    expect(messages(listing('drop', [[{ xt: { type: 'match', name: 'conntrack' } }, dport(8388, 'th'), accept]]))).toEqual([
       'chain inet filter input may drop TCP port 8388 on eth2: peers cannot reach us',
+      'chain inet filter input may drop UDP port 8388 on eth2: heartbeats cannot reach us, and a silent path is noticed late',
       'chain inet filter input may drop TCP port 8388 on eth3: peers cannot reach us',
+      'chain inet filter input may drop UDP port 8388 on eth3: heartbeats cannot reach us, and a silent path is noticed late',
       'chain inet filter input may drop TCP of the LAN to a peer on eth1',
     ]);
     expect(messages(listing('accept', [[{ limit: { rate: 5 } }, accept], [drop]]))[0]).toContain('may drop');
@@ -126,7 +139,9 @@ describe('the firewall check', () => {
     const where = { family: 'ip', table: 'filter', name: 'INPUT' };
     expect(hints(listing('drop', [], {}, where))).toEqual([
       'iptables -I INPUT -i eth2 -p tcp --dport 8388 -j ACCEPT',
+      'iptables -I INPUT -i eth2 -p udp --dport 8388 -j ACCEPT',
       'iptables -I INPUT -i eth3 -p tcp --dport 8388 -j ACCEPT',
+      'iptables -I INPUT -i eth3 -p udp --dport 8388 -j ACCEPT',
       'iptables -I INPUT -m mark --mark 0x42000000/0xff000000 -j ACCEPT',
     ]);
     expect(hints(listing('drop', [], {}, { ...where, family: 'ip6' }))[0]).toMatch(/^ip6tables -I INPUT -i eth2/);

@@ -10,8 +10,9 @@ import { contains, type Family, type IpAddress, type Prefix, parseAddress, prefi
 import { hex } from './nft-table.ts';
 import type { Runner } from './runner.ts';
 
-/** A TCP SYN as the INPUT hook sees it. What is absent is not known. */
+/** A TCP SYN or a UDP datagram as the INPUT hook sees it. What is absent is not known. */
 interface Packet {
+  readonly protocol: 'tcp' | 'udp';
   readonly family: Family;
   readonly device: string;
   readonly from?: IpAddress;
@@ -71,6 +72,11 @@ export function firewallProblems(site: Site, listing: string): BraidError[] {
   return [...problems.values()];
 }
 
+const MISSED = {
+  tcp: 'peers cannot reach us',
+  udp: 'heartbeats cannot reach us, and a silent path is noticed late',
+} as const;
+
 function needsOf(site: Site): Need[] {
   const { mark, mask } = site.network;
   const needs: Need[] = [];
@@ -81,18 +87,19 @@ function needsOf(site: Site): Need[] {
         .filter((path) => path.uplink.index === index && path.localAddress.text === to.text);
       const callers = paths.length > 0 ? paths.map((path) => path.peerAddress.address) : [undefined];
       for (const from of callers)
-        needs.push({
-          packet: { family: to.family, device, ...(from && { from }), to, port: site.listenPort, mark: 0 },
-          what: `TCP port ${site.listenPort} on ${device}: peers cannot reach us`,
-          rule: `iifname ${device} tcp dport ${site.listenPort}`,
-          iptables: `-i ${device} -p tcp --dport ${site.listenPort}`,
-        });
+        for (const protocol of ['tcp', 'udp'] as const)
+          needs.push({
+            packet: { protocol, family: to.family, device, ...(from && { from }), to, port: site.listenPort, mark: 0 },
+            what: `${protocol.toUpperCase()} port ${site.listenPort} on ${device}: ${MISSED[protocol]}`,
+            rule: `iifname ${device} ${protocol} dport ${site.listenPort}`,
+            iptables: `-i ${device} -p ${protocol} --dport ${site.listenPort}`,
+          });
     }
   }
   for (const device of site.lanDevices)
     for (const family of new Set(site.peers.flatMap((peer) => peer.lan).map((prefix) => prefix.family)))
       needs.push({
-        packet: { family, device, mark },
+        packet: { protocol: 'tcp', family, device, mark },
         what: `TCP of the LAN to a peer on ${device}`,
         rule: `meta mark and ${hex(mask)} == ${hex(mark)}`,
         iptables: `-m mark --mark ${hex(mark)}/${hex(mask)}`,
@@ -185,6 +192,8 @@ function follow(kind: 'jump' | 'goto', name: string, chain: Chain, chains: reado
 }
 
 /** Statements that neither select nor decide. */
+const PROTOCOL_NUMBER = { tcp: 6, udp: 17 } as const;
+const TRANSPORTS: ReadonlySet<string> = new Set(['tcp', 'udp', 'icmp', 'icmpv6']);
 const SILENT = new Set(['counter', 'log', 'comment', 'mangle', 'ct helper', 'notrack']);
 
 function both(one: Guess, other: Guess): Guess {
@@ -202,16 +211,17 @@ function compare(left: Json, right: unknown, packet: Packet): Guess {
   const { meta, payload, ct } = left as Readonly<Record<string, Readonly<Record<string, string>> | undefined>>;
   if (ct?.key === 'state') return oneOf(right, (one) => same(one, 'new'));
   if (meta?.key === 'iifname' || meta?.key === 'iif') return oneOf(right, (one) => nameMatches(one, packet.device));
-  if (meta?.key === 'l4proto') return oneOf(right, (one) => same(one, 'tcp', 6));
+  const isOurs = (one: unknown) => same(one, packet.protocol, PROTOCOL_NUMBER[packet.protocol]);
+  if (meta?.key === 'l4proto') return oneOf(right, isOurs);
   if (meta?.key === 'nfproto') return oneOf(right, (one) => same(one, packet.family === 4 ? 'ipv4' : 'ipv6'));
   if (meta?.key === 'mark') return oneOf(right, (one) => markMatches(one, packet.mark));
   const masked = (left as { readonly '&'?: readonly [Json, number] })['&'];
   if (masked && (masked[0].meta as Json | undefined)?.key === 'mark')
     return oneOf(right, (one) => same(one, (packet.mark & masked[1]) >>> 0));
-  if (payload?.protocol === 'tcp' && payload.field === 'dport')
+  if ((payload?.protocol === packet.protocol || payload?.protocol === 'th') && payload.field === 'dport')
     return packet.port === undefined ? 'maybe' : oneOf(right, (one) => portMatches(one, packet.port!));
-  if (payload?.protocol === 'udp' || payload?.protocol === 'icmp' || payload?.protocol === 'icmpv6') return 'no';
-  if (payload?.field === 'protocol' || payload?.field === 'nexthdr') return oneOf(right, (one) => same(one, 'tcp', 6));
+  if (payload?.protocol !== packet.protocol && TRANSPORTS.has(payload?.protocol ?? '')) return 'no';
+  if (payload?.field === 'protocol' || payload?.field === 'nexthdr') return oneOf(right, isOurs);
   if (payload?.protocol === 'ip' || payload?.protocol === 'ip6') {
     if ((payload.protocol === 'ip') !== (packet.family === 4)) return 'no';
     const address = payload.field === 'saddr' ? packet.from : payload.field === 'daddr' ? packet.to : undefined;

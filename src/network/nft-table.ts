@@ -7,7 +7,7 @@
  *                  belongs to a transparent socket (an answer, or an ICMP error about one): mark, so that routing delivers it here
  *                  other TCP from the LAN or from this gateway: to the listener as well, whose kernel answers with a reset
  *                  other TCP to a peer: drop; also what the rule above could not hand over because nobody listens
- *    postrouting   out of an uplink, to the LAN or a peer, or from a peer: drop
+ *    postrouting   out of an uplink, to the LAN or a peer, or from a peer: drop; a SYN of ours, joins too: no larger segments than its route takes
  */
 import type { Site } from '../site/types.ts';
 import { contains, type Family, type Prefix } from '../wire/ip.ts';
@@ -77,10 +77,11 @@ function dropRest(site: Site): string[] {
 }
 
 function toUplinks(site: Site): string[] {
-  return families.flatMap((family) => [
+  const closed = families.flatMap((family) => [
     ...on(family, 'daddr', [...lanOf(site, family), ...peersOf(site, family)], (match) => `${match} drop`),
     ...on(family, 'saddr', peersOf(site, family), (match) => `${match} drop`),
   ]);
+  return [...closed, 'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'];
 }
 
 const families: readonly Family[] = [4, 6];

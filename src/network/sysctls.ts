@@ -24,6 +24,12 @@ const WANTED: readonly Omit<SysctlStep, 'kind'>[] = [
     reason: 'a thin flow leaves a silent path in 0.7 s instead of 0.85 s; below 3 bulk flows hang',
   },
   { name: 'net/mptcp/close_timeout', value: '300', alsoGood: [], reason: 'a connection outlives five minutes without any path' },
+  {
+    name: 'net/ipv4/tcp_mtu_probing',
+    value: '1',
+    alsoGood: ['2'],
+    reason: 'a path that drops large packets without a word would stop its subflow for good',
+  },
   { name: 'net/ipv4/tcp_tw_reuse', value: '1', alsoGood: [], reason: 'ports run out after 28,000 connections to one address otherwise' },
 ];
 

@@ -8,16 +8,23 @@
 
 import type { Config, PeerConfig, UplinkConfig } from '../config/types.ts';
 import { BraidError, BraidErrors } from '../error.ts';
+import { PATHS_MOST } from '../status/counters.ts';
 import { contains, type Family, type IpAddress, type Prefix, prefixAround } from '../wire/ip.ts';
+import { appendPaths } from './append-paths.ts';
 import type { DeviceFacts, HostFacts } from './facts.ts';
-import { addressOfFamily, type Connected, pair } from './pairing.ts';
-import type { Path, Peer, Site } from './types.ts';
+import { addressOfFamily, type Connected, type Pair, pair } from './pairing.ts';
+import type { Peer, Site } from './types.ts';
 
-/** @throws BraidErrors with everything in which the file and this host disagree, in the order of the lines. */
-export function resolveSite(config: Config, facts: HostFacts): Site {
+/**
+ * @param previous of a daemon that runs: paths keep their index, and what would refuse a start leaves an uplink without an address instead.
+ * @throws BraidErrors with everything in which the file and this host disagree, in the order of the lines; never with `previous`.
+ */
+export function resolveSite(config: Config, facts: HostFacts, previous?: Site): Site {
   const errors: BraidError[] = [];
   const connected = config.uplinks.map((_, i) => resolveUplink(config, i, facts, errors));
-  const lan = resolveLan(config, facts, errors);
+  const found = resolveLan(config, facts, errors);
+  // A LAN device that is down for a moment: its addresses are still the ones that are meant.
+  const lan = previous && found.lanAddresses.length === 0 ? previous : found;
   if (errors.length === 0 && connected.every(({ uplink }) => uplink.addresses.length === 0))
     errors.push(
       new BraidError(
@@ -30,12 +37,13 @@ export function resolveSite(config: Config, facts: HostFacts): Site {
       ),
     );
   // Paths are built on what was found above; they would only repeat its errors.
-  const peers = errors.length > 0 ? [] : resolvePeers(config, connected, errors);
-  if (errors.length > 0) throw new BraidErrors(errors.sort((a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0)));
+  const peers = errors.length > 0 && !previous ? [] : resolvePeers(config, connected, errors, previous);
+  if (errors.length > 0 && !previous) throw new BraidErrors(errors.sort((a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0)));
   return {
     name: config.site,
     lan: config.lan,
-    ...lan,
+    lanAddresses: lan.lanAddresses,
+    lanDevices: lan.lanDevices,
     listenPort: config.listenPort,
     uplinks: connected.map(({ uplink }) => uplink),
     peers,
@@ -65,7 +73,9 @@ function resolveUplink(config: Config, index: number, facts: HostFacts, errors: 
     return { uplink: { ...base, addresses: [], gateways: [], reason: 'no device' }, subnets: [] };
   }
   const addresses = device.up ? uplinkAddresses(config, index, given, device, errors) : [];
-  const reason = device.up ? `${given.device} has no address` : `${given.device} is down`;
+  const other = device.addresses.map(({ address }) => address.text);
+  const without = other.length > 0 ? `${given.device} has ${other.join(', ')} only` : `${given.device} has no address`;
+  const reason = device.up ? without : `${given.device} is down`;
   const gateways = uplinkGateways(config, given, addresses, facts);
   const subnets = device.addresses
     .filter(({ address }) => addresses.includes(address))
@@ -157,22 +167,30 @@ function onePerFamily(addresses: readonly IpAddress[], lan: readonly Prefix[]): 
   return ([4, 6] as const).flatMap((family: Family) => addressOfFamily(ordered, family) ?? []);
 }
 
-function resolvePeers(config: Config, uplinks: readonly Connected[], errors: BraidError[]): Peer[] {
+function resolvePeers(config: Config, uplinks: readonly Connected[], errors: BraidError[], previous?: Site): Peer[] {
   return config.peers.map((peer, index): Peer => {
-    const paths = resolvePaths(config, peer, index, uplinks, errors);
+    const pairs = resolvePairs(config, peer, index, uplinks, errors);
+    const paths = appendPaths(previous?.peers[index]?.paths ?? [], pairs, uplinks);
     const { site, kind, method, lan, addresses, snat, allow } = peer;
     return { index, site, kind, method, lan, addresses, paths, snat, allow };
   });
 }
 
-function resolvePaths(config: Config, peer: PeerConfig, index: number, uplinks: readonly Connected[], errors: BraidError[]): Path[] {
+function resolvePairs(config: Config, peer: PeerConfig, index: number, uplinks: readonly Connected[], errors: BraidError[]): Pair[] {
   const place = config.place(['peer', index, 'addresses']);
   const label = `peer[${index}].addresses`;
   try {
     const pairs = pair({ pairing: peer.pairing, uplinks, addresses: peer.addresses, place, label });
     // An uplink that is down now may be the one that leads there: then the peer is down, and the start goes on.
     const mayLead = peer.addresses.length === 0 || uplinks.some(({ uplink }) => uplink.addresses.length === 0);
-    if (pairs.length > 0 || mayLead) return pairs.map((one, i) => ({ index: i, ...one, present: true, learned: false }));
+    if (pairs.length > PATHS_MOST)
+      errors.push(
+        new BraidError('CONFIG_VALUE', `${label}: at most ${PATHS_MOST} paths expected, got ${pairs.length}`, {
+          place,
+          hint: 'list fewer addresses, or use `pairing = "paired"`',
+        }),
+      );
+    if (pairs.length > 0 || mayLead) return pairs;
     errors.push(
       new BraidError('HOST_ADDRESS', `${label}: no uplink leads to ${peer.addresses.map((one) => one.address.text).join(', ')}`, {
         place,

@@ -1,0 +1,90 @@
+/**
+ * Sees carriers and addresses come and go. Netlink is only the trigger, polled each POLL_MS from the main thread; what is there then is read
+ * again, which also heals a lost message.
+ */
+import { networkInterfaces } from 'node:os';
+import { EAGAIN } from '../kernel/constants.ts';
+import { LinuxNetlink, NETLINK_ROUTE } from '../kernel/linux-netlink.ts';
+import type { NetlinkPort } from '../kernel/netlink.ts';
+
+/** The addresses of each device that is up and has its carrier. */
+export type Links = ReadonlyMap<string, readonly string[]>;
+
+/** `networkInterfaces` lists what is up and has its carrier. */
+export function liveLinks(): Links {
+  return new Map(
+    Object.entries(networkInterfaces()).map(([device, addresses]) => [device, (addresses ?? []).map(({ address }) => address)]),
+  );
+}
+
+// linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
+const GROUPS = [1, 5, 7, 9, 11] as const;
+const POLL_MS = 10;
+/** A change whose message was lost is seen after this. */
+const READ_EVERY_MS = 1_000;
+const DATAGRAMS_A_POLL = 256;
+
+export interface LinkWatchParts {
+  /** Carriers or addresses are not what they were. */
+  readonly links: (links: Links) => void;
+  /** Something about links, addresses or routes changed: worth reading all of it again, soon. */
+  readonly changed: () => void;
+  readonly port?: NetlinkPort;
+  readonly read?: () => Links;
+}
+
+export class LinkWatch {
+  readonly #parts: LinkWatchParts;
+  readonly #port: NetlinkPort;
+  readonly #read: () => Links;
+  #timer: NodeJS.Timeout | undefined;
+  #before = '';
+  #sinceReadMs = 0;
+  links: Links;
+
+  /** @throws BraidError KERNEL_CALL where netlink cannot be opened. */
+  constructor(parts: LinkWatchParts) {
+    this.#parts = parts;
+    this.#port = parts.port ?? new LinuxNetlink(NETLINK_ROUTE);
+    this.#read = parts.read ?? liveLinks;
+    for (const group of GROUPS) this.#port.join(group);
+    this.links = this.#read();
+    this.#before = textOf(this.links);
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.poll(), POLL_MS);
+  }
+
+  /** One look; the timer's work, and the tests'. */
+  poll(): void {
+    const happened = this.#drain();
+    this.#sinceReadMs += POLL_MS;
+    if (!happened && this.#sinceReadMs < READ_EVERY_MS) return;
+    this.#sinceReadMs = 0;
+    const links = this.#read();
+    const text = textOf(links);
+    if (text !== this.#before) {
+      this.#before = text;
+      this.links = links;
+      this.#parts.links(links);
+      this.#parts.changed();
+    } else if (happened) this.#parts.changed();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#port.close();
+  }
+
+  #drain(): boolean {
+    let any = false;
+    // Any error but "nothing there" is an overrun: something happened that we did not read.
+    for (let left = DATAGRAMS_A_POLL; left > 0 && this.#port.receive() !== -EAGAIN; left--) any = true;
+    return any;
+  }
+}
+
+function textOf(links: Links): string {
+  return JSON.stringify([...links].sort(([one], [other]) => (one < other ? -1 : 1)));
+}
