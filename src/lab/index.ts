@@ -2,6 +2,7 @@
 export { type BuildOptions, buildLab, Lab } from './build.ts';
 export { allUp, type BraidOptions, Braids, configurationFiles, startBraid } from './daemons.ts';
 export { type DemoAct, type DemoOptions, type DemoReport, runDemo } from './demo.ts';
+export * from './gaps.ts';
 export { type ExecOptions, type Exit, LabProcess, type Output } from './netns.ts';
 export { type LabEntry, type LabUpOptions, labDown, labExec, labList, labUp, playgroundTopology, removeLeftovers } from './playground.ts';
 export { addressOf, bareAddress, type Topology, twoSites, type UplinkOptions, type UplinkSpec } from './topology.ts';

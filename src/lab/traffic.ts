@@ -249,7 +249,12 @@ async function portOpen(lab: Lab, node: string, port: number): Promise<void> {
   await lab.must(node, ['sh', '-c', script]);
 }
 
-function endsOf(topology: Topology, between: Between, defaultPort: number): { from: string; to: string; address: string; port: number } {
+/** Who talks to whom where the caller left it open. */
+export function endsOf(
+  topology: Topology,
+  between: Between,
+  defaultPort: number,
+): { from: string; to: string; address: string; port: number } {
   const [near, far] = topology.sites;
   const from = between.from ?? near!.hosts[0]!.name;
   const to = between.to ?? far!.hosts[0]!.name;
@@ -266,11 +271,11 @@ export function lanAddress(topology: Topology, node: string, family: 4 | 6 = 4):
   throw new BraidError('LAB', `a gateway or LAN host expected, got ${node}`);
 }
 
-function program(name: 'stream' | 'churn' | 'delay', task: StreamTask | ChurnTask | DelayTask): string[] {
+export function program(name: 'stream' | 'churn' | 'delay' | 'gaps', task: object): string[] {
   return [process.execPath, fileURLToPath(new URL(`./traffic/${name}.ts`, import.meta.url)), JSON.stringify(task)];
 }
 
-function lastEvent<Event>(from: LabProcess, stdout: string, kind: string): Event {
+export function lastEvent<Event>(from: LabProcess, stdout: string, kind: string): Event {
   const line = stdout.split('\n').findLast((text) => text.startsWith(`{"event":"${kind}"`));
   if (line === undefined) throw new BraidError('LAB', `${from.argv[1]}: an event ${kind} expected, got none${from.lastWords()}`);
   return JSON.parse(line) as Event;
