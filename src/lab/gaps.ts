@@ -119,6 +119,10 @@ export class Gaps {
   async kill(): Promise<void> {
     await Promise.all([this.#server.stop('SIGKILL'), this.#client.stop('SIGKILL')]);
   }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.kill();
+  }
 }
 
 /** Starts both ends; the flows begin at once. @throws BraidError LAB where the server does not come up */

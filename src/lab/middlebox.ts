@@ -50,7 +50,7 @@ export function middleboxTable(kind: Middlebox): string {
 export function middleboxRules(kind: Middlebox): string | undefined {
   const [hook, rules] = kind === 'mtu-silent' ? ['output', TOO_BIG] : ['forward', FORWARD[kind] ?? []];
   if (rules.length === 0) return undefined;
-  return `table inet ${middleboxTable(kind)} { chain box { type filter hook ${hook} priority mangle;\n${rules.join('\n')}\n} }\n`;
+  return `table inet ${middleboxTable(kind)} { chain box { type filter hook ${hook} priority mangle;\n${rules.join('\n')}\n}\n}\n`;
 }
 
 /** `ip` arguments that narrow or widen the router's way on both sides; devices keep their MTU, or big packets would be lost on arrival. */

@@ -145,7 +145,7 @@ describe('a middlebox', () => {
     const joins = await counter('munich', 'MPJoinAckRx');
     const fallen = (await counter('berlin', 'MPCapableFallbackSYNACK')) + (await counter('munich', 'MPCapableFallbackACK'));
     const startMs = performance.now();
-    const flows = await gaps(lab, {
+    await using flows = await gaps(lab, {
       from: 'berlin',
       to: 'munich',
       address: '10.0.1.2',
@@ -154,7 +154,7 @@ describe('a middlebox', () => {
       settleMs: 1500,
       ...options,
     });
-    await flows.untilStarted();
+    await flows.untilStarted(6000);
     const firstMs = performance.now() - startMs;
     await new Promise((resolve) => setTimeout(resolve, 300));
     const results = await flows.stop();
