@@ -259,9 +259,10 @@ function siteToml(
 
 /** Most routers of a lab know one uplink only; without a router every address is on-link and `auto` finds its uplink, in the internet too. */
 function isPaired(topology: Topology, peer: PeerLink): boolean {
-  return (
-    !topology.internet && peer.addresses.length > 0 && topology.uplinks.some(({ routed, ends }) => routed || ends.some((end) => end.nat))
-  );
+  const behind = topology.uplinks.flatMap(({ ends }) => ends).filter((end) => end.nat);
+  // With an uplink that cannot be reached the counts differ.
+  if (topology.internet || behind.some((end) => end.site === peer.site && end.nat?.kind === 'cgnat')) return false;
+  return behind.length > 0 || topology.uplinks.some((uplink) => uplink.routed);
 }
 
 /** Where the world reaches one end of an uplink, as `addresses` has it; empty behind CGNAT. */

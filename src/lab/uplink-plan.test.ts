@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { configurationFiles } from './daemons.ts';
 import { MIDDLEBOXES, middleboxRules, narrowRoutes } from './middlebox.ts';
 import { planLab } from './plan.ts';
-import { type TwoSitesOptions, twoSites } from './topology.ts';
+import { checked, type TwoSitesOptions, twoSites } from './topology.ts';
 import { linksOf, shapedPorts, stopsOf } from './uplink-plan.ts';
 
 const cables = (options: TwoSitesOptions) =>
@@ -47,10 +47,11 @@ describe('what stands between two gateways', () => {
     expect(router!.ports.map((port) => port.addresses)).toEqual([['203.0.113.126/25'], ['203.0.113.254/25']]);
   });
 
-  it('is refused where it cannot be', () => {
-    expect(() => twoSites({ uplinks: [{ nat: '1:1', ipv6: true }] })).not.toThrow();
+  it('is a router everywhere where there is an internet', () => {
     const topology = twoSites({ internet: true });
     expect(topology.uplinks.every((uplink) => uplink.routed)).toBe(true);
+    const [fiber, cable] = topology.uplinks;
+    expect(() => checked({ ...topology, uplinks: [fiber!, { ...cable!, routed: false }] })).toThrow('a router expected');
   });
 });
 
