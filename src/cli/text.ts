@@ -16,6 +16,8 @@ export const BRIEF = {
   labDown: 'Remove a lab',
   labExec: 'Run a program on a host of a lab',
   labList: 'List the labs of this machine',
+  labRun: 'Play what can happen to uplinks, under traffic, and show goodput and gaps',
+  labScenario: 'What happens; default: list the scenarios',
   demo: 'Show what Braid does, with two sites on this machine; takes about a minute',
   version: 'Print the version',
   config: 'The configuration of the site',

@@ -88,12 +88,14 @@ export interface ChurnOptions extends Between {
   readonly connectionsPerSecond: number;
   readonly seconds: number;
   readonly closer: 'client' | 'server';
+  /** A connection that has not been answered by then has failed. */
+  readonly lateMs?: number;
 }
 
 /** Connections opened and closed at a steady rate. */
 export async function churn(lab: Lab, options: ChurnOptions): Promise<ChurnResult> {
   const { from, to, address, port } = endsOf(lab.topology, options, 5200);
-  const { connectionsPerSecond, seconds, closer } = options;
+  const { connectionsPerSecond, seconds, closer, lateMs = 15_000 } = options;
   // A LAN host that opens this many keeps its own TIME_WAIT; what is measured is the gateways.
   for (const node of [from, to])
     await lab.must(node, [
@@ -106,7 +108,7 @@ export async function churn(lab: Lab, options: ChurnOptions): Promise<ChurnResul
     await server.waitFor(STARTED);
     const client = lab.start(
       from,
-      program('churn', { role: 'run', host: address, port, closer, connectionsPerSecond, seconds } satisfies ChurnTask),
+      program('churn', { role: 'run', host: address, port, closer, connectionsPerSecond, seconds, lateMs } satisfies ChurnTask),
     );
     const { stdout } = await client.finished((seconds + 30) * 1000);
     return lastEvent(client, stdout, 'churned');
