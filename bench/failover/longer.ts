@@ -1,6 +1,7 @@
 /** What takes longer than a gap: the way back, flapping, and uplinks that die for as long as one wants to watch. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Lab, longestGapMs, monotonicMs } from '../../src/lab/index.ts';
+import { untilBack } from '../../src/lab/carried.ts';
+import { longestGapMs, monotonicMs } from '../../src/lab/index.ts';
 import { processesIn } from '../../src/lab/netns.ts';
 import { usageOf } from '../load.ts';
 import { gatewaysOf } from '../recipe.ts';
@@ -8,32 +9,10 @@ import { type Finding, spreadFigures } from './figures.ts';
 import { type FailoverSubject, type Stage, stage, twin, uplinkAt, WARM_UP_MS } from './stage.ts';
 
 const RTT_MS = 20;
-/** A healed uplink is back when it carries this share of what all carry. */
-const BACK_SHARE = 0.2;
-const LOOK_MS = 50;
 const OUTAGE_MS = 4000;
 const BACK_WITHIN_MS = 20_000;
 
 type Say = (text: string) => void;
-
-/** Bytes that each uplink has brought towards the peer. */
-async function carried(lab: Lab): Promise<number[]> {
-  return Promise.all(lab.topology.uplinks.map(async ({ name }) => (await lab.counters(name))[0].bytes));
-}
-
-/** @returns after how long `uplink` carried its share again over a tenth of a second; infinite where it did not in time */
-async function untilBack(lab: Lab, uplink: string, healedAtMs: number, withinMs: number): Promise<number> {
-  const index = lab.topology.uplinks.findIndex((one) => one.name === uplink);
-  let before = await carried(lab);
-  while (monotonicMs() < healedAtMs + withinMs) {
-    await sleep(2 * LOOK_MS);
-    const now = await carried(lab);
-    const moved = now.map((bytes, i) => bytes - before[i]!);
-    if (moved[index]! >= BACK_SHARE * moved.reduce((sum, bytes) => sum + bytes, 0) && moved[index]! > 0) return monotonicMs() - healedAtMs;
-    before = now;
-  }
-  return Number.POSITIVE_INFINITY;
-}
 
 export async function failBack(subject: FailoverSubject, count: number, say: Say): Promise<Finding[]> {
   await using set = await stage(subject, twin(RTT_MS));

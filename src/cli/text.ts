@@ -18,7 +18,7 @@ export const BRIEF = {
   labList: 'List the labs of this machine',
   labRun: 'Play what can happen to uplinks, under traffic, and show goodput and gaps',
   labScenario: 'What happens; default: list the scenarios',
-  demo: 'Show what Braid does, with two sites on this machine; takes about a minute',
+  demo: 'Show what Braid does, with two sites on this machine; takes a minute and a half',
   version: 'Print the version',
   config: 'The configuration of the site',
   runDir: 'Where daemons put their sockets and undo journals',

@@ -47,6 +47,8 @@ export interface ReadDirection extends ArrivalRecord {
   readonly name: string;
   readonly kind: FlowKind;
   readonly direction: FlowDirection;
+  /** Whom the reader saw at the other end. */
+  readonly peer: string;
   /** What was wrong with the bytes or the connection; absent: nothing. */
   readonly fault?: string;
   /** Of the first thin messages: from the sender's call to the reader's. */
@@ -137,6 +139,8 @@ class Writer {
 class Reader {
   readonly header: Header;
   readonly direction: FlowDirection;
+  readonly #socket: Socket;
+  #peer = '';
   readonly record = new GapRecord(task.leastGapMs, task.binMs);
   readonly #expected: ReturnType<typeof keyStream>;
   readonly #latenciesMs: number[] = [];
@@ -146,7 +150,8 @@ class Reader {
   #wrongAtBytes: number | undefined;
   #finished = false;
 
-  constructor(header: Header, direction: FlowDirection) {
+  constructor(socket: Socket, header: Header, direction: FlowDirection) {
+    this.#socket = socket;
     this.header = header;
     this.direction = direction;
     this.#expected = keyStream(header.seeds[direction]);
@@ -158,6 +163,7 @@ class Reader {
 
   take(bytes: Buffer): void {
     const nowMs = monotonicMs();
+    if (this.#peer === '') this.#peer = this.#socket.remoteAddress ?? '';
     this.record.take(bytes.length, nowMs);
     if (this.#wrongAtBytes !== undefined) return;
     const wrong = this.header.kind === 'bulk' ? !this.#expected(bytes.length).equals(bytes) : this.#wrongMessage(bytes, nowMs);
@@ -181,6 +187,7 @@ class Reader {
       name,
       kind,
       direction: this.direction,
+      peer: this.#peer,
       ...this.record.record(monotonicMs()),
       latenciesMs: this.#latenciesMs,
       ...(this.#fault !== undefined && { fault: this.#fault }),
@@ -221,7 +228,7 @@ function say(event: object): void {
 /** Both ends of a flow are alike but for which direction they read. */
 function carry(socket: Socket, header: Header, reads: FlowDirection, early: Buffer): void {
   const writes: FlowDirection = reads === 'up' ? 'down' : 'up';
-  const reader = header.directions.includes(reads) ? new Reader(header, reads) : undefined;
+  const reader = header.directions.includes(reads) ? new Reader(socket, header, reads) : undefined;
   if (reader) readers.push(reader);
   const writer = header.directions.includes(writes) ? new Writer(socket, header, writes) : undefined;
   if (writer) writers.push(writer);
