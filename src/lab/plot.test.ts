@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { chart, resampled, sparkline } from './plot.ts';
 
-it('a line of blocks goes from nothing to full', () => {
-  expect(sparkline([0, 1, 2, 3, 4, 5, 6, 7, 8])).toBe(' ▁▂▃▄▅▆▇█');
-  expect(sparkline([5, 50], 100)).toBe(' ▄');
+it('a line of signs goes from nothing to full', () => {
+  expect(sparkline([0, 1, 2, 3, 4, 5, 6, 7])).toBe(' .:-=+*#');
+  expect(sparkline([5, 50], 100)).toBe(' =');
   expect(sparkline([0, 0])).toBe('  ');
 });
 
@@ -24,16 +24,23 @@ describe('a chart', () => {
   it('has the height of its values and a mark where something happened', () => {
     expect(drawn).toEqual([
       '        Mbit/s',
-      '   100 │██████      ████',
-      '       │██████      ████',
-      '       │██████      ████',
-      '       │██████  ████████',
-      '       │██████  ████████',
-      '       │██████  ████████',
-      '     0 └────────────────',
+      '   100 |######      ####',
+      '       |######      ####',
+      '       |######      ####',
+      '       |######      ####',
+      '       |######  ########',
+      '       |######  ########',
+      '       |######  ########',
+      '       |######  ########',
+      '     0 +----------------',
       '        0         5 s',
-      '              ▲ 3.0 s  fiber dies',
+      '              ^ 3.0 s  fiber dies',
     ]);
+  });
+
+  it('has three steps a row', () => {
+    const rows = chart([0, 1, 2, 3], { title: '', seconds: 1, width: 4, most: 24 }).slice(1, 9);
+    expect(rows.at(-1)).toBe('       | .:#');
   });
 
   it('ends at a round number above its values', () => {

@@ -1,7 +1,13 @@
-/** Figures over time as text: a chart of a few rows with what happened marked below, and a line of blocks where a row must do. */
+/**
+ * Figures over time as text: a chart of a few rows with what happened marked below, and a line of signs where one row must do. Plain ASCII, as
+ * everything that the command line says.
+ */
 
-const BLOCKS = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const CHART_ROWS = 6;
+/** A cell of the chart from nothing to full. */
+const CELL = [' ', '.', ':', '#'];
+/** The same where one row must do. */
+const RAMP = [' ', '.', ':', '-', '=', '+', '*', '#'];
+const CHART_ROWS = 8;
 const LABEL_CHARS = 6;
 
 export interface Mark {
@@ -30,33 +36,35 @@ export function resampled(values: readonly number[], columns: number): number[] 
 }
 
 export function sparkline(values: readonly number[], most: number = Math.max(...values)): string {
-  return values.map((value) => BLOCKS[eighths(value, most, 1)]!).join('');
+  return values.map((value) => RAMP[level(value, most, RAMP.length - 1)]!).join('');
 }
 
 /** Rows from the top down, an axis of seconds, and a line for each mark. */
 export function chart(values: readonly number[], options: ChartOptions): string[] {
   const columns = resampled(values, options.width);
   const most = options.most ?? niceCeiling(Math.max(...columns));
+  const steps = CELL.length - 1;
   const label = (text: string) => text.padStart(LABEL_CHARS);
   const rows = Array.from({ length: CHART_ROWS }, (_, i) => {
     const below = CHART_ROWS - 1 - i;
-    const cells = columns.map((value) => BLOCKS[Math.max(0, Math.min(8, eighths(value, most, CHART_ROWS) - 8 * below))]!);
-    return `${label(i === 0 ? String(most) : '')} │${cells.join('')}`.trimEnd();
+    const cells = columns.map((value) => CELL[Math.max(0, Math.min(steps, level(value, most, CHART_ROWS * steps) - steps * below))]!);
+    return `${label(i === 0 ? String(most) : '')} |${cells.join('')}`.trimEnd();
   });
   const column = (atSeconds: number) => Math.min(options.width - 1, Math.floor((atSeconds / options.seconds) * options.width));
   return [
     `${label('')}  ${options.title}`,
     ...rows,
-    `${label('0')} └${'─'.repeat(options.width)}`,
+    `${label('0')} +${'-'.repeat(options.width)}`,
     `${label('')}  ${axis(options.seconds, options.width, column)}`,
     ...(options.marks ?? []).map(
-      ({ atSeconds, text }) => `${label('')}  ${' '.repeat(column(atSeconds))}▲ ${atSeconds.toFixed(1)} s  ${text}`,
+      ({ atSeconds, text }) => `${label('')}  ${' '.repeat(column(atSeconds))}^ ${atSeconds.toFixed(1)} s  ${text}`,
     ),
   ];
 }
 
-function eighths(value: number, most: number, rows: number): number {
-  return most > 0 ? Math.max(0, Math.min(8 * rows, Math.round((value / most) * 8 * rows))) : 0;
+/** Which of `levels` steps above nothing a value is. */
+function level(value: number, most: number, levels: number): number {
+  return most > 0 ? Math.max(0, Math.min(levels, Math.round((value / most) * levels))) : 0;
 }
 
 /** 1, 2 or 5 times a power of ten. */
