@@ -19,7 +19,7 @@ describe('the task', () => {
     const task = failoverTask([]);
     expect(task.parts).toHaveLength(10);
     expect(task.subjects.map((one) => one.name)).toEqual(['braid', 'mptcp']);
-    expect(task).toMatchObject({ blackholes: 200, kernelBlackholes: 50, events: 10, rttsMs: [0, 20, 60], cycles: 100 });
+    expect(task).toMatchObject({ blackholes: 200, kernelBlackholes: 50, events: 12, rttsMs: [0, 20, 60], cycles: 100 });
   });
 
   it('takes parts, numbers and other checkouts', () => {

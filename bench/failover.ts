@@ -3,7 +3,8 @@
  *                            [--subject NAME=DIR] [--no-kernel] [--quick] [--json FILE]`
  *
  *   blackhole        silent blackhole of either uplink at 20 ms RTT, N times in total (200)
- *   events           each way an uplink can die, at 0, 20 and 60 ms RTT, N each (10)
+ *                    (of three times one has thin flows both ways, one bulk up, one bulk down)
+ *   events           each way an uplink can die, at 0, 20 and 60 ms RTT, N each (12)
  *   fail-back        until a healed uplink carries an existing flow again
  *   flap             the same uplink dies and heals N times (100)
  *   soak             200 flows for S seconds (60; 600 for the whole), an uplink dying each 10 s
@@ -91,13 +92,13 @@ export function failoverTask(argv: readonly string[]): FailoverTask {
   });
   const rttsMs = values.rtt.split(',').map(Number);
   if (rttsMs.some((ms) => !(ms >= 0 && ms <= 1000))) throw new FailoverUsage(`--rtt expects numbers of 0 to 1000, got ${values.rtt}`);
-  const blackholes = whole('n', quick ? 8 : 200);
+  const blackholes = whole('n', quick ? 6 : 200);
   return {
     parts: positionals.length > 0 ? FAILOVER_PARTS.filter((part) => positionals.includes(part)) : FAILOVER_PARTS,
     subjects: [BRAID, ...others, ...(values['no-kernel'] ? [] : [MPTCP])],
     blackholes,
-    kernelBlackholes: whole('kernel-n', Math.max(4, Math.ceil(blackholes / 4))),
-    events: whole('n-events', quick ? 4 : 10),
+    kernelBlackholes: whole('kernel-n', Math.max(6, Math.ceil(blackholes / 4))),
+    events: whole('n-events', quick ? 6 : 12),
     rttsMs: quick && values.rtt === '0,20,60' ? [20] : rttsMs,
     watchMs: whole('watch', 3000),
     seconds: whole('seconds', quick ? 2 : 5),

@@ -6,7 +6,10 @@ export function failoverReport(results: FailoverResults): string {
   const { machine } = results;
   const lines = [`${results.at}  ${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}`];
   for (const part of ['blackhole', 'events'] as const) {
-    const stalls = results.stalls.filter((one) => one.part === part);
+    const measured = results.stalls.filter((one) => one.part === part);
+    // The budget is for a kind of flow, whichever way it goes.
+    const both = measured.map((one) => ({ ...one, flow: one.flow.replace(/ .*/, ', both ways') }));
+    const stalls = part === 'blackhole' ? [...measured, ...both] : measured;
     if (stalls.length === 0) continue;
     const groups = Map.groupBy(stalls, (one) => [one.event, `${one.rttMs}`, one.flow, one.subject].join('|'));
     const rows = [...groups].map(([key, list]) => {

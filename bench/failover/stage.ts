@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BraidError } from '../../src/error.ts';
 import { Braids, buildLab, type Gaps, type GapsOptions, gaps, type Lab, twoSites, type UplinkOptions } from '../../src/lab/index.ts';
 import { dialled, gatewaySettings, gatewaysOf, inKernelPaths } from '../recipe.ts';
 
@@ -23,7 +24,7 @@ export function otherCheckout(name: string, directory: string): FailoverSubject 
 
 /** All joins of a flow stand after this, on both subjects. */
 export const WARM_UP_MS = 1200;
-const READY_MS = 40_000;
+const HELD_BACK_MS = 4000;
 const KERNEL_SETTLE_MS = 500;
 
 export class Stage {
@@ -43,10 +44,19 @@ export class Stage {
     return gaps(this.lab, this.braids ? options : { from, to, address: dialled(this.lab), mptcp: true, ...options });
   }
 
-  /** Until the subject is as it was before the event. */
+  /**
+   * Until the subject is as it was before the event. An uplink that dies again and again is damped, and should be; so daemons that hold a
+   * path back are started afresh, and every event is a first one to them.
+   */
   async ready(): Promise<void> {
-    if (this.braids) await this.braids.untilUp(READY_MS);
-    else await sleep(KERNEL_SETTLE_MS);
+    if (!this.braids) return void (await sleep(KERNEL_SETTLE_MS));
+    try {
+      await this.braids.untilUp(HELD_BACK_MS);
+    } catch (error) {
+      if (!(error instanceof BraidError)) throw error;
+      await this.braids.stopAll();
+      await this.braids.startAll();
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

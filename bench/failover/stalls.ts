@@ -30,7 +30,6 @@ const EVENTS: readonly Event[] = [
 const FLOWS: readonly { readonly kind: FlowKind; readonly directions: readonly FlowDirection[] }[] = [
   { kind: 'thin', directions: ['up', 'down'] },
   { kind: 'bulk', directions: ['up'] },
-  { kind: 'thin', directions: ['up', 'down'] },
   { kind: 'bulk', directions: ['down'] },
 ];
 

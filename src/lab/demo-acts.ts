@@ -51,6 +51,7 @@ export async function playBlackhole({ lab, out, seconds }: Stage, uplink: string
       title: 'goodput, Mbit/s',
       seconds,
       width: WIDTH,
+      most: lab.topology.uplinks.reduce((sum, { rateMbit = 0 }) => sum + rateMbit, 0),
       marks: [
         { atSeconds: around.afterSeconds, text: `${uplink} drops everything` },
         { atSeconds: around.healedAfterSeconds, text: `${uplink} is well again` },

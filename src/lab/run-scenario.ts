@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildLab, type Lab } from './build.ts';
 import { Braids } from './daemons.ts';
-import { type FlowResult, gaps, longestGapMs, monotonicMs } from './gaps.ts';
+import { bytesBetween, type FlowResult, gaps, longestGapMs, monotonicMs } from './gaps.ts';
 import { chart, resampled, sparkline } from './plot.ts';
 import { type Scenario, scenarioOf } from './scenarios.ts';
 
@@ -63,7 +63,7 @@ export async function runScenario(name: string, { out, json = false }: ScenarioO
     const braids = await started(lab);
     const played = await play(lab, scenario, braids.daemon('berlin').pid, say);
     const report = reported(scenario, played);
-    if (!json) for (const line of shown(report)) say(line);
+    if (!json) for (const line of shown(report, fullRateMbit(lab))) say(line);
     if (!json) say(`\n${(await braids.braid('berlin', ['status', 'berlin', '--run-dir', braids.runDirectory])).stdout.trimEnd()}`);
     return report;
   } finally {
@@ -146,7 +146,6 @@ function reported(scenario: Scenario, { startMs, steps, results, samples, uplink
     };
   });
   const bulk = results.find((one) => one.kind === 'bulk');
-  const bins = bulk ? [...Array(Math.max(0, Math.round((bulk.firstAtMs - startMs) / SAMPLE_MS))).fill(0), ...bulk.bins] : [];
   const mbit = (bytes: number) => (bytes * 8) / SAMPLE_MS / 1000;
   return {
     schema: 1,
@@ -154,7 +153,9 @@ function reported(scenario: Scenario, { startMs, steps, results, samples, uplink
     seconds: scenario.seconds,
     steps: steps.map(({ atMs: _, ...step }) => step),
     flows,
-    goodputMbit: Array.from({ length: Math.round((scenario.seconds * 1000) / SAMPLE_MS) }, (_, i) => mbit(bins[i] ?? 0)),
+    goodputMbit: Array.from({ length: Math.round((scenario.seconds * 1000) / SAMPLE_MS) }, (_, i) =>
+      bulk ? mbit(bytesBetween(bulk, startMs + i * SAMPLE_MS, startMs + (i + 1) * SAMPLE_MS)) : 0,
+    ),
     uplinksMbit: Object.fromEntries(
       uplinks.map((uplink, u) => [uplink, samples.slice(1).map((bytes, i) => mbit(Math.max(0, bytes[u]! - samples[i]![u]!)))]),
     ),
@@ -163,7 +164,12 @@ function reported(scenario: Scenario, { startMs, steps, results, samples, uplink
   };
 }
 
-function shown(report: ScenarioReport): string[] {
+/** What had gathered behind a gap comes in one burst, above what the uplinks can carry; the chart ends there. */
+function fullRateMbit(lab: Lab): number {
+  return lab.topology.uplinks.reduce((sum, { rateMbit = 0 }) => sum + rateMbit, 0);
+}
+
+function shown(report: ScenarioReport, fullMbit: number): string[] {
   const most = Math.max(1, ...Object.values(report.uplinksMbit).flat());
   const gap = (ms: number | null | undefined) => (ms === null || ms === undefined ? 'no byte' : `${ms.toFixed(0)} ms`);
   return [
@@ -172,6 +178,7 @@ function shown(report: ScenarioReport): string[] {
       title: 'goodput of the bulk flow, Mbit/s',
       seconds: report.seconds,
       width: WIDTH,
+      most: fullMbit,
       marks: report.steps.map(({ atSeconds, what }, i) => ({
         atSeconds,
         text: `${what}; longest gap ${report.flows.map((flow) => `${flow.flow} ${gap(flow.longestGapsMs[i])}`).join(', ')}`,
