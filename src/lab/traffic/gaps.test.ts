@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { type AddressInfo, createConnection, createServer, type Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { EndReport, FlowTask, GapsTask } from './gaps.ts';
+import type { EndReport, FlowTask, GapsTask, Look } from './gaps.ts';
 
 const running: (ChildProcess | Server)[] = [];
 afterEach(() => {
@@ -69,7 +69,12 @@ async function played(flow: FlowTask, wrongAt: number) {
   const server = start({ role: 'serve', ...common, port });
   await server.said(/listening/);
   const client = start({ role: 'run', ...common, port: await listening(meddler(port, wrongAt)), flows: [flow], startEveryMs: 0 });
-  await new Promise((resolve) => setTimeout(resolve, 500));
+  for (const end of [server, client])
+    for (let id = 1, bytes = 0; bytes < 4000; id++) {
+      end.tell(`look ${id}`);
+      const look = JSON.parse(await end.said(new RegExp(`\\{"event":"look","id":${id},.*(?=\\n)`))) as Look;
+      bytes = look.read[0]?.bytes ?? 0;
+    }
   client.tell('stop');
   server.tell('stop');
   const reports = await Promise.all(
