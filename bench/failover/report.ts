@@ -8,7 +8,7 @@ export function failoverReport(results: FailoverResults): string {
   for (const part of ['blackhole', 'events'] as const) {
     const measured = results.stalls.filter((one) => one.part === part);
     // The budget is for a kind of flow, whichever way it goes.
-    const both = measured.map((one) => ({ ...one, flow: one.flow.replace(/ .*/, ', both ways') }));
+    const both = measured.map((one) => ({ ...one, flow: one.flow.replace(/ .*/, ', either way') }));
     const stalls = part === 'blackhole' ? [...measured, ...both] : measured;
     if (stalls.length === 0) continue;
     const groups = Map.groupBy(stalls, (one) => [one.event, `${one.rttMs}`, one.flow, one.subject].join('|'));
