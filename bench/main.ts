@@ -3,7 +3,7 @@
  *
  * NAME is a subject (`braid`, `kernel`, ...) or a part (`streams`, `shaped`, `connections`, `memory`); without any of a kind all of it is
  * measured. `--subject` measures another checkout of Braid beside this one. Every round visits every subject once, in rotated order, each
- * time in a fresh lab. Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
+ * time in a fresh lab. `failover` as the first NAME is a bench of its own: failover.ts. Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
  */
 import { writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { BraidError } from '../src/error.ts';
 import { buildLab, type Lab, twoSites, type UplinkOptions } from '../src/lab/index.ts';
 import { verdicts } from './budgets.ts';
+import { FailoverUsage, runFailover } from './failover.ts';
 import { type Load, load } from './load.ts';
 import { idle, idleFlows, soak } from './memory.ts';
 import { BUSY_CORES, report } from './report.ts';
@@ -211,16 +212,28 @@ async function run(task: Task): Promise<Results> {
   return results;
 }
 
-try {
-  const task = taskFrom(process.argv.slice(2));
+function needsRoot(): void {
   if (process.getuid?.() !== 0) throw new BraidError('LAB', 'root expected, got another user', { hint: 'network namespaces need root' });
+}
+
+async function benchmarks(argv: readonly string[]): Promise<number> {
+  const task = taskFrom(argv);
+  needsRoot();
   const results = await run(task);
   console.log(report(results));
   if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify({ ...results, verdicts: verdicts(results) }, null, 1)}\n`);
-  process.exitCode = results.failures.length === 0 ? 0 : 1;
+  return results.failures.length === 0 ? 0 : 1;
+}
+
+try {
+  const [first, ...others] = process.argv.slice(2);
+  if (first === 'failover') needsRoot();
+  process.exitCode = await (first === 'failover' ? runFailover(others) : benchmarks(process.argv.slice(2)));
 } catch (error) {
   const usage =
-    error instanceof UsageError || (error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'));
+    error instanceof UsageError ||
+    error instanceof FailoverUsage ||
+    (error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'));
   if (!usage && !(error instanceof BraidError)) throw error;
   const hint = error instanceof BraidError && error.hint !== undefined ? `\nhint: ${error.hint}` : '';
   console.error(`bench: ${(error as Error).message}${hint}`);

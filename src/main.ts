@@ -55,6 +55,13 @@ const rooms: Rooms = {
     removeLeftovers: async () => (await import('./lab/index.ts')).removeLeftovers(),
     exec: async (name, host, argv) => (await import('./lab/index.ts')).labExec(name, host, argv),
     list: async () => (await import('./lab/index.ts')).labList(),
+    scenarios: async () => (await import('./lab/index.ts')).SCENARIOS,
+    async run({ scenario, json }, { stdout, stderr }) {
+      const { runScenario } = await import('./lab/index.ts');
+      const report = await runScenario(scenario, { out: json ? stderr : stdout, json });
+      if (json) stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+      return report.problems.length === 0 ? 0 : 1;
+    },
   },
 
   async demo({ json }) {

@@ -108,6 +108,14 @@ const lab = buildRouteMap<string, Cli>({
       parameters: { flags: { json } },
       docs: { brief: BRIEF.labList },
     }),
+    run: buildCommand<{ json?: boolean }, [string?], Cli>({
+      loader: async () => (await import('./verbs/lab.ts')).run,
+      parameters: {
+        flags: { json },
+        positional: { kind: 'tuple', parameters: [{ ...argument('SCENARIO', BRIEF.labScenario), optional: true }] },
+      },
+      docs: { brief: BRIEF.labRun },
+    }),
   },
 });
 

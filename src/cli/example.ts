@@ -72,6 +72,11 @@ export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; reado
           return 7;
         },
         list: async () => [LAB],
+        scenarios: async () => [{ name: 'blackhole', what: 'an uplink drops everything silently, and comes back' }],
+        run: async (options) => {
+          note('lab run', options);
+          return 1;
+        },
       },
       demo: async () => 1,
       ...more,

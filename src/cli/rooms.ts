@@ -32,6 +32,9 @@ export interface LabRoom {
   /** With our own terminal. @returns the program's exit code */
   readonly exec: (name: string, host: string, argv: readonly string[]) => Promise<number>;
   readonly list: () => Promise<readonly LabEntry[]>;
+  readonly scenarios: () => Promise<readonly { readonly name: string; readonly what: string }[]>;
+  /** @returns the exit code */
+  readonly run: (options: { readonly scenario: string; readonly json: boolean }, process: CliProcess) => Promise<number>;
 }
 
 export interface LabEntry {

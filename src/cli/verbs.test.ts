@@ -187,12 +187,17 @@ describe('the other verbs', () => {
       stderr: 'braid: which lab? `braid lab down NAME`, or --leftovers\n',
       exitCode: 2,
     });
+    expect((await braid(['lab', 'run'], real)).stdout).toBe(
+      'SCENARIO   WHAT HAPPENS\nblackhole  an uplink drops everything silently, and comes back\n',
+    );
+    expect(await braid(['lab', 'run', 'blackhole', '--json'], real)).toEqual({ stdout: '', stderr: '', exitCode: 1 });
     expect(asked).toEqual([
       ['up', { name: 'lab', withBraid: true }],
       ['exec', 'lab', 'berlin-pc', ['ping', '-c', '1', '172.16.1.10']],
       ['exec', 'lab', 'berlin', ['ip', '-br', 'addr', '--help']],
       ['exec', 'lab', 'berlin', ['sh', '-c', 'echo "$@"', '--', '-x']],
       ['down', 'lab'],
+      ['lab run', { scenario: 'blackhole', json: true }],
     ]);
   });
 

@@ -9,10 +9,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import { type Emulator, startEmulator } from './link/client.ts';
 import type { LinkDirection, LinkSettings } from './link/protocol.ts';
+import { type Middlebox, middleboxRules, middleboxTable, narrowRoutes } from './middlebox.ts';
 import { command, type ExecOptions, type LabProcess, type Output, startIn, startTicks, succeeded } from './netns.ts';
-import { type LabPlan, namespaceOf, type Port, plainRoutes, planLab, routerOf, tbfLine } from './plan.ts';
+import { addressLines, type LabPlan, namespaceOf, plainRoutes, planLab, routerOf, tbfLine, wayOutLines } from './plan.ts';
 import { LAB_DIRECTORY, type LabState, type ProcessIdentity, remove, runDirectory, writeState } from './state.ts';
-import { checked, isEmulated, siteOf, type Topology, uplinkOf } from './topology.ts';
+import { checked, isEmulated, siteOf, type Topology, type UplinkEnd, uplinkOf } from './topology.ts';
+import { linksOf, shapedPorts } from './uplink-plan.ts';
 
 export interface BuildOptions {
   /** What all names carry; at most 20 of [a-z0-9-]. Absent: random. */
@@ -37,6 +39,8 @@ export class Lab {
   #state: LabState;
   #emulator: Emulator | undefined;
   readonly #programs = new Set<LabProcess>();
+  /** What `address` gave, by uplink and site; absent: the topology's. */
+  readonly #addresses = new Map<string, readonly string[]>();
   #removed = false;
 
   constructor(base: string, state: LabState, plan: LabPlan) {
@@ -91,22 +95,59 @@ export class Lab {
   rate(uplink: string, rateMbit: number): void {
     const spec = uplinkOf(this.topology, uplink);
     if (spec.rateMbit === undefined) throw new BraidError('LAB', `uplink ${uplink}: rateMbit expected in the topology, got none`);
-    for (const port of this.#shapedPorts(uplink))
+    for (const port of shapedPorts(this.run, spec))
       command(['tc', '-n', port.namespace, 'qdisc', 'change', ...tbfLine(port.device, rateMbit, spec.queueMs, spec.mtu).split(' ')]);
   }
 
   /** Pulls the cable of an uplink at `site` or plugs it in again: carrier goes, addresses stay. */
   async carrier(uplink: string, site: string, up: boolean): Promise<void> {
     const spec = uplinkOf(this.topology, uplink);
-    siteOf(this.topology, site);
-    const end = spec.ends[0].site === site ? 0 : 1;
-    const tap = isEmulated(spec) && !(spec.routed && end === 0);
-    if (tap) return this.#emulatorOf(uplink).carrier(uplink, end, up);
+    const { index } = this.#end(uplink, site);
+    const cable = linksOf(this.run, spec).at(index === 0 ? 0 : -1)!;
+    if (cable.emulated) return this.#emulatorOf(uplink).carrier(uplink, index, up);
     // The other end of a veth pair takes the carrier with it.
-    const other: Port = spec.routed
-      ? { namespace: namespaceOf(this.run, routerOf(spec)), device: site }
-      : { namespace: namespaceOf(this.run, spec.ends[1 - end]!.site), device: uplink };
+    const other = cable.ends[1 - index]!;
     command(['ip', '-n', other.namespace, 'link', 'set', other.device, up ? 'up' : 'down']);
+  }
+
+  /** Takes the gateway's device down, as `ip link set down` does, or up again with the routes it had. */
+  link(uplink: string, site: string, up: boolean): void {
+    const { end } = this.#end(uplink, site);
+    this.#ip(site, [`link set ${uplink} ${up ? 'up' : 'down'}`, ...(up ? this.#waysOut(uplink, end) : [])]);
+  }
+
+  /** Gives the gateway another IPv4 address (`ADDRESS/LENGTH`) on an uplink and takes the old one away, as DHCP does. */
+  address(uplink: string, site: string, address: string): void {
+    this.removeAddress(uplink, site);
+    const { end } = this.#end(uplink, site);
+    this.#addresses.set(`${uplink} ${site}`, [address, ...end.addresses.filter((one) => one.includes(':'))]);
+    this.addAddress(uplink, site);
+  }
+
+  /** Takes every address of an uplink from the gateway; its routes go with them. */
+  removeAddress(uplink: string, site: string): void {
+    this.#end(uplink, site);
+    this.#ip(site, [`address flush dev ${uplink} scope global`]);
+  }
+
+  /** Gives back what `removeAddress` took. */
+  addAddress(uplink: string, site: string): void {
+    const { end } = this.#end(uplink, site);
+    const addresses = this.#addresses.get(`${uplink} ${site}`) ?? end.addresses;
+    this.#ip(site, [...addressLines(uplink, addresses), ...this.#waysOut(uplink, end)]);
+  }
+
+  /** Puts a middlebox on the uplink's router, or takes it away. @throws BraidError LAB where the uplink has no router */
+  middlebox(uplink: string, kind: Middlebox, on: boolean): void {
+    const spec = uplinkOf(this.topology, uplink);
+    if (!spec.routed)
+      throw new BraidError('LAB', `uplink ${uplink}: a router expected for a middlebox, got none`, { hint: 'routed: true' });
+    const namespace = namespaceOf(this.run, routerOf(spec));
+    const rules = middleboxRules(kind);
+    const table = `table inet ${middleboxTable(kind)}`;
+    // `add` first: so that it can be deleted whether it was there or not.
+    if (rules !== undefined) inside(namespace, ['nft', '-f', '-'], `${table}\ndelete ${table}\n${on ? rules : ''}`);
+    for (const line of narrowRoutes(kind, spec, on)) command(['ip', '-n', namespace, ...line.split(' ')]);
   }
 
   /** Routes the LANs to each other over one uplink without Braid, so that the lab can be measured by itself. */
@@ -156,13 +197,20 @@ export class Lab {
     return this.#emulator;
   }
 
-  #shapedPorts(uplink: string): Port[] {
-    return this.plan.shapers.flatMap(({ namespace, lines }) =>
-      lines
-        .map((line) => line.split(' ')[3]!)
-        .filter((device) => device === uplink || namespace === namespaceOf(this.run, `router-${uplink}`))
-        .map((device) => ({ namespace, device })),
-    );
+  #end(uplink: string, site: string): { readonly end: UplinkEnd; readonly index: 0 | 1 } {
+    const { ends } = uplinkOf(this.topology, uplink);
+    siteOf(this.topology, site);
+    const index = ends[0].site === site ? 0 : 1;
+    return { end: ends[index], index };
+  }
+
+  #waysOut(uplink: string, end: UplinkEnd): string[] {
+    const index = this.topology.uplinks.findIndex((one) => one.name === uplink);
+    return wayOutLines(uplink, end.gateways, index).map((line) => line.replace('route add', 'route replace'));
+  }
+
+  #ip(site: string, lines: readonly string[]): void {
+    batch('ip', namespaceOf(this.run, site), lines);
   }
 }
 
@@ -191,6 +239,7 @@ export async function buildLab(topology: Topology, options: BuildOptions = {}): 
     if (plan.taps.length > 0) lab.attachEmulator(await startEmulator(plan.taps, lab.directory, options.detached ?? false));
     for (const { namespace, lines } of plan.settings) batch('ip', namespace, lines);
     for (const { namespace, lines } of plan.shapers) batch('tc', namespace, lines);
+    for (const { namespace, lines } of plan.rules) inside(namespace, ['nft', '-f', '-'], lines.join('\n'));
     await carriersUp(plan);
   } catch (error) {
     lab.close();
@@ -219,6 +268,10 @@ function makeNamespace(namespace: string, forwards: boolean): void {
 
 function batch(program: 'ip' | 'tc', namespace: string, lines: readonly string[]): void {
   command([program, '-n', namespace, '-batch', '-'], `${lines.join('\n')}\n`);
+}
+
+function inside(namespace: string, argv: readonly string[], input: string): void {
+  command(['ip', 'netns', 'exec', namespace, ...argv], input);
 }
 
 /** The kernel notices a carrier up to a second after `ip link set up`, and whoever looks before sees a cable that is not plugged in. */

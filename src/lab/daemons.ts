@@ -15,7 +15,7 @@ import type { StatusSnapshot } from '../status/types.ts';
 import { parseAddress } from '../wire/ip.ts';
 import type { Lab } from './build.ts';
 import { type Exit, type LabProcess, startTicks } from './netns.ts';
-import { bareAddress, siteOf, type Topology } from './topology.ts';
+import { bareAddress, siteOf, type Topology, type UplinkEnd } from './topology.ts';
 
 export interface BraidOptions {
   readonly method?: Method;
@@ -241,22 +241,42 @@ function siteToml(
   const list = (texts: readonly string[]) => `[${texts.map((text) => `"${text}"`).join(', ')}]`;
   const lines = [`site   = "${site}"`, `lan    = ${list(lan)}`, `listen = ${port}`];
   if (identity) lines.push(`identity_key = { file = "${site}.key" }`);
-  for (const { name, ends } of topology.uplinks)
-    if (ends.some((end) => end.site === site)) lines.push('', '[[uplink]]', `name   = "${name}"`, `device = "${name}"`);
+  for (const { name, ends } of topology.uplinks) {
+    const end = ends.find((one) => one.site === site);
+    if (!end) continue;
+    lines.push('', '[[uplink]]', `name   = "${name}"`, `device = "${name}"`);
+    if (end.nat && end.nat.kind !== 'cgnat') lines.push(`public = "${bareAddress(end.nat.address)}"`);
+  }
   for (const peer of peers)
     lines.push(
       '',
       '[[peer]]',
       `site        = "${peer.site}"`,
       `lan         = ${list(siteOf(topology, peer.site).lan)}`,
-      `addresses   = ${list(peer.addresses)}`,
+      // Who can be reached nowhere dials us.
+      ...(peer.addresses.length > 0 ? [`addresses   = ${list(peer.addresses)}`] : []),
       `receive_key = { file = "from-${peer.site}.key" }`,
       `send_key    = { file = "to-${peer.site}.key" }`,
       `method      = "${method}"`,
-      // Each router of a lab knows one uplink only; without a router every address is on-link and `auto` finds its uplink.
-      ...(topology.uplinks.some((uplink) => uplink.routed) ? ['pairing     = "paired"'] : []),
+      ...(isPaired(topology, peer) ? ['pairing     = "paired"'] : []),
     );
   return `${lines.join('\n')}\n`;
+}
+
+/** Most routers of a lab know one uplink only; without a router every address is on-link and `auto` finds its uplink, in the internet too. */
+function isPaired(topology: Topology, peer: PeerLink): boolean {
+  const behind = topology.uplinks.flatMap(({ ends }) => ends).filter((end) => end.nat);
+  // With an uplink that cannot be reached the counts differ.
+  if (topology.internet || behind.some((end) => end.site === peer.site && end.nat?.kind === 'cgnat')) return false;
+  return behind.length > 0 || topology.uplinks.some((uplink) => uplink.routed);
+}
+
+/** Where the world reaches one end of an uplink, as `addresses` has it; empty behind CGNAT. */
+function reachableAt({ addresses, nat }: UplinkEnd): string[] {
+  const outside = nat && bareAddress(nat.address);
+  if (outside === undefined) return addresses.map(bareAddress);
+  if (nat!.kind === 'cgnat') return [];
+  return nat!.kind === '1:1' ? [outside] : nat!.forwards.map(({ publicPort }) => `${outside}:${publicPort}`);
 }
 
 function peersOf(topology: Topology, site: string, dial: 4 | 6 | 'both'): PeerLink[] {
@@ -265,8 +285,8 @@ function peersOf(topology: Topology, site: string, dial: 4 | 6 | 'both'): PeerLi
     const here = ends.findIndex((end) => end.site === site);
     if (here < 0) continue;
     const far = ends[1 - here]!;
-    const texts = far.addresses.map(bareAddress);
-    const wanted = dial === 'both' ? texts : texts.filter((text) => parseAddress(text)?.family === dial);
+    const texts = reachableAt(far);
+    const wanted = dial === 'both' ? texts : texts.filter((text) => (parseAddress(text)?.family ?? 4) === dial);
     // An uplink of one family is dialled over that one.
     found.set(far.site, [...(found.get(far.site) ?? []), ...(wanted.length > 0 ? wanted : texts)]);
   }

@@ -1,15 +1,19 @@
 /**
- * `npm run demo`: what Braid does, seen from two LAN hosts, on one machine and in about a minute.
+ * `npm run demo`: what Braid does, seen from two LAN hosts, on one machine and in about a minute and a half.
  *
  *   1. a plain route over one uplink       what the sites had before
  *   2. Braid, one connection               over both uplinks, through the LANs, nothing changed on the hosts
  *   3. the same, one uplink pulled         while the data flows
+ *   4. one uplink dies silently            and comes back, under a bulk flow and a thin one each way
+ *   5. both sites behind 1:1 NAT           private addresses on the gateways
  *
  * Every byte is verified by hash at the far end. Figures are printed as measured, also where they are unpleasant.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { BraidError } from '../error.ts';
 import { buildLab, type Lab } from './build.ts';
 import { startBraid } from './daemons.ts';
+import { type Blackholed, playBlackhole } from './demo-acts.ts';
 import { Progress } from './progress.ts';
 import { twoSites } from './topology.ts';
 import { BIN_MS } from './traffic/arrivals.ts';
@@ -26,7 +30,7 @@ export interface DemoOptions {
 }
 
 export interface DemoAct {
-  readonly name: 'plain' | 'braid' | 'pulled';
+  readonly name: 'plain' | 'braid' | 'pulled' | 'blackhole' | 'nat';
   readonly title: string;
   /** Whether both hashes were equal; false also where the connection broke. */
   readonly intact: boolean;
@@ -44,6 +48,8 @@ export interface DemoAct {
     readonly goodputBeforeMbit: number;
     readonly goodputAfterMbit: number;
   };
+  /** Of the act in which an uplink died silently and came back. */
+  readonly blackholed?: Blackholed;
 }
 
 export interface DemoReport {
@@ -61,15 +67,15 @@ export interface DemoReport {
 export const REQUIRED_RATIO = 1.8;
 const RATE_MBIT = 100;
 const DELAY_MS = 10;
+const SHAPE = { rateMbit: RATE_MBIT, delayMs: DELAY_MS };
 const PULLED = 'fiber';
 
 /** Plays all acts and removes everything. The demo went well where `problems` is empty. @throws BraidError where it cannot be set up */
 export async function runDemo({ out, json = false, secondsPerAct = 12, requiredRatio = REQUIRED_RATIO }: DemoOptions): Promise<DemoReport> {
   const say = (line = '') => out.write(`${line}\n`);
-  const shape = { rateMbit: RATE_MBIT, delayMs: DELAY_MS };
   say(`Two sites, berlin and munich; two uplinks, fiber and cable, of ${RATE_MBIT} Mbit/s and ${DELAY_MS} ms each way.`);
   say('One TCP connection from a PC in berlin to a PC in munich; every byte is verified.');
-  const lab = await buildLab(twoSites({ uplinks: [shape, shape] }));
+  const lab = await buildLab(twoSites({ uplinks: [SHAPE, SHAPE] }));
   try {
     const stage: Stage = { lab, out, seconds: secondsPerAct };
     const acts: DemoAct[] = [];
@@ -79,7 +85,13 @@ export async function runDemo({ out, json = false, secondsPerAct = 12, requiredR
     const braids = await startBraid(lab);
     acts.push(await play(stage, 'braid', '2  Braid, one connection over both uplinks'));
     acts.push(await play(stage, 'pulled', `3  Braid, ${PULLED} pulled while the data flows`));
+    await lab.carrier(PULLED, 'berlin', true);
+    await braids.untilUp();
+    acts.push(
+      await playBlackhole({ ...stage, seconds: (4 * secondsPerAct) / 3 }, PULLED, `4  Braid, ${PULLED} dies silently and comes back`),
+    );
     await braids.stopAll();
+    acts.push(await playBehindNat(stage));
     const report = judge(lab, acts, requiredRatio);
     if (!json) for (const line of table(report)) say(line);
     return report;
@@ -88,7 +100,24 @@ export async function runDemo({ out, json = false, secondsPerAct = 12, requiredR
   }
 }
 
-interface Stage {
+/** In a lab of its own. A NAT that nobody gets through is this act's fault, and no reason to hide the others. */
+async function playBehindNat({ out, seconds }: Stage): Promise<DemoAct> {
+  const title = '5  Braid, both sites behind 1:1 NAT';
+  const uplink = { ...SHAPE, nat: '1:1' } as const;
+  const lab = await buildLab(twoSites({ uplinks: [uplink, uplink] }));
+  try {
+    await startBraid(lab);
+    return await play({ lab, out, seconds }, 'nat', title);
+  } catch (error) {
+    if (!(error instanceof BraidError)) throw error;
+    out.write(`\n${title}\n   FAILED: ${error.message}\n`);
+    return { name: 'nat', title, intact: false, fault: error.message, bytes: 0, goodputMbit: 0, longestStallMs: 0, client: '-' };
+  } finally {
+    lab.close();
+  }
+}
+
+export interface Stage {
   readonly lab: Lab;
   readonly out: DemoOptions['out'];
   readonly seconds: number;

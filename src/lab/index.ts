@@ -2,7 +2,11 @@
 export { type BuildOptions, buildLab, Lab } from './build.ts';
 export { allUp, type BraidOptions, Braids, configurationFiles, startBraid } from './daemons.ts';
 export { type DemoAct, type DemoOptions, type DemoReport, runDemo } from './demo.ts';
+export * from './gaps.ts';
+export { MIDDLEBOXES, type Middlebox } from './middlebox.ts';
 export { type ExecOptions, type Exit, LabProcess, type Output } from './netns.ts';
 export { type LabEntry, type LabUpOptions, labDown, labExec, labList, labUp, playgroundTopology, removeLeftovers } from './playground.ts';
-export { addressOf, bareAddress, type Topology, twoSites, type UplinkOptions, type UplinkSpec } from './topology.ts';
+export { runScenario, type ScenarioReport } from './run-scenario.ts';
+export { SCENARIOS } from './scenarios.ts';
+export { addressOf, bareAddress, type NatKind, type Topology, twoSites, type UplinkOptions, type UplinkSpec } from './topology.ts';
 export * from './traffic.ts';

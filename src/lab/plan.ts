@@ -7,10 +7,15 @@
  *
  *   berlin ──veth── [router-fiber] ──veth or TAP ═ emulator ═ TAP── munich        (the router only where `routed`)
  *
+ * A NAT box (`nat-fiber-berlin`) stands next to its gateway; which boxes an uplink has in which order is uplink-plan.ts's.
  * With a router the rate is limited on the router's ports: the gateways then see the drops of a full modem queue, as in the real world,
  * instead of the back-pressure of a local queue.
  */
-import { addressOf, bareAddress, isEmulated, type Topology, type UplinkEnd, type UplinkSpec } from './topology.ts';
+import { BraidError } from '../error.ts';
+import { addressOf, bareAddress, type Topology, type UplinkEnd, type UplinkSpec } from './topology.ts';
+import { INTERNET, internetLines, linksOf, namespaceOf, routerOf, shapedPorts, stopsOf } from './uplink-plan.ts';
+
+export { namespaceOf, routerOf };
 
 export interface LabPlan {
   readonly run: string;
@@ -22,6 +27,8 @@ export interface LabPlan {
   readonly settings: readonly Batch[];
   /** Lines for `tc -n NAMESPACE -batch`. */
   readonly shapers: readonly Batch[];
+  /** Lines for `nft -f -` inside NAMESPACE. */
+  readonly rules: readonly Batch[];
 }
 
 export interface NodePlan {
@@ -50,33 +57,31 @@ export interface Port {
   readonly device: string;
 }
 
-export function namespaceOf(run: string, node: string): string {
-  return `brd-${run}-${node}`;
-}
-
-export function routerOf(uplink: UplinkSpec): string {
-  return `router-${uplink.name}`;
-}
-
 export function planLab(topology: Topology, run: string): LabPlan {
-  const routed = topology.uplinks.filter((uplink) => uplink.routed);
   const node = (name: string, forwards: boolean): NodePlan => ({ name, namespace: namespaceOf(run, name), forwards });
-  const plan: Draft = { run, veths: new Map(), settings: new Map(), shapers: new Map(), taps: [] };
+  const plan: Draft = { run, veths: new Map(), settings: new Map(), shapers: new Map(), rules: new Map(), taps: [] };
   for (const site of topology.sites) planLan(plan, site.name, site.gateway, site.hosts);
   topology.uplinks.forEach((uplink, index) => {
     planUplink(plan, uplink, index);
   });
+  if (topology.internet) planInternet(plan, topology);
   const batches = (map: ReadonlyMap<string, readonly string[]>): Batch[] => [...map].map(([namespace, lines]) => ({ namespace, lines }));
   return {
     run,
     nodes: [
       ...topology.sites.flatMap((site) => [node(site.name, true), ...site.hosts.map((host) => node(host.name, false))]),
-      ...routed.map((uplink) => node(routerOf(uplink), true)),
+      ...topology.uplinks.flatMap((uplink) =>
+        stopsOf(uplink)
+          .slice(1, -1)
+          .map((stop) => node(stop.node, true)),
+      ),
+      ...(topology.internet ? [node(INTERNET, true)] : []),
     ],
     veths: batches(plan.veths),
     taps: plan.taps,
     settings: batches(plan.settings),
     shapers: batches(plan.shapers),
+    rules: batches(plan.rules),
   };
 }
 
@@ -87,6 +92,7 @@ interface Draft {
   readonly veths: Map<string, string[]>;
   readonly settings: Map<string, string[]>;
   readonly shapers: Map<string, string[]>;
+  readonly rules: Map<string, string[]>;
   readonly taps: TapPair[];
 }
 
@@ -117,48 +123,42 @@ function planLan(
 
 function planUplink(plan: Draft, uplink: UplinkSpec, index: number): void {
   const [near, far] = uplink.ends;
-  const nearPort: Port = { namespace: namespaceOf(plan.run, near.site), device: uplink.name };
-  const farPort: Port = { namespace: namespaceOf(plan.run, far.site), device: uplink.name };
-  let left = nearPort;
-  if (uplink.routed) {
-    const router = namespaceOf(plan.run, routerOf(uplink));
-    left = { namespace: router, device: far.site };
-    const toNear: Port = { namespace: router, device: near.site };
-    connectVeth(plan, nearPort, toNear);
-    for (const [port, end] of [[toNear, near] as const, [left, far] as const]) {
-      const lengths = end.addresses.map((address) => address.replace(/.*\//, ''));
-      add(
-        plan.settings,
-        router,
-        ...portLines(
-          port.device,
-          end.gateways.map((address, i) => `${address}/${lengths[i]}`),
-          uplink.mtu,
-        ),
-      );
-    }
-    shape(plan, toNear, uplink);
-    shape(plan, left, uplink);
-  } else {
-    shape(plan, nearPort, uplink);
-    shape(plan, farPort, uplink);
-  }
-  if (isEmulated(uplink)) {
+  for (const { ends, emulated } of linksOf(plan.run, uplink)) {
     const { name, mtu, delayMs, jitterMs, lossPercent } = uplink;
-    plan.taps.push({ uplink: name, ends: [left, farPort], mtu, delayMs, jitterMs, lossPercent });
-  } else connectVeth(plan, left, farPort);
-  planEnd(plan, nearPort, near, uplink.mtu, index);
-  planEnd(plan, farPort, far, uplink.mtu, index);
+    if (emulated) plan.taps.push({ uplink: name, ends, mtu, delayMs, jitterMs, lossPercent });
+    else connectVeth(plan, ...ends);
+  }
+  for (const port of shapedPorts(plan.run, uplink)) shape(plan, port, uplink);
+  for (const stop of stopsOf(uplink)) {
+    const namespace = namespaceOf(plan.run, stop.node);
+    for (const { device, addresses, gateways } of stop.ports) {
+      add(plan.settings, namespace, ...portLines(device, addresses, uplink.mtu));
+      add(plan.settings, namespace, ...gateways.map((gateway) => `route add default via ${gateway} dev ${device}`));
+    }
+    if (stop.rules.length > 0) add(plan.rules, namespace, ...stop.rules);
+  }
+  planEnd(plan, { namespace: namespaceOf(plan.run, near.site), device: uplink.name }, near, uplink.mtu, index);
+  planEnd(plan, { namespace: namespaceOf(plan.run, far.site), device: uplink.name }, far, uplink.mtu, index);
+}
+
+function planInternet(plan: Draft, topology: Topology): void {
+  const inside = namespaceOf(plan.run, INTERNET);
+  topology.uplinks.forEach((uplink, index) => {
+    const router = namespaceOf(plan.run, routerOf(uplink));
+    connectVeth(plan, { namespace: inside, device: uplink.name }, { namespace: router, device: INTERNET });
+    const lines = internetLines(uplink, index);
+    add(plan.settings, inside, ...portLines(uplink.name, lines.core, 1500), ...lines.coreRoutes);
+    add(plan.settings, router, ...portLines(INTERNET, lines.router, 1500), ...lines.routerRoutes);
+  });
 }
 
 function planEnd(plan: Draft, port: Port, end: UplinkEnd, mtu: number, index: number): void {
-  add(plan.settings, port.namespace, ...portLines(port.device, end.addresses, mtu));
-  // The first uplink is the preferred way out, as a second provider's router is on a real gateway.
-  add(
-    plan.settings,
-    port.namespace,
-    ...end.gateways.map((gateway) => `route add default via ${gateway} dev ${port.device} metric ${100 + index}`),
-  );
+  add(plan.settings, port.namespace, ...portLines(port.device, end.addresses, mtu), ...wayOutLines(port.device, end.gateways, index));
+}
+
+/** The first uplink is the preferred way out, as a second provider's router is on a real gateway. */
+export function wayOutLines(device: string, gateways: readonly string[], index: number): string[] {
+  return gateways.map((gateway) => `route add default via ${gateway} dev ${device} metric ${100 + index}`);
 }
 
 /** Two ends of one number would have the kernel take its time, up to a second, to notice their carrier (linkwatch_urgent_event). */
@@ -171,11 +171,11 @@ function connectVeth(plan: Draft, one: Port, other: Port): void {
   );
 }
 
-function portLines(device: string, addresses: readonly string[], mtu: number): string[] {
+export function portLines(device: string, addresses: readonly string[], mtu: number): string[] {
   return [`link set ${device} mtu ${mtu}`, ...addressLines(device, addresses), `link set ${device} up`];
 }
 
-function addressLines(device: string, addresses: readonly string[]): string[] {
+export function addressLines(device: string, addresses: readonly string[]): string[] {
   return addresses.map((address) => `address add ${address} dev ${device}${address.includes(':') ? ' nodad' : ''}`);
 }
 
@@ -194,6 +194,7 @@ export function tbfLine(device: string, rateMbit: number, queueMs: number, mtu: 
 
 /** Where the far site's LAN lies when Braid is not there: the plain route over one uplink, as `[namespace, ip arguments]`. */
 export function plainRoutes(topology: Topology, run: string, uplink: UplinkSpec): { namespace: string; line: string }[] {
+  if (uplink.ends.some((end) => end.nat)) throw new BraidError('LAB', `uplink ${uplink.name}: no plain route leads through NAT`);
   return uplink.ends.flatMap((end, i) => {
     const far = uplink.ends[1 - i]!;
     const lan = topology.sites.find((site) => site.name === far.site)!.lan;

@@ -11,6 +11,8 @@ import { parseAddress } from '../wire/ip.ts';
 export interface Topology {
   readonly sites: readonly SiteSpec[];
   readonly uplinks: readonly UplinkSpec[];
+  /** The routers of all uplinks know each other, so that every uplink reaches every address. Absent: each uplink is a world of its own. */
+  readonly internet?: boolean;
 }
 
 export interface SiteSpec {
@@ -54,31 +56,61 @@ export interface UplinkEnd {
   readonly site: string;
   /** `ADDRESS/LENGTH`, at most one a family. */
   readonly addresses: readonly string[];
-  /** The router's addresses on this side; empty where the far end is on-link. */
+  /** The next hop's addresses on this side, that is the NAT box's or the router's; empty where the far end is on-link. */
   readonly gateways: readonly string[];
+  /** A box of its own between the gateway and the world. IPv4 only. */
+  readonly nat?: NatSpec;
 }
 
-export type UplinkOptions = Partial<Omit<UplinkSpec, 'ends'>> & { readonly ipv4?: boolean; readonly ipv6?: boolean };
+/**
+ * `1:1`    every port of the public address is the gateway's
+ * `ports`  the public address is the box's own; some ports of it lead to others of the gateway, TCP and UDP
+ * `cgnat`  nothing can come in; what goes out shows the public address and any port
+ */
+export type NatKind = '1:1' | 'ports' | 'cgnat';
+
+export interface NatSpec {
+  readonly kind: NatKind;
+  /** The box's address outside, `ADDRESS/LENGTH`. */
+  readonly address: string;
+  /** The router's addresses there; empty where the far end is on-link. */
+  readonly gateways: readonly string[];
+  /** Of `ports`. */
+  readonly forwards: readonly { readonly publicPort: number; readonly privatePort: number }[];
+}
+
+export type UplinkOptions = Partial<Omit<UplinkSpec, 'ends'>> & {
+  readonly ipv4?: boolean;
+  readonly ipv6?: boolean;
+  /** At both ends, or `[near, far]`. */
+  readonly nat?: NatKind | readonly [NatKind | undefined, NatKind | undefined];
+};
 
 export interface TwoSitesOptions {
   readonly uplinks?: readonly UplinkOptions[];
   readonly hostsPerSite?: number;
   /** LANs and uplinks without IPv6. */
   readonly ipv4Only?: boolean;
+  /** See `Topology`; every uplink gets a router then. */
+  readonly internet?: boolean;
 }
 
 const UPLINK_NAMES = ['fiber', 'cable', 'lte', 'dsl', 'sat'];
 
 /**
  * The two sites of the documentation: berlin (172.16.0.0/24, fd00:16::/64) and munich (172.16.1.0/24, fd00:17::/64); gateways have .1, hosts
- * .10 and up; uplink i runs 10.i.0.1 to 10.i.0.2 and fd1i::1 to fd1i::2, or with `routed` to 10.i.1.2 and fd1i:0:0:1::2.
+ * .10 and up; uplink i runs 10.i.0.1 to 10.i.0.2 and fd1i::1 to fd1i::2, or with `routed` to 10.i.1.2 and fd1i:0:0:1::2. Behind NAT berlin has 10.i.0.1
+ * and munich 192.168.i.2, and the world sees .1 and .2 of 203.0.113.0/24 (fiber), 198.51.100.0/24 (cable), 192.0.2.0/24 (lte).
  */
 export function twoSites(options: TwoSitesOptions = {}): Topology {
   const six = !options.ipv4Only;
   const hosts = options.hostsPerSite ?? 1;
   const topology: Topology = {
     sites: [site('berlin', '172.16.0.', 'fd00:16::', hosts, six), site('munich', '172.16.1.', 'fd00:17::', hosts, six)],
-    uplinks: (options.uplinks ?? [{}, {}]).map((uplink, index) => uplinkBetween('berlin', 'munich', index, uplink, six)),
+    uplinks: (options.uplinks ?? [{}, {}]).map((uplink, index) =>
+      uplinkBetween('berlin', 'munich', index, options.internet ? { ...uplink, routed: true } : uplink, six),
+    ),
+    ...(options.internet && { internet: true }),
   };
   return checked(topology);
 }
@@ -94,7 +126,7 @@ function site(name: string, four: string, sixPrefix: string, hosts: number, six:
 }
 
 function uplinkBetween(near: string, far: string, index: number, options: UplinkOptions, six: boolean): UplinkSpec {
-  const { ipv4 = true, ipv6 = six, ...shape } = options;
+  const { ipv4 = true, ipv6 = six, nat, ...shape } = options;
   const routed = shape.routed ?? false;
   const end = (name: string, host: number, net: number): UplinkEnd => {
     const sixNet = net === 0 ? `fd1${index}::` : `fd1${index}:0:0:${net}::`;
@@ -104,9 +136,12 @@ function uplinkBetween(near: string, far: string, index: number, options: Uplink
       gateways: routed ? [...(ipv4 ? [`10.${index}.${net}.254`] : []), ...(ipv6 ? [`${sixNet}fe`] : [])] : [],
     };
   };
+  const kinds = typeof nat === 'string' ? ([nat, nat] as const) : nat;
   return {
     name: UPLINK_NAMES[index] ?? `wan${index}`,
-    ends: [end(near, 1, 0), end(far, 2, routed ? 1 : 0)],
+    ends: kinds
+      ? [translated(near, 0, index, routed, kinds[0]), translated(far, 1, index, routed, kinds[1])]
+      : [end(near, 1, 0), end(far, 2, routed ? 1 : 0)],
     delayMs: 0,
     jitterMs: 0,
     lossPercent: 0,
@@ -115,6 +150,26 @@ function uplinkBetween(near: string, far: string, index: number, options: Uplink
     emulated: false,
     queueMs: 50,
     ...shape,
+  };
+}
+
+const PUBLIC_NETS = ['203.0.113.', '198.51.100.', '192.0.2.'];
+/** What the recipe's last chapter forwards. */
+const FORWARDS = [{ publicPort: 18_388, privatePort: 8388 }];
+
+/** One end of an uplink over public addresses; without `kind` the gateway has the public one itself. */
+function translated(site: string, end: 0 | 1, index: number, routed: boolean, kind: NatKind | undefined): UplinkEnd {
+  const net = PUBLIC_NETS[index] ?? `100.64.${index}.`;
+  // A router in between needs a subnet on each side.
+  const outside = routed ? `${net}${end === 0 ? 1 : 129}/25` : `${net}${end + 1}/24`;
+  const routers = routed ? [`${net}${end === 0 ? 126 : 254}`] : [];
+  if (kind === undefined) return { site, addresses: [outside], gateways: routers };
+  const inside = end === 0 ? `10.${index}.0.` : `192.168.${index}.`;
+  return {
+    site,
+    addresses: [`${inside}${end + 1}/24`],
+    gateways: [`${inside}254`],
+    nat: { kind, address: outside, gateways: routers, forwards: kind === 'ports' ? FORWARDS : [] },
   };
 }
 
@@ -158,7 +213,13 @@ export function checked(topology: Topology): Topology {
   for (const name of uplinks)
     if (!/^[a-z0-9-]{1,15}$/.test(name) || name === 'lan' || name === 'lo')
       throw new BraidError('LAB', `uplink name expected a device name of 1 to 15 of [a-z0-9-], got ${name}`);
-  for (const uplink of topology.uplinks) for (const end of uplink.ends) siteOf(topology, end.site);
+  for (const uplink of topology.uplinks) {
+    for (const end of uplink.ends) siteOf(topology, end.site);
+    if (topology.internet && !uplink.routed)
+      throw new BraidError('LAB', `uplink ${uplink.name}: a router expected, the internet joins routers`);
+    if (uplink.ends.some((end) => end.nat && end.addresses.some((address) => address.includes(':'))))
+      throw new BraidError('LAB', `uplink ${uplink.name}: IPv4 alone expected behind NAT`);
+  }
   return topology;
 }
 

@@ -128,12 +128,14 @@ export interface ChurnOptions extends Between {
   readonly connectionsPerSecond: number;
   readonly seconds: number;
   readonly closer: 'client' | 'server';
+  /** A connection that has not been answered by then has failed. */
+  readonly lateMs?: number;
 }
 
 /** Connections opened and closed at a steady rate. */
 export async function churn(lab: Lab, options: ChurnOptions): Promise<ChurnResult> {
   const { from, to, address, port } = endsOf(lab.topology, options, 5400);
-  const { connectionsPerSecond, seconds, closer } = options;
+  const { connectionsPerSecond, seconds, closer, lateMs = 50_000 } = options;
   // A LAN host that opens this many keeps its own TIME_WAIT; what is measured is the gateways.
   for (const node of [from, to])
     await lab.must(node, [
@@ -146,7 +148,7 @@ export async function churn(lab: Lab, options: ChurnOptions): Promise<ChurnResul
     await server.waitFor(STARTED, PATIENCE_MS);
     const client = ends.start(
       from,
-      program('churn', { role: 'run', host: address, port, closer, connectionsPerSecond, seconds } satisfies ChurnTask),
+      program('churn', { role: 'run', host: address, port, closer, connectionsPerSecond, seconds, lateMs } satisfies ChurnTask),
     );
     const { stdout } = await client.finished(seconds * 1000 + PATIENCE_MS);
     return lastEvent<ChurnResult>(client, stdout, 'churned');
@@ -283,7 +285,12 @@ async function portOpen(lab: Lab, node: string, port: number): Promise<void> {
   await lab.must(node, ['sh', '-c', script]);
 }
 
-function endsOf(topology: Topology, between: Between, firstPort: number): { from: string; to: string; address: string; port: number } {
+/** Who talks to whom where the caller left it open. */
+export function endsOf(
+  topology: Topology,
+  between: Between,
+  firstPort: number,
+): { from: string; to: string; address: string; port: number } {
   const [near, far] = topology.sites;
   const from = between.from ?? near!.hosts[0]!.name;
   const to = between.to ?? far!.hosts[0]!.name;
@@ -301,11 +308,11 @@ export function lanAddress(topology: Topology, node: string, family: 4 | 6 = 4):
   throw new BraidError('LAB', `a gateway or LAN host expected, got ${node}`);
 }
 
-function program(name: 'stream' | 'churn' | 'delay', task: StreamTask | ChurnTask | DelayTask): string[] {
+export function program(name: 'stream' | 'churn' | 'delay' | 'gaps', task: object): string[] {
   return [process.execPath, fileURLToPath(new URL(`./traffic/${name}.ts`, import.meta.url)), JSON.stringify(task)];
 }
 
-function lastEvent<Event>(from: LabProcess, stdout: string, kind: string): Event {
+export function lastEvent<Event>(from: LabProcess, stdout: string, kind: string): Event {
   const line = stdout.split('\n').findLast((text) => text.startsWith(`{"event":"${kind}"`));
   if (line === undefined) throw new BraidError('LAB', `${from.argv[1]}: an event ${kind} expected, got none${from.lastWords()}`);
   return JSON.parse(line) as Event;

@@ -25,6 +25,20 @@ export async function list(this: Cli, { json = false }: { readonly json?: boolea
   write(this, await this.rooms.lab.list(), json);
 }
 
+/** Without a scenario: which there are. */
+export async function run(this: Cli, { json = false }: { readonly json?: boolean }, scenario?: string): Promise<void> {
+  if (scenario !== undefined) {
+    this.process.exitCode = await this.rooms.lab.run({ scenario, json }, this.process);
+    return;
+  }
+  const scenarios = (await this.rooms.lab.scenarios()).map(({ name, what }) => ({ name, what }));
+  if (json) this.process.stdout.write(`${JSON.stringify({ schema: 1, scenarios }, null, 2)}\n`);
+  else
+    this.process.stdout.write(
+      `${tableText([['SCENARIO', 'WHAT HAPPENS'], ...scenarios.map(({ name, what }) => [name, what])]).join('\n')}\n`,
+    );
+}
+
 function write({ process }: Cli, labs: readonly LabEntry[], json: boolean): void {
   if (json) process.stdout.write(`${JSON.stringify({ schema: 1, labs }, null, 2)}\n`);
   else if (labs.length === 0) process.stdout.write(SAY.noLabs);

@@ -15,6 +15,7 @@ export type ChurnTask =
       readonly closer: 'client' | 'server';
       readonly connectionsPerSecond: number;
       readonly seconds: number;
+      readonly lateMs: number;
     };
 
 export interface ChurnResult {
@@ -31,7 +32,6 @@ export interface ChurnResult {
 
 const MESSAGE_BYTES = 64;
 const PACE_MS = 10;
-const LATE_MS = 50_000;
 
 function serve(host: string, port: number, closer: 'client' | 'server'): void {
   createServer({ allowHalfOpen: true }, (socket) => {
@@ -89,7 +89,7 @@ function once(task: Extract<ChurnTask, { role: 'run' }>, latenciesMs: number[], 
     const timer = setTimeout(() => {
       reason = 'late';
       socket.destroy();
-    }, LATE_MS);
+    }, task.lateMs);
     socket.on('connect', () => socket.write(message));
     socket.on('error', (error: NodeJS.ErrnoException) => {
       reason = error.code ?? error.message;

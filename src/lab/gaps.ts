@@ -1,0 +1,164 @@
+/**
+ * Flows that go on while the caller breaks things, and what their readers saw of it: start, break, ask, stop.
+ *
+ * The flows' clock is that of `monotonicMs()` here, so a caller notes when it pulled an uplink and asks for the longest silence around that.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BraidError } from '../error.ts';
+import type { Lab } from './build.ts';
+import type { LabProcess } from './netns.ts';
+import { longestGapMs, monotonicMs } from './traffic/gap-record.ts';
+import type { EndReport, FlowDirection, FlowKind, FlowTask, GapsTask, Look, ReadDirection } from './traffic/gaps.ts';
+import { type Between, endsOf, lastEvent, program } from './traffic.ts';
+
+export { type ArrivalRecord, bytesBetween, longestGapMs, monotonicMs } from './traffic/gap-record.ts';
+export type { FlowDirection, FlowKind } from './traffic/gaps.ts';
+
+export interface GapsOptions extends Between {
+  /** Each as often as `count` says; default: once. */
+  readonly flows: readonly { readonly kind: FlowKind; readonly directions: readonly FlowDirection[]; readonly count?: number }[];
+  /** Of thin flows. */
+  readonly messageBytes?: number;
+  readonly intervalMs?: number;
+  /** MPTCP sockets at both ends, for hosts between which there is no Braid. */
+  readonly mptcp?: boolean;
+  /** Shorter silences are not kept. */
+  readonly leastGapMs?: number;
+  readonly binMs?: number;
+  /** How long what was sent may take to arrive, once stopped. */
+  readonly settleMs?: number;
+  /** Between the starts of two flows. */
+  readonly startEveryMs?: number;
+}
+
+/** One direction of one flow: what its reader saw, beside what its writer had sent. */
+export interface FlowResult extends ReadDirection {
+  readonly sentBytes: number;
+  /** Everything arrived, in order, and every byte was right. */
+  readonly intact: boolean;
+}
+
+const MOST_LATENCIES = 200_000;
+const READY_MS = 20_000;
+const LOOK_MS = 5000;
+const LOOK_EVERY_MS = 25;
+/** A flow that brought something so lately flows. */
+const FLOWING_MS = 50;
+
+export class Gaps {
+  readonly #server: LabProcess;
+  readonly #client: LabProcess;
+  readonly #directions: number;
+  readonly #settleMs: number;
+  #looks = 0;
+
+  constructor(server: LabProcess, client: LabProcess, directions: number, settleMs: number) {
+    this.#server = server;
+    this.#client = client;
+    this.#directions = directions;
+    this.#settleMs = settleMs;
+  }
+
+  /** What arrived until now, by both ends. */
+  async look(): Promise<Look['read']> {
+    const id = ++this.#looks;
+    const looks = await Promise.all(
+      [this.#server, this.#client].map(async (end) => {
+        end.write(`look ${id}\n`);
+        const [line] = await end.waitFor(new RegExp(`\\{"event":"look","id":${id},.*(?=\\n)`), LOOK_MS);
+        return (JSON.parse(line) as Look).read;
+      }),
+    );
+    return looks.flat();
+  }
+
+  /** Until every direction has brought something. @throws BraidError LAB where one has not in time */
+  async untilStarted(timeoutMs = READY_MS): Promise<void> {
+    const endMs = monotonicMs() + timeoutMs;
+    for (;;) {
+      const read = await this.look();
+      const flowing = read.filter((one) => one.bytes > 0).length;
+      if (flowing === this.#directions) return;
+      if (monotonicMs() > endMs)
+        throw new BraidError('LAB', `${this.#directions} flow directions expected to start within ${timeoutMs} ms, got ${flowing}`);
+      await sleep(LOOK_EVERY_MS);
+    }
+  }
+
+  /** Until every direction flows again after `sinceMs`, but at least `leastMs` and at most `mostMs` from then. @returns whether all do */
+  async untilFlowing(sinceMs: number, leastMs: number, mostMs: number): Promise<boolean> {
+    await sleep(Math.max(0, sinceMs + leastMs - monotonicMs()));
+    for (;;) {
+      const read = await this.look();
+      const nowMs = monotonicMs();
+      if (read.length === this.#directions && read.every((one) => one.lastAtMs > nowMs - FLOWING_MS - LOOK_EVERY_MS)) return true;
+      if (nowMs > sinceMs + mostMs) return false;
+      await sleep(LOOK_EVERY_MS);
+    }
+  }
+
+  /** Ends the flows and removes both programs. @returns one result a direction and flow */
+  async stop(): Promise<FlowResult[]> {
+    const ends = [this.#server, this.#client];
+    try {
+      for (const end of ends) end.write('stop\n');
+      await Promise.all(ends.map((end) => end.waitFor(/"event":"report".*\n/, this.#settleMs + LOOK_MS)));
+      const reports = ends.map((end) => lastEvent<EndReport>(end, end.stdout(), 'report'));
+      const sent = new Map(reports.flatMap((report) => report.sent).map((one) => [`${one.name} ${one.direction}`, one.bytes]));
+      return reports
+        .flatMap((report) => report.read)
+        .map((read) => {
+          const sentBytes = sent.get(`${read.name} ${read.direction}`) ?? 0;
+          return { ...read, sentBytes, intact: read.finished && read.fault === undefined && read.bytes === sentBytes };
+        });
+    } finally {
+      await this.kill();
+    }
+  }
+
+  async kill(): Promise<void> {
+    await Promise.all([this.#server.stop('SIGKILL'), this.#client.stop('SIGKILL')]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.kill();
+  }
+}
+
+/** Starts both ends; the flows begin at once. @throws BraidError LAB where the server does not come up */
+export async function gaps(lab: Lab, options: GapsOptions): Promise<Gaps> {
+  const { from, to, address, port } = endsOf(lab.topology, options, 5400);
+  const flows: FlowTask[] = options.flows.flatMap(({ kind, directions, count = 1 }, i) =>
+    Array.from({ length: count }, (_, j) => ({ name: `${kind}-${i + 1}-${j + 1}`, kind, directions })),
+  );
+  const settleMs = options.settleMs ?? 3000;
+  const directions = flows.reduce((sum, flow) => sum + flow.directions.length, 0);
+  const common = {
+    host: address,
+    port,
+    mptcp: options.mptcp ?? false,
+    messageBytes: options.messageBytes ?? 100,
+    intervalMs: options.intervalMs ?? 5,
+    leastGapMs: options.leastGapMs ?? 8,
+    binMs: options.binMs ?? 50,
+    settleMs,
+    mostLatencies: Math.min(20_000, Math.ceil(MOST_LATENCIES / directions)),
+  };
+  const server = lab.start(to, program('gaps', { role: 'serve', ...common } satisfies GapsTask));
+  try {
+    await server.waitFor(/"listening"/);
+    const client = lab.start(
+      from,
+      program('gaps', { role: 'run', ...common, flows, startEveryMs: options.startEveryMs ?? 0 } satisfies GapsTask),
+    );
+    return new Gaps(server, client, directions, settleMs);
+  } catch (error) {
+    await server.stop('SIGKILL');
+    throw error;
+  }
+}
+
+/** The longest silence of each result around an event, for the figures of many of them. */
+export function gapsAround(results: readonly FlowResult[], fromMs: number, toMs: number): { readonly name: string; readonly ms: number }[] {
+  return results.map((one) => ({ name: `${one.kind} ${one.direction}`, ms: longestGapMs(one, fromMs, toMs) }));
+}
