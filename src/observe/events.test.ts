@@ -33,14 +33,20 @@ describe('events', () => {
     events.add({ kind: 'network', text: 'route\nchanged' });
     end();
     events.add({ kind: 'network', text: 'nobody listens' });
+    expect(events.add({ kind: 'peer', text: 'x'.repeat(9_999) })!.text).toHaveLength(500);
     expect(heard).toEqual([
       { id: 1, atUnixMs: 1_000, ...path('cable', 'up', 'down') },
       { id: 2, atUnixMs: 1_005, kind: 'network', text: 'route changed' },
     ]);
-    expect(events.since(0).map(({ id }) => id)).toEqual([1, 2, 3]);
-    expect(events.since(2).map(({ text }) => text)).toEqual(['nobody listens']);
-    expect(events.since(3)).toEqual([]);
-    expect(events.newestId).toBe(3);
+    expect(events.since(0).map(({ id }) => id)).toEqual([1, 2, 3, 4]);
+    expect(
+      events
+        .since(2)
+        .slice(0, 1)
+        .map(({ text }) => text),
+    ).toEqual(['nobody listens']);
+    expect(events.since(4)).toEqual([]);
+    expect(events.newestId).toBe(4);
   });
 
   it('of an earlier daemon are no reason to hide ours', () => {

@@ -22,6 +22,7 @@ export const BURST = 10;
 export const WINDOW_MS = 10_000;
 /** Windows open at once: keys come from configuration, learned addresses among them; beyond it nothing is limited that is not yet. */
 const WINDOWS_MOST = 4_096;
+const TEXT_MOST = 500;
 
 /** An open window: how many have passed, how many were held back, and what happened first and last among those. */
 interface Window {
@@ -105,9 +106,9 @@ function keyOf({ kind, peer = '', uplink = '', peerAddress = '' }: NewEvent): st
   return `${kind} ${peer} ${uplink} ${peerAddress}`;
 }
 
-/** What a peer said must not be able to begin a line of its own. */
+/** What a peer said must not be able to begin a line of its own, nor to fill the memory. */
 function cleanText(text: string): string {
-  return text.replace(/[\x00-\x1f\x7f]+/g, ' ');
+  return text.slice(0, TEXT_MOST).replace(/[\x00-\x1f\x7f]+/g, ' ');
 }
 
 /** Keeps no process alive. */
