@@ -72,5 +72,11 @@ const rooms: Rooms = {
   },
 };
 
+// `braid events --follow | head -1`: nobody reads on, so there is nothing left to do.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 // Node's own type says that the code may be `undefined`, the command line's that it may be absent.
 await runCli(process.argv.slice(2), { process: process as CliProcess, rooms });

@@ -73,7 +73,7 @@ describe('imports', () => {
     ['wire', []],
     ['status', []],
     ['crypto', ['native']],
-    ['kernel', ['native']],
+    ['kernel', ['native', 'wire']],
     ['shadowsocks', ['crypto', 'kernel', 'native', 'wire']],
   ])('of %s lead to %j only', (name, allowed) => {
     expect(sources.some((file) => room(file) === name)).toBe(true);

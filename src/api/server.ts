@@ -1,5 +1,9 @@
 /**
- * The daemon's side of the admin socket: HTTP on a unix socket, readable by its owner only.
+ * The daemon's side of the admin socket: HTTP on a unix socket, readable by its owner only; answers are JSON.
+ *
+ *     GET  /v1/status
+ *     GET  /v1/events?since=ID&follow=1&kernel=1     one object a line; with `follow` until one side has enough
+ *     POST /v1/uplinks/NAME                          { "action": "enable" | "disable" | "drain" } or { "set": { "role", "metered" } }
  *
  * A socket that nobody answers at is left over from a daemon that was killed, and is replaced; one that answers means a second daemon
  * for the same site, which must not start.
@@ -8,15 +12,24 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
+import { EVENT_STREAM_HEADERS, type EventSource, eventLine, Followers, type KernelEventsOpener } from './followers.ts';
 import { checkRunDir, notPermitted, socketPath } from './run-dir.ts';
 import { removeStaleSocket } from './stale-socket.ts';
+import { parseUplinkCommand, type UplinkHandler } from './uplinks.ts';
 
 export interface ApiOptions {
   readonly runDir: string;
   readonly site: string;
   /** Asked once for each request. */
   readonly snapshot: () => StatusSnapshot;
+  /** Without it there is no such address; the same below. */
+  readonly events?: EventSource;
+  /** Called for each who follows with `kernel=1`. */
+  readonly kernelEvents?: KernelEventsOpener;
+  readonly uplink?: UplinkHandler;
 }
+
+const BODY_BYTES_MOST = 4096;
 
 export interface Api {
   readonly path: string;
@@ -25,9 +38,13 @@ export interface Api {
 }
 
 /** @throws BraidError DAEMON_RUNNING where another daemon answers for this site, HOST_ROOT where we may not write the directory, HOST_RUN_DIR where others may. */
-export async function startApi({ runDir, site, snapshot }: ApiOptions): Promise<Api> {
+export async function startApi(options: ApiOptions): Promise<Api> {
+  const { runDir, site } = options;
   const path = socketPath(runDir, site);
-  const server = createServer((request, response) => answer(request, response, snapshot));
+  const followers = new Followers();
+  const server = createServer((request, response) => {
+    answer(request, response, options, followers).catch((error: unknown) => refuse(response, error));
+  });
   // Who asks is on this machine and asks for little: a client that dawdles loses its turn, not the daemon its memory.
   server.headersTimeout = 5000;
   server.requestTimeout = 5000;
@@ -47,6 +64,7 @@ export async function startApi({ runDir, site, snapshot }: ApiOptions): Promise<
     path,
     close: () =>
       new Promise((done) => {
+        followers.endAll();
         server.close(() => done()); // unlinks the socket
         server.closeAllConnections();
       }),
@@ -77,23 +95,106 @@ function running(path: string, site: string): BraidError {
   });
 }
 
-function answer(request: IncomingMessage, response: ServerResponse, snapshot: () => StatusSnapshot): void {
-  const send = (status: number, body: unknown, headers: Record<string, string> = {}) => {
-    const bytes = Buffer.from(`${JSON.stringify(body)}\n`);
-    response.writeHead(status, {
-      'content-type': 'application/json',
-      'content-length': bytes.length,
-      'cache-control': 'no-store',
-      ...headers,
-    });
-    response.end(request.method === 'HEAD' ? undefined : bytes);
-  };
-  request.resume();
-  if (request.url !== '/v1/status') return send(404, { error: 'not found' });
-  if (request.method !== 'GET' && request.method !== 'HEAD') return send(405, { error: 'method not allowed' }, { allow: 'GET, HEAD' });
-  try {
-    send(200, snapshot());
-  } catch (error) {
-    send(500, { error: error instanceof Error ? error.message : String(error) });
+async function answer(request: IncomingMessage, response: ServerResponse, options: ApiOptions, followers: Followers): Promise<void> {
+  const url = request.url ?? '';
+  if (url === '/v1/status') {
+    if (!allowed(request, response, ['GET', 'HEAD'])) return;
+    request.resume();
+    send(response, 200, options.snapshot());
+  } else if (options.events && /^\/v1\/events(\?|$)/.test(url)) {
+    if (!allowed(request, response, ['GET'])) return;
+    request.resume();
+    sendEvents(response, url, options.events, options.kernelEvents, followers);
+  } else if (options.uplink && url.startsWith('/v1/uplinks/')) {
+    if (!allowed(request, response, ['POST'])) return;
+    await commandUplink(request, response, nameIn(url), options.uplink);
+  } else {
+    request.resume();
+    send(response, 404, { error: 'not found' });
   }
+}
+
+function allowed(request: IncomingMessage, response: ServerResponse, methods: readonly string[]): boolean {
+  if (methods.includes(request.method ?? '')) return true;
+  request.resume();
+  send(response, 405, { error: 'method not allowed' }, { allow: methods.join(', ') });
+  return false;
+}
+
+function sendEvents(
+  response: ServerResponse,
+  url: string,
+  events: EventSource,
+  kernelEvents: KernelEventsOpener | undefined,
+  followers: Followers,
+): void {
+  const { since = '0', follow = '0', kernel = '0', ...others } = Object.fromEntries(new URLSearchParams(url.split('?')[1] ?? ''));
+  const isFlag = (text: string) => text === '0' || text === '1';
+  const isUnderstood = /^\d{1,15}$/.test(since) && isFlag(follow) && isFlag(kernel) && Object.keys(others).length === 0;
+  if (!isUnderstood || (kernel === '1' && (follow === '0' || !kernelEvents)))
+    return send(response, 400, { error: 'expected since=ID, follow=1 and with it kernel=1' });
+  if (follow === '1') return followers.add(response, events, Number(since), kernel === '1' ? kernelEvents : undefined);
+  response.writeHead(200, EVENT_STREAM_HEADERS);
+  response.end(events.since(Number(since)).map(eventLine).join(''));
+}
+
+/** @returns an empty one where it cannot be decoded; no uplink has it. */
+function nameIn(url: string): string {
+  try {
+    return decodeURIComponent(url.slice('/v1/uplinks/'.length));
+  } catch {
+    return '';
+  }
+}
+
+async function commandUplink(request: IncomingMessage, response: ServerResponse, name: string, handler: UplinkHandler): Promise<void> {
+  const body = await bodyOf(request);
+  if (body === undefined) return send(response, 413, { error: `expected at most ${BODY_BYTES_MOST} bytes` }, { connection: 'close' });
+  const command = parseUplinkCommand(parsed(body));
+  if (!command) return send(response, 400, { error: 'expected {"action":"enable|disable|drain"} or {"set":{"role":…,"metered":…}}' });
+  const answered = await handler(name, command);
+  if (answered.ok) send(response, 200, { schema: 1, uplink: answered.uplink });
+  else refuse(response, new BraidError(answered.code, answered.message, answered.hint === undefined ? {} : { hint: answered.hint }));
+}
+
+/** @returns undefined where it is too long; the rest of it is let go. @throws where whoever asked went away. */
+function bodyOf(request: IncomingMessage): Promise<string | undefined> {
+  return new Promise((done, failed) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    request.on('data', (part: Buffer) => {
+      size += part.length;
+      if (size > BODY_BYTES_MOST) done(undefined);
+      else parts.push(part);
+    });
+    request.on('end', () => done(Buffer.concat(parts).toString('utf8')));
+    request.on('error', failed);
+  });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Says why, to whoever still listens. */
+function refuse(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) return void response.destroy();
+  if (!(error instanceof BraidError)) return send(response, 500, { error: error instanceof Error ? error.message : String(error) });
+  const { code, message, hint } = error;
+  send(response, code === 'USAGE' ? 400 : 409, { schema: 1, error: message, code, hint });
+}
+
+function send(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
+  const bytes = Buffer.from(`${JSON.stringify(body)}\n`);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': bytes.length,
+    'cache-control': 'no-store',
+    ...headers,
+  });
+  response.end(response.req.method === 'HEAD' ? undefined : bytes);
 }

@@ -20,13 +20,27 @@ describe('a wrong command line', () => {
     [['status', 'a', 'b']],
     [['lab', 'exec', 'x']],
     [['nonsense', '--help']],
+    [['events', '--since', '-1']],
+    [['events', '--since', 'yesterday']],
+    [['uplink', 'set', 'cable']],
+    [['uplink', 'set', 'cable', '--role', 'spare']],
+    [['uplink', 'drain']],
   ])('%j', async (argv) => {
     expect(await braid(argv)).toMatchSnapshot();
   });
 });
 
 describe('help', () => {
-  it.each([[['--help']], [['help']], [['run', '--help']], [['help', 'status']], [['lab', '--help']]])('%j', async (argv) => {
+  it.each([
+    [['--help']],
+    [['help']],
+    [['run', '--help']],
+    [['help', 'status']],
+    [['lab', '--help']],
+    [['uplink', '--help']],
+    [['uplink', 'set', '--help']],
+    [['events', '--help']],
+  ])('%j', async (argv) => {
     expect(await braid(argv)).toMatchSnapshot();
   });
 });

@@ -1,12 +1,15 @@
 /** The verbs, their flags and arguments. A verb's code is loaded when it is called, so that `status` and `version` start at once. */
 import { type Application, buildApplication, buildCommand, buildRouteMap, run } from '@stricli/core';
 import { DEFAULT_RUN_DIR } from '../api/run-dir.ts';
+import type { UplinkAction } from '../api/uplinks.ts';
 import type { Method } from '../site/types.ts';
 import { exitCodeOf, exitCodeOfParser } from './exit-codes.ts';
 import type { Cli } from './rooms.ts';
 import { BRIEF, FULL, TEXT } from './text.ts';
 import type { CheckFlags } from './verbs/check.ts';
+import type { EventsFlags } from './verbs/events.ts';
 import type { StatusFlags } from './verbs/status.ts';
+import type { UplinkFlags, UplinkSetFlags } from './verbs/uplink.ts';
 
 const METHODS = [
   '2022-blake3-aes-128-gcm',
@@ -16,8 +19,10 @@ const METHODS = [
 
 const config = { kind: 'parsed', parse: String, brief: BRIEF.config, placeholder: 'FILE' } as const;
 const runDir = { kind: 'parsed', parse: String, brief: BRIEF.runDir, placeholder: 'DIR', default: DEFAULT_RUN_DIR } as const;
-const json = { kind: 'boolean', brief: BRIEF.json, withNegated: false, optional: true } as const;
+const flag = (brief: string) => ({ kind: 'boolean', brief, withNegated: false, optional: true }) as const;
+const json = flag(BRIEF.json);
 const argument = (placeholder: string, brief: string) => ({ parse: String, placeholder, brief }) as const;
+const optionalSite = { ...argument('SITE', BRIEF.oneSite), optional: true } as const;
 const alias = { c: 'config' } as const;
 
 const verbs = {
@@ -33,6 +38,21 @@ const verbs = {
       positional: { kind: 'tuple', parameters: [{ ...argument('SITE', BRIEF.site), optional: true }] },
     },
     docs: { brief: BRIEF.status },
+  }),
+  events: buildCommand<EventsFlags, [string?], Cli>({
+    loader: async () => (await import('./verbs/events.ts')).default,
+    parameters: {
+      flags: {
+        follow: flag(BRIEF.eventsFollow),
+        json,
+        since: { kind: 'parsed', parse: eventId, brief: BRIEF.eventsSince, placeholder: 'ID', optional: true },
+        kernel: flag(BRIEF.eventsKernel),
+        runDir,
+      },
+      aliases: { f: 'follow' },
+      positional: { kind: 'tuple', parameters: [optionalSite] },
+    },
+    docs: { brief: BRIEF.events },
   }),
   check: buildCommand<CheckFlags, [string?], Cli>({
     loader: async () => (await import('./verbs/check.ts')).default,
@@ -75,6 +95,47 @@ const verbs = {
   }),
 };
 
+const nameAndSite = { kind: 'tuple', parameters: [argument('NAME', BRIEF.uplinkName), optionalSite] } as const;
+
+const uplinkVerb = (action: UplinkAction, brief: string) =>
+  buildCommand<UplinkFlags, [string, string?], Cli>({
+    loader: async () => (await import('./verbs/uplink.ts')).acting(action),
+    parameters: { flags: { json, runDir }, positional: nameAndSite },
+    docs: { brief },
+  });
+
+const uplink = buildRouteMap<string, Cli>({
+  docs: { brief: BRIEF.uplink },
+  routes: {
+    list: buildCommand<UplinkFlags, [string?], Cli>({
+      loader: async () => (await import('./verbs/uplink.ts')).list,
+      parameters: { flags: { json, runDir }, positional: { kind: 'tuple', parameters: [optionalSite] } },
+      docs: { brief: BRIEF.uplinkList },
+    }),
+    show: buildCommand<UplinkFlags, [string, string?], Cli>({
+      loader: async () => (await import('./verbs/uplink.ts')).show,
+      parameters: { flags: { json, runDir }, positional: nameAndSite },
+      docs: { brief: BRIEF.uplinkShow },
+    }),
+    enable: uplinkVerb('enable', BRIEF.uplinkEnable),
+    disable: uplinkVerb('disable', BRIEF.uplinkDisable),
+    drain: uplinkVerb('drain', BRIEF.uplinkDrain),
+    set: buildCommand<UplinkSetFlags, [string, string?], Cli>({
+      loader: async () => (await import('./verbs/uplink.ts')).set,
+      parameters: {
+        flags: {
+          role: { kind: 'enum', values: ['active', 'backup'], brief: BRIEF.uplinkRole, optional: true },
+          metered: { kind: 'boolean', brief: BRIEF.uplinkMetered, optional: true },
+          json,
+          runDir,
+        },
+        positional: nameAndSite,
+      },
+      docs: { brief: BRIEF.uplinkSet },
+    }),
+  },
+});
+
 const labName = argument('NAME', BRIEF.labName);
 
 const lab = buildRouteMap<string, Cli>({
@@ -83,7 +144,7 @@ const lab = buildRouteMap<string, Cli>({
     up: buildCommand<{ braid?: boolean; json?: boolean }, [string], Cli>({
       loader: async () => (await import('./verbs/lab.ts')).up,
       parameters: {
-        flags: { braid: { kind: 'boolean', brief: BRIEF.labBraid, withNegated: false, optional: true }, json },
+        flags: { braid: flag(BRIEF.labBraid), json },
         positional: { kind: 'tuple', parameters: [{ ...labName, default: 'lab' }] },
       },
       docs: { brief: BRIEF.labUp },
@@ -91,7 +152,7 @@ const lab = buildRouteMap<string, Cli>({
     down: buildCommand<{ leftovers?: boolean }, [string?], Cli>({
       loader: async () => (await import('./verbs/lab.ts')).down,
       parameters: {
-        flags: { leftovers: { kind: 'boolean', brief: BRIEF.labLeftovers, withNegated: false, optional: true } },
+        flags: { leftovers: flag(BRIEF.labLeftovers) },
         positional: { kind: 'tuple', parameters: [{ ...labName, optional: true }] },
       },
       docs: { brief: BRIEF.labDown },
@@ -120,7 +181,7 @@ const lab = buildRouteMap<string, Cli>({
 });
 
 const app: Application<Cli> = buildApplication(
-  buildRouteMap<string, Cli>({ docs: { brief: BRIEF.braid, fullDescription: FULL.braid }, routes: { ...verbs, lab } }),
+  buildRouteMap<string, Cli>({ docs: { brief: BRIEF.braid, fullDescription: FULL.braid }, routes: { ...verbs, uplink, lab } }),
   {
     name: 'braid',
     scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },
@@ -134,6 +195,11 @@ const app: Application<Cli> = buildApplication(
 export async function runCli(argv: readonly string[], cli: Cli): Promise<void> {
   await run(app, programApart(shorthand(argv)), cli);
   cli.process.exitCode = exitCodeOfParser(Number(cli.process.exitCode ?? 0));
+}
+
+function eventId(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new Error('expected the id of an event, a whole number');
+  return Number(text);
 }
 
 /** What people type without thinking: nothing, flags alone, `help VERB`, `--version`. */

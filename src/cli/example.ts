@@ -102,14 +102,19 @@ export async function runInTerminal(
   return { stdout: stdout.replaceAll(folder, 'DIR'), stderr: stderr.replaceAll(folder, 'DIR'), exitCode: process.exitCode };
 }
 
+const ACTIVE = { role: 'active', metered: false, override: 'none', publicAddress: null, bytesToday: null } as const;
+const MEASURED = { lossPercent: 0, udp: 'ok', mptcp: 'ok', mtu: null, flaps: 0, holdDownMs: 0, sinceUnixMs: null } as const;
+const GOOD_PATH = { ...MEASURED, carries: true, avoided: false } as const;
+const QUIET_PEER = { clockSkewMs: null, warmConnections: 0, reverseConnections: 0, plainFlows: 0, waitingFlows: 0 } as const;
+
 export const SNAPSHOT: StatusSnapshot = {
   schema: 1,
   site: 'berlin',
   version: '0.1.0',
   uptimeSeconds: 273_600,
   uplinks: [
-    { name: 'fiber', device: 'eth2', address: '10.0.0.1', state: 'up' },
-    { name: 'cable', device: 'eth3', address: null, state: 'down', reason: 'eth3 has no address' },
+    { ...ACTIVE, name: 'fiber', device: 'eth2', address: '10.0.0.1', state: 'up' },
+    { ...ACTIVE, name: 'cable', device: 'eth3', address: null, state: 'down', reason: 'eth3 has no address' },
   ],
   peers: [
     {
@@ -118,8 +123,11 @@ export const SNAPSHOT: StatusSnapshot = {
       flows: 37,
       txBytes: 9_373_000_000,
       rxBytes: 44_238_000_000,
+      ...QUIET_PEER,
+      control: 'established',
       paths: [
         {
+          ...GOOD_PATH,
           uplink: 'fiber',
           peerAddress: '10.0.0.2:8388',
           state: 'up',
@@ -129,6 +137,11 @@ export const SNAPSHOT: StatusSnapshot = {
           rxBytes: 44_238_000_000,
         },
         {
+          ...GOOD_PATH,
+          carries: false,
+          lossPercent: null,
+          udp: 'unknown',
+          mptcp: 'unknown',
           uplink: 'cable',
           peerAddress: '10.1.0.2:8388',
           state: 'down',
@@ -140,7 +153,11 @@ export const SNAPSHOT: StatusSnapshot = {
         },
       ],
     },
-    { site: 'paris', state: 'down', reason: 'it dials us, and has not yet', flows: 1, txBytes: 0, rxBytes: 512, paths: [] },
+    {
+      ...QUIET_PEER,
+      ...{ site: 'paris', state: 'down', reason: 'it dials us, and has not yet', flows: 1, txBytes: 0, rxBytes: 512, paths: [] },
+      control: 'none',
+    },
   ],
   faults: { 'handshake timed out': 3, replayed: 12 },
 };

@@ -21,18 +21,20 @@ describe('braid status', () => {
         "exitCode": 0,
         "stderr": "",
         "stdout": "site: berlin                          up 3d 4h, 38 flows, version 0.1.0
-        UPLINK  DEVICE  ADDRESS   STATE
-        fiber   eth2    10.0.0.1  up
-        cable   eth3    -         down; eth3 has no address
+        UPLINK  DEVICE  ADDRESS   ROLE    STATE
+        fiber   eth2    10.0.0.1  active  up
+        cable   eth3    -         active  down; eth3 has no address
 
       peer: munich                          up, 37 flows
         transfer: 41.2 GiB received, 8.73 GiB sent
-        UPLINK  PEER ADDRESS   STATE                    SUBFLOWS    RTT  RECEIVED      SENT
-        fiber   10.0.0.2:8388  up                             37  11 ms  41.2 GiB  8.73 GiB
-        cable   10.1.0.2:8388  down; no answer for 3 s         0      -       0 B       0 B
+        UPLINK  PEER ADDRESS   STATE  CARRIES  SUBFLOWS    RTT   LOSS  RECEIVED      SENT
+        fiber   10.0.0.2:8388  up     yes            37  11 ms  0.0 %  41.2 GiB  8.73 GiB
+        cable   10.1.0.2:8388  down   no              0      -      -       0 B       0 B
+                no answer for 3 s
 
       peer: paris                           down; it dials us, and has not yet, 1 flow
         transfer: 512 B received, 0 B sent
+        control: none
 
       # Faults since the start:
       #   handshake timed out   3
@@ -61,12 +63,12 @@ describe('braid status', () => {
       hint: it was killed; with -c /etc/braid/gone.toml, braid run takes over, braid cleanup puts this host back
       ",
         "stdout": "site: berlin                          up 3d 4h, 0 flows, version 0.1.0
-        UPLINK  DEVICE  ADDRESS   STATE
-        fiber   eth2    10.0.0.1  up
+        UPLINK  DEVICE  ADDRESS   ROLE    STATE
+        fiber   eth2    10.0.0.1  active  up
 
       site: munich                          up 3d 4h, 0 flows, version 0.1.0
-        UPLINK  DEVICE  ADDRESS   STATE
-        fiber   eth2    10.0.0.1  up
+        UPLINK  DEVICE  ADDRESS   ROLE    STATE
+        fiber   eth2    10.0.0.1  active  up
       ",
       }
     `);

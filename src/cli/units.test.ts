@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bytesText, count, durationText, millisecondsText, tableText } from './units.ts';
+import { bytesText, count, durationText, millisecondsText, percentText, tableText, wrapped } from './units.ts';
 
 describe('numbers for people', () => {
   it.each([
@@ -51,5 +51,17 @@ describe('numbers for people', () => {
 
   it('know one from many', () => {
     expect([count(0, 'flow'), count(1, 'flow'), count(2, 'entry', 'entries')]).toEqual(['0 flows', '1 flow', '2 entries']);
+  });
+});
+
+describe('words for people', () => {
+  it('writes a share, or that nobody knows', () => {
+    expect([percentText(0), percentText(12.34), percentText(100), percentText(null)]).toEqual(['0.0 %', '12.3 %', '100.0 %', '-']);
+  });
+
+  it('cuts between words, never inside one', () => {
+    expect(wrapped('one two three', 7)).toEqual(['one two', 'three']);
+    expect(wrapped('one-very-long-word two', 5)).toEqual(['one-very-long-word', 'two']);
+    expect(wrapped('', 5)).toEqual([]);
   });
 });

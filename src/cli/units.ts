@@ -56,3 +56,19 @@ export function tableText(rows: readonly (readonly string[])[], right: ReadonlyS
 export function count(number: number, one: string, many = `${one}s`): string {
   return `${number} ${number === 1 ? one : many}`;
 }
+
+/** `0.0 %`, `12.3 %`; `-` where nobody knows. */
+export function percentText(percent: number | null): string {
+  return percent === null ? '-' : `${percent.toFixed(1)} %`;
+}
+
+/** Lines of at most `width`, cut between words; none for an empty text. */
+export function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ').filter((one) => one !== '')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}

@@ -82,6 +82,16 @@ describe('a status', () => {
     ).toBeNull();
   });
 
+  it('claims nothing that nobody has measured', () => {
+    const [path] = snapshot([fresh()]).peers[0]!.paths;
+    expect(path).toMatchObject({ carries: true, mptcp: 'ok', udp: 'unknown', lossPercent: null, mtu: null, sinceUnixMs: null });
+    const plain = healthOf(site).map((health) => ({ ...health, isPlain: true }));
+    expect(snapshot([fresh()], site, plain).peers[0]!.paths[0]).toMatchObject({ carries: true, mptcp: 'stripped' });
+    const down = snapshot([fresh()], site, healthOf(site, 'down')).peers[0]!;
+    expect(down.paths[0]).toMatchObject({ carries: false, mptcp: 'unknown' });
+    expect(down).toMatchObject({ control: 'none', clockSkewMs: null, plainFlows: null });
+  });
+
   it('says why a path and a peer are down', () => {
     const health = healthOf(site);
     health[0]!.state = 'down';

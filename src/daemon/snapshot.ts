@@ -32,12 +32,18 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
 }
 
 function uplinkStatus(uplink: Uplink, links: Links): UplinkStatus {
-  const { name, device } = uplink;
-  const address = uplink.addresses[0]?.text ?? null;
+  const { name, device, role, metered } = uplink;
+  const about = {
+    ...{ name, device, role, metered },
+    address: uplink.addresses[0]?.text ?? null,
+    override: 'none',
+    publicAddress: uplink.publicAddress?.text ?? null,
+    bytesToday: null,
+  } as const;
   const live = links.get(device);
-  if (!live) return { name, device, address, state: 'down', reason: uplink.reason ?? 'no carrier, or not up' };
+  if (!live) return { ...about, state: 'down', reason: uplink.reason ?? 'no carrier, or not up' };
   const has = uplink.addresses.length > 0 && uplink.addresses.every(({ text }) => live.includes(text));
-  return { name, device, address, state: has ? 'up' : 'down', ...(!has && { reason: uplink.reason ?? `${device} has lost its address` }) };
+  return { ...about, state: has ? 'up' : 'down', ...(!has && { reason: uplink.reason ?? `${device} has lost its address` }) };
 }
 
 function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
@@ -53,6 +59,12 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
     flows: sum(figures, (one: PeerFigures) => one.flows),
     txBytes: sum(figures, (one: PeerFigures) => one.txBytes),
     rxBytes: sum(figures, (one: PeerFigures) => one.rxBytes),
+    control: 'none',
+    clockSkewMs: null,
+    warmConnections: 0,
+    reverseConnections: 0,
+    plainFlows: null,
+    waitingFlows: null,
     paths,
   };
 }
@@ -69,6 +81,15 @@ function pathStatus(parts: SnapshotParts, health: PathHealth): PathStatus {
     ...(health.state === 'down' && { reason: health.reason }),
     ...(health.state === 'up' &&
       health.isPlain && { reason: 'no MPTCP: something on the way strips it, or it is not the peer who answers' }),
+    carries: health.state === 'up',
+    avoided: false,
+    lossPercent: null,
+    udp: 'unknown',
+    mptcp: health.state !== 'up' ? 'unknown' : health.isPlain ? 'stripped' : 'ok',
+    mtu: null,
+    flaps: null,
+    holdDownMs: null,
+    sinceUnixMs: null,
     subflows: sum(figures, (one: PathFigures) => one.subflows),
     rttMs: rttMs > 0 ? Math.round(rttMs * 1000) / 1000 : null,
     txBytes: sum(figures, (one: PathFigures) => one.txBytes),

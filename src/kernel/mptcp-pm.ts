@@ -80,14 +80,14 @@ export class LinuxPathManager implements PathManager {
   constructor(open: () => NetlinkPort = () => new LinuxNetlink(NETLINK_GENERIC)) {
     this.#open = open;
     this.#netlink = new NetlinkSocket(open());
-    const family = this.#netlink.request(GENL_ID_CTRL, 0, command(CTRL_CMD_GETFAMILY, attributeText(CTRL_ATTR_FAMILY_NAME, FAMILY_NAME)));
-    if (isFailure(family) || !family[0]) {
+    try {
+      const { id, eventsGroup } = mptcpFamily(this.#netlink);
+      this.#familyId = id;
+      this.#eventsGroup = eventsGroup;
+    } catch (error) {
       this.close();
-      throw withoutFamily(family);
+      throw error;
     }
-    const about = parseAttributes(family[0].subarray(COMMAND_BYTES));
-    this.#familyId = u16(about.get(CTRL_ATTR_FAMILY_ID), 'family id');
-    this.#eventsGroup = eventsGroup(about.get(CTRL_ATTR_MCAST_GROUPS));
   }
 
   createSubflow(token: number, local: IpAddress, localId: number, remote: SubflowEnd): PathManagerAnswer {
@@ -124,8 +124,16 @@ export class LinuxPathManager implements PathManager {
   }
 }
 
+/** The kernel's numbers for the family and for its group of events, given out when it starts. @throws BraidError KERNEL_NO_MPTCP, KERNEL_LAYOUT */
+export function mptcpFamily(netlink: NetlinkSocket): { readonly id: number; readonly eventsGroup: number } {
+  const family = netlink.request(GENL_ID_CTRL, 0, command(CTRL_CMD_GETFAMILY, attributeText(CTRL_ATTR_FAMILY_NAME, FAMILY_NAME)));
+  if (isFailure(family) || !family[0]) throw withoutFamily(family);
+  const about = parseAttributes(family[0].subarray(COMMAND_BYTES));
+  return { id: u16(about.get(CTRL_ATTR_FAMILY_ID), 'family id'), eventsGroup: eventsGroup(about.get(CTRL_ATTR_MCAST_GROUPS)) };
+}
+
 /** struct genlmsghdr: command u8, version u8, reserved u16. */
-const COMMAND_BYTES = 4;
+export const COMMAND_BYTES = 4;
 
 function command(number: number, ...attributes: readonly Buffer[]): Buffer {
   return Buffer.concat([Uint8Array.of(number, FAMILY_VERSION, 0, 0), ...attributes]);

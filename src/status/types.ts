@@ -17,7 +17,19 @@ export interface UplinkStatus {
   readonly state: LinkState;
   /** In words, where the state is not `up`. */
   readonly reason?: string;
+  readonly role: UplinkRole;
+  readonly metered: boolean;
+  /** What an administrator said at run time; gone with the daemon. */
+  readonly override: UplinkOverride;
+  /** What the configuration says that the world sees; null where it is the address itself. */
+  readonly publicAddress: string | null;
+  /** TCP payload and Braid's own datagrams since midnight (UTC), or since the start where that is later; null where nobody counts. */
+  readonly bytesToday: { readonly tx: number; readonly rx: number } | null;
 }
+
+export type UplinkRole = 'active' | 'backup';
+/** `disabled`: carries nothing; `drain`: takes no new connections and no further subflows, what runs on it ends in peace. */
+export type UplinkOverride = 'none' | 'disabled' | 'drain';
 
 export interface PeerStatus {
   readonly site: string;
@@ -27,14 +39,42 @@ export interface PeerStatus {
   /** LAN bytes towards the peer, since start. */
   readonly txBytes: number;
   readonly rxBytes: number;
+  /** The control stream, over which both sites agree on keys for datagrams. */
+  readonly control: 'established' | 'connecting' | 'none';
+  /** The peer's clock minus ours; null before it told. */
+  readonly clockSkewMs: number | null;
+  /** Ready connections towards the peer, and those kept open for a peer that cannot reach us. */
+  readonly warmConnections: number;
+  readonly reverseConnections: number;
+  /** Flows that run over plain TCP, because something on the way strips MPTCP; null where nobody counts. */
+  readonly plainFlows: number | null;
+  /** New flows that wait for a path; null where nobody counts. */
+  readonly waitingFlows: number | null;
   readonly paths: readonly PathStatus[];
 }
 
 export interface PathStatus {
   readonly uplink: string;
   readonly peerAddress: string;
-  readonly state: LinkState;
+  readonly state: PathState;
+  /** In words, where the state is not `up`, or is and something is remarkable. */
   readonly reason?: string;
+  /** Whether every flow should have a subflow here. */
+  readonly carries: boolean;
+  /** Alive, but worse than another one, which carries instead: `reason` says how. */
+  readonly avoided: boolean;
+  /** Of the datagrams that the peer sends each few milliseconds; null where none came yet. */
+  readonly lossPercent: number | null;
+  readonly udp: UdpHealth;
+  readonly mptcp: MptcpHealth;
+  /** The largest IP packet that passes, where it is known. */
+  readonly mtu: number | null;
+  /** Times that it went down and came back within the last minutes; null where nobody counts. */
+  readonly flaps: number | null;
+  /** How much longer it is kept out after it healed; 0 where it is not, null where nobody counts. */
+  readonly holdDownMs: number | null;
+  /** When `state` became what it is, milliseconds since 1970; null where nobody knows. */
+  readonly sinceUnixMs: number | null;
   readonly subflows: number;
   /** The kernel's smoothed figure over the subflows of this path; null where none has one. */
   readonly rttMs: number | null;
@@ -44,3 +84,30 @@ export interface PathStatus {
 }
 
 export type LinkState = 'up' | 'down';
+
+/**
+ * `suspect`: alive by some signs and not by others, or avoided; `probing`: was down, answers again, not yet trusted; `disabled`: an
+ * administrator said so.
+ */
+export type PathState = 'up' | 'suspect' | 'down' | 'probing' | 'disabled';
+
+export type UdpHealth = 'ok' | 'blocked' | 'unknown';
+/** What becomes of MPTCP on the way: options taken out of every packet, out of joins only, or packets with them dropped. */
+export type MptcpHealth = 'ok' | 'stripped' | 'joins-stripped' | 'syn-dropped' | 'unknown';
+
+/** One line of `braid events`: a change, and why, in words. */
+export interface EventRecord {
+  /** Counts from 1 with the daemon's start, without gaps; 0 for what is not kept (the kernel's events). */
+  readonly id: number;
+  readonly atUnixMs: number;
+  readonly kind: EventKind;
+  readonly peer?: string;
+  readonly uplink?: string;
+  readonly peerAddress?: string;
+  /** State words, where a state changed. */
+  readonly from?: string;
+  readonly to?: string;
+  readonly text: string;
+}
+
+export type EventKind = 'path' | 'uplink' | 'peer' | 'clock' | 'network' | 'kernel';
