@@ -76,7 +76,7 @@ describe('two control rooms', () => {
       world.crossed.length = 0;
       world.berlin.room.send(0, { kind: 'ready' });
       await world.pass(10);
-      expect(world.crossed).toHaveLength(1);
+      expect(world.crossed.map(({ from, openedBy }) => [from, openedBy])).toEqual([['berlin', 'berlin']]);
       await world.pass(20_000);
       expect([world.berlin.room.connected(0), world.munich.room.connected(0)]).toEqual([true, true]);
     }
@@ -159,13 +159,62 @@ describe('two control rooms', () => {
   }, 120_000);
 
   it('tell how far the other clock is ahead, without the way, on both sides', async () => {
-    const world = await joined({ munichAheadMs: 40_000, latencyMs: 30 });
+    const world = await joined({ munichAheadMs: () => 40_000, latencyMs: 30 });
     await world.pass(200);
     expect(world.berlin.skews).toHaveLength(1);
     expect(Math.abs(world.berlin.skews[0]! - 40_000)).toBeLessThan(20);
     expect(Math.abs(world.munich.skews[0]! + 40_000)).toBeLessThan(20);
     await world.pass(60_000);
     expect(world.berlin.skews).toHaveLength(1);
+  });
+
+  it('tell it again when a clock is set while the stream stands', async () => {
+    let munichAheadMs = 0;
+    const world = await joined({ munichAheadMs: () => munichAheadMs });
+    munichAheadMs = 12_000;
+    await world.pass(6_000);
+    expect(world.berlin.skews.map((ms) => Math.round(ms / 1_000))).toEqual([0, 12]);
+    munichAheadMs = -12_000;
+    await world.pass(6_000);
+    expect(world.berlin.skews).toHaveLength(2);
+    await world.pass(12_000);
+    expect(world.berlin.skews.map((ms) => Math.round(ms / 1_000))).toEqual([0, 12, -12]);
+  });
+
+  it('change keys before the counters end, whichever side sent so much', async () => {
+    for (const busy of ['berlin', 'munich'] as const) {
+      const world = await joined();
+      world[busy].sessions[0]!.sentMost = 2 ** 31;
+      await world.pass(6_000);
+      expect([world.berlin.said.at(-1), world.munich.said.at(-1)]).toEqual(['rekeyed', 'rekeyed']);
+      expect(speak(world)).toBe(true);
+      expect(world[busy].room.session(0)!.sentMost).toBe(1);
+    }
+  });
+
+  it('understand each other however the bytes are cut on the way', async () => {
+    for (const pieceBytes of [1, 2, 7, 100]) {
+      const world = await joined({ pieceBytes });
+      await world.pass(1_000);
+      expect(world.munich.said).toEqual(['established']);
+      world.berlin.room.send(0, { kind: 'reverse-wanted', count: 3 });
+      await world.pass(100);
+      expect(world.munich.said).toEqual(['established', 'message reverse-wanted']);
+      expect(speak(world)).toBe(true);
+    }
+  });
+
+  it('end a stream that asks for new keys before it has any, and serve on over the other', async () => {
+    const world = await joined();
+    const hello = world.crossed.find(({ from }) => from === 'berlin')!.bytes.toString();
+    const rekey = Buffer.from(hello.replace('"hello"', '"rekey"'));
+    const [theirs, ours] = duplexPair();
+    world.munich.room.accepted(0, ours);
+    theirs.write(rekey);
+    await settle();
+    expect(world.munich.faults).toEqual(['bad-handshake']);
+    expect(ours.destroyed).toBe(true);
+    expect(speak(world)).toBe(true);
   });
 
   it('leave nothing behind when they close', async () => {

@@ -22,8 +22,8 @@ export interface World {
   readonly timers: FakeTimers;
   readonly berlin: Half;
   readonly munich: Half;
-  /** Lines that crossed, by who sent them. */
-  readonly crossed: { readonly from: SiteName; readonly bytes: Buffer }[];
+  /** What crossed, by who sent it and who opened the stream. */
+  readonly crossed: { readonly from: SiteName; readonly openedBy: SiteName; readonly bytes: Buffer }[];
   /** A stream of `from` to the other side, where both rooms have it. */
   join(from: SiteName): void;
   /** Lets time pass in small steps, and everything that follows from it. */
@@ -34,7 +34,9 @@ export interface WorldOptions {
   readonly keys?: Readonly<Record<SiteName, number>>;
   readonly method?: Method;
   readonly latencyMs?: number;
-  readonly munichAheadMs?: number;
+  /** Into how small pieces everything is cut on the way. */
+  readonly pieceBytes?: number;
+  readonly munichAheadMs?: () => number;
   /** Who can be dialled: `open` fails where it is none. */
   readonly reachable?: (from: SiteName) => boolean;
   /** Whether bytes get through at the moment. */
@@ -42,7 +44,7 @@ export interface WorldOptions {
 }
 
 export function worldOf(options: WorldOptions = {}): World {
-  const { latencyMs = 5, reachable = () => true, passes = () => true } = options;
+  const { latencyMs = 5, pieceBytes = 65_536, reachable = () => true, passes = () => true } = options;
   const timers = new FakeTimers();
   const crossed: World['crossed'] = [];
   const half = (site: SiteName): Half =>
@@ -53,8 +55,11 @@ export function worldOf(options: WorldOptions = {}): World {
     const [theirs, wireThere] = duplexPair();
     const carry = (source: Duplex, target: Duplex, whose: SiteName) => {
       source.on('data', (bytes: Buffer) => {
-        crossed.push({ from: whose, bytes });
-        timers.after(latencyMs, () => passes(whose) && !target.destroyed && target.write(bytes));
+        crossed.push({ from: whose, openedBy: from, bytes });
+        timers.after(latencyMs, () => {
+          if (!passes(whose) || target.destroyed) return;
+          for (let at = 0; at < bytes.length; at += pieceBytes) target.write(bytes.subarray(at, at + pieceBytes));
+        });
       });
       source.on('close', () => timers.after(latencyMs, () => passes(whose) && target.destroy()));
       source.on('end', () => source.destroy());
@@ -95,12 +100,12 @@ export async function settle(): Promise<void> {
 }
 
 function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open: () => void): Half {
-  const { keys = { berlin: 7, munich: 7 }, method = '2022-blake3-aes-128-gcm', munichAheadMs = 0 } = options;
+  const { keys = { berlin: 7, munich: 7 }, method = '2022-blake3-aes-128-gcm', munichAheadMs = () => 0 } = options;
   const said: string[] = [];
   const faults: Fault[] = [];
   const skews: number[] = [];
   const sessions: Session[] = [];
-  const aheadMs = site === 'munich' ? munichAheadMs : 0;
+  const aheadMs = () => (site === 'munich' ? munichAheadMs() : 0);
   const room = new ControlRoom({
     site,
     version: '0.1.0',
@@ -124,7 +129,7 @@ function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open:
       skew: (_, ms) => skews.push(ms),
     },
     fault: (fault) => faults.push(fault),
-    timers: { nowMs: () => timers.nowMs(), unixMs: () => timers.unixMs() + aheadMs, after: (ms, wake) => timers.after(ms, wake) },
+    timers: { nowMs: () => timers.nowMs(), unixMs: () => timers.unixMs() + aheadMs(), after: (ms, wake) => timers.after(ms, wake) },
   });
   return { room, said, faults, skews, sessions };
 }
