@@ -75,6 +75,7 @@ describe('imports', () => {
     ['crypto', ['native']],
     ['kernel', ['native', 'wire']],
     ['shadowsocks', ['crypto', 'kernel', 'native', 'wire']],
+    ['control', ['crypto', 'site', 'status', 'wire']],
   ])('of %s lead to %j only', (name, allowed) => {
     expect(sources.some((file) => room(file) === name)).toBe(true);
     const wrong = imports.filter(

@@ -45,6 +45,13 @@ export const FAULTS = [
   'unanswered',
   'connect-failed',
   'connect-timeout',
+  // between two Braids: the control stream and the sealed datagrams
+  'bad-control-line',
+  'bad-handshake',
+  'unknown-session',
+  'stale-session',
+  'bad-datagram',
+  'replayed-datagram',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

@@ -1,0 +1,331 @@
+import { duplexPair } from 'node:stream';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { METHODS, type Method } from '../crypto/methods.ts';
+import { Secret } from '../crypto/secret.ts';
+import { pairKeyOf } from './control-room.ts';
+import { type SiteName, settle, type World, worldOf } from './rooms.fixture.ts';
+
+/** Whether a datagram of each arrives at the other. */
+function speak({ berlin, munich }: World): boolean {
+  const there = berlin.room.session(0)?.seal(96, Buffer.from('there'));
+  const back = munich.room.session(0)?.seal(96, Buffer.from('back'));
+  return (
+    there !== undefined &&
+    back !== undefined &&
+    'plaintext' in munich.room.sessions.open(there) &&
+    'plaintext' in berlin.room.sessions.open(back)
+  );
+}
+
+async function joined(options: Parameters<typeof worldOf>[0] = {}): Promise<World> {
+  const world = worldOf(options);
+  world.berlin.room.start();
+  world.munich.room.start();
+  await world.pass(100);
+  return world;
+}
+
+describe('two control rooms', () => {
+  it.each(Object.keys(METHODS) as Method[])(
+    'agree on a session with %s, on the stream of the site whose name sorts lower',
+    async (method) => {
+      const world = await joined({ method });
+      expect(world.berlin.said).toEqual(['open', 'established']);
+      expect(world.munich.said).toEqual(['established']);
+      expect(speak(world)).toBe(true);
+      expect([world.berlin.room.connected(0), world.munich.room.connected(0)]).toEqual([true, true]);
+      expect([...world.berlin.faults, ...world.munich.faults]).toEqual([]);
+    },
+  );
+
+  it('let the other site open it where the first can dial nobody', async () => {
+    const world = await joined({ reachable: (from) => from === 'munich' });
+    await world.pass(2_000);
+    expect(world.munich.said).toEqual(['open', 'established']);
+    expect(world.berlin.said).toContain('established');
+    expect(speak(world)).toBe(true);
+  });
+
+  it('hand on messages, and what they say to each other is no message to the rest', async () => {
+    const world = await joined();
+    expect(world.berlin.room.send(0, { kind: 'reverse-wanted', count: 3 })).toBe(true);
+    expect(world.munich.room.send(0, { kind: 'report', paths: [] })).toBe(true);
+    await world.pass(20_000);
+    expect(world.munich.said).toEqual(['established', 'message reverse-wanted']);
+    expect(world.berlin.said).toEqual(['open', 'established', 'message report']);
+  });
+
+  it('keep one and the same stream where both opened one at once, whatever the order, and no session is lost', async () => {
+    for (const [first, laterMs] of [
+      ['berlin', 0],
+      ['munich', 0],
+      ['munich', 5],
+      ['munich', 12],
+      ['berlin', 12],
+      ['munich', 40],
+    ] as const) {
+      const world = worldOf();
+      world.join(first);
+      await world.pass(laterMs);
+      world.join(first === 'berlin' ? 'munich' : 'berlin');
+      await world.pass(300);
+      expect(speak(world)).toBe(true);
+      expect([...world.berlin.said, ...world.munich.said].filter((word) => word === 'open')).toEqual([]);
+      expect([...world.berlin.faults, ...world.munich.faults]).toEqual([]);
+      world.crossed.length = 0;
+      world.berlin.room.send(0, { kind: 'ready' });
+      await world.pass(10);
+      expect(world.crossed.map(({ from, openedBy }) => [from, openedBy])).toEqual([['berlin', 'berlin']]);
+      await world.pass(20_000);
+      expect([world.berlin.room.connected(0), world.munich.room.connected(0)]).toEqual([true, true]);
+    }
+  });
+
+  it('never agree where the keys of the pair differ', async () => {
+    const world = await joined({ keys: { berlin: 1, munich: 2 } });
+    await world.pass(5_000);
+    expect([...world.berlin.said, ...world.munich.said]).not.toContain('established');
+    expect([world.berlin.room.session(0), world.munich.room.session(0)]).toEqual([undefined, undefined]);
+    expect(world.berlin.faults).toContain('bad-handshake');
+  });
+
+  it('open again after a loss, more slowly each time that it fails, and at once when woken', async () => {
+    let reachable = false;
+    const world = await joined({ reachable: (from) => reachable && from === 'berlin' });
+    await world.pass(15_000);
+    const tries = world.berlin.said.length;
+    expect(tries).toBeGreaterThanOrEqual(7);
+    expect(tries).toBeLessThanOrEqual(9);
+    reachable = true;
+    world.berlin.room.wake(0);
+    await world.pass(50);
+    expect(speak(world)).toBe(true);
+  });
+
+  it('notice a peer that went silent with the stream open, keep the session meanwhile, and come back', async () => {
+    let passes = true;
+    const world = await joined({ passes: () => passes });
+    await world.pass(11_000);
+    passes = false;
+    await world.pass(13_500);
+    expect(world.berlin.said).toEqual(['open', 'established']);
+    await world.pass(7_000);
+    expect(world.berlin.said).toContain('lost nothing heard for 15 s');
+    expect(world.munich.said).toContain('lost nothing heard for 15 s');
+    expect(speak(world)).toBe(true);
+    passes = true;
+    await world.pass(20_000);
+    expect([world.berlin.said.at(-1), world.munich.said.at(-1)]).toEqual(['established', 'established']);
+    expect(speak(world)).toBe(true);
+    expect(world.berlin.sessions[0]!.state).toBe('closed');
+  });
+
+  it('take a peer that started again for another one: its old session dies at once', async () => {
+    const world = await joined();
+    const again = worldOf();
+    const [theirs, ours] = duplexPair();
+    world.berlin.room.accepted(0, ours);
+    again.munich.room.opened(0, theirs);
+    for (let i = 0; i < 5; i++) await settle();
+    expect(again.munich.said).toEqual(['established']);
+    expect(world.berlin.said.at(-1)).toBe('established');
+    expect(world.berlin.sessions.map(({ state }) => state)).toEqual(['closed', 'open']);
+    const sealed = again.munich.room.session(0)!.seal(96, Buffer.from('new'))!;
+    expect(world.berlin.room.sessions.open(sealed)).toMatchObject({ plaintext: Buffer.from('new') });
+    const stale = world.munich.room.session(0)?.seal(96, Buffer.from('old'));
+    if (stale) expect(world.berlin.room.sessions.open(stale)).toEqual({ fault: 'stale-session' });
+  });
+
+  it('change keys each hour without a gap, and the old one receives for 10 s more', async () => {
+    const world = await joined();
+    const kept = world.munich.room.session(0)!.seal(97, Buffer.from('late'))!;
+    const later = world.munich.room.session(0)!.seal(97, Buffer.from('too late'))!;
+    let spoke = 0;
+    for (let i = 0; i < 3_605; i++) {
+      await world.pass(1_000);
+      if (speak(world)) spoke++;
+      if (world.berlin.said.includes('rekeyed')) break;
+    }
+    expect(world.berlin.said).toEqual(['open', 'established', 'rekeyed']);
+    expect(world.munich.said).toEqual(['established', 'rekeyed']);
+    expect(speak(world)).toBe(true);
+    expect(spoke).toBeGreaterThan(3_590);
+    expect([...world.berlin.faults, ...world.munich.faults]).toEqual([]);
+    expect(world.berlin.room.sessions.open(kept)).toMatchObject({ plaintext: Buffer.from('late') });
+    await world.pass(11_000);
+    expect(world.berlin.room.sessions.open(later)).toEqual({ fault: 'stale-session' });
+    expect(world.berlin.sessions.map(({ state }) => state)).toEqual(['closed', 'open']);
+  }, 120_000);
+
+  it('tell how far the other clock is ahead, without the way, on both sides', async () => {
+    const world = await joined({ munichAheadMs: () => 40_000, latencyMs: 30 });
+    await world.pass(200);
+    expect(world.berlin.skews).toHaveLength(1);
+    expect(Math.abs(world.berlin.skews[0]! - 40_000)).toBeLessThan(20);
+    expect(Math.abs(world.munich.skews[0]! + 40_000)).toBeLessThan(20);
+    await world.pass(60_000);
+    expect(world.berlin.skews).toHaveLength(1);
+  });
+
+  it('tell it again when a clock is set while the stream stands', async () => {
+    let munichAheadMs = 0;
+    const world = await joined({ munichAheadMs: () => munichAheadMs });
+    munichAheadMs = 12_000;
+    await world.pass(6_000);
+    expect(world.berlin.skews.map((ms) => Math.round(ms / 1_000))).toEqual([0, 12]);
+    munichAheadMs = -12_000;
+    await world.pass(6_000);
+    expect(world.berlin.skews).toHaveLength(2);
+    await world.pass(12_000);
+    expect(world.berlin.skews.map((ms) => Math.round(ms / 1_000))).toEqual([0, 12, -12]);
+  });
+
+  it('change keys before the counters end, whichever side sent so much', async () => {
+    for (const busy of ['berlin', 'munich'] as const) {
+      const world = await joined();
+      world[busy].sessions[0]!.sentMost = 2 ** 31;
+      await world.pass(6_000);
+      expect([world.berlin.said.at(-1), world.munich.said.at(-1)]).toEqual(['rekeyed', 'rekeyed']);
+      expect(speak(world)).toBe(true);
+      expect(world[busy].room.session(0)!.sentMost).toBe(1);
+    }
+  });
+
+  it('understand each other however the bytes are cut on the way', async () => {
+    for (const pieceBytes of [1, 2, 7, 100]) {
+      const world = await joined({ pieceBytes });
+      await world.pass(1_000);
+      expect(world.munich.said).toEqual(['established']);
+      world.berlin.room.send(0, { kind: 'reverse-wanted', count: 3 });
+      await world.pass(100);
+      expect(world.munich.said).toEqual(['established', 'message reverse-wanted']);
+      expect(speak(world)).toBe(true);
+    }
+  });
+
+  it('end a stream that asks for new keys before it has any, and serve on over the other', async () => {
+    const world = await joined();
+    const hello = world.crossed.find(({ from }) => from === 'berlin')!.bytes.toString();
+    const rekey = Buffer.from(hello.replace('"hello"', '"rekey"'));
+    const [theirs, ours] = duplexPair();
+    world.munich.room.accepted(0, ours);
+    theirs.write(rekey);
+    await settle();
+    expect(world.munich.faults).toEqual(['bad-handshake']);
+    expect(ours.destroyed).toBe(true);
+    expect(speak(world)).toBe(true);
+  });
+
+  it('leave nothing behind when they close', async () => {
+    const world = await joined();
+    world.berlin.room.close();
+    await world.pass(10);
+    expect(world.berlin.said.at(-1)).toBe('lost this site stops');
+    expect(world.munich.said.at(-1)).toBe('lost the peer closed it');
+    world.munich.room.close();
+    await world.pass(20);
+    expect(world.timers.waiting).toBe(0);
+    expect(world.berlin.room.session(0)).toBeUndefined();
+  });
+});
+
+describe('a control room', () => {
+  const alone = (site: SiteName = 'berlin') => {
+    const world = worldOf();
+    const [theirs, ours] = duplexPair();
+    theirs.resume();
+    world[site].room.accepted(0, ours);
+    return { world, theirs, half: world[site] };
+  };
+
+  it('never agrees with a recording, of either side', async () => {
+    const recorded = await joined();
+    for (const from of ['berlin', 'munich'] as const) {
+      const { world, theirs, half } = alone(from === 'berlin' ? 'munich' : 'berlin');
+      for (const line of recorded.crossed.filter((one) => one.from === from)) theirs.write(line.bytes);
+      await settle();
+      expect(half.said).toEqual([]);
+      expect(half.room.session(0)).toBeUndefined();
+      expect(half.faults).toEqual(['bad-handshake']);
+      expect(world.timers.waiting).toBe(1);
+    }
+  });
+
+  it('closes on garbage, counts it once, and tries again', async () => {
+    for (const garbage of [
+      '\n',
+      'GET / HTTP/1.1\r\n\r\n',
+      '{"v":1}\n',
+      '[]\n',
+      'null\n',
+      `${'x'.repeat(70_000)}`,
+      '{"v":1,"kind":"hello"}\n',
+    ]) {
+      const { half, theirs } = alone();
+      theirs.write(garbage);
+      await settle();
+      expect(half.faults).toEqual(['bad-control-line']);
+      expect(theirs.destroyed || theirs.readableEnded).toBe(true);
+    }
+  });
+
+  it('closes on a message before the handshake, and ignores what a later version says', async () => {
+    for (const line of ['{"v":1,"kind":"ping","unixMs":1}\n', '{"v":1,"kind":"report","paths":[]}\n', '{"v":1,"kind":"ready"}\n']) {
+      const { half, theirs } = alone();
+      theirs.write(line);
+      await settle();
+      expect(half.faults).toEqual(['bad-handshake']);
+    }
+    const { half, theirs } = alone();
+    theirs.write('{"v":9,"kind":"compression"}\n');
+    await settle();
+    expect(half.faults).toEqual([]);
+  });
+
+  it('gives a peer 10 s that never answers', async () => {
+    const world = worldOf({ passes: () => false });
+    world.join('berlin');
+    await world.pass(9_900);
+    expect(world.berlin.faults).toEqual([]);
+    await world.pass(200);
+    expect(world.berlin.faults).toEqual(['bad-handshake']);
+    expect(world.munich.faults).toEqual(['bad-handshake']);
+    expect(world.berlin.said.filter((word) => word !== 'open')).toEqual([]);
+  });
+
+  it('does not read any bytes into an exception', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.oneof(fc.uint8Array({ maxLength: 50 }), fc.constant(Buffer.from('\n'))), { maxLength: 10 }),
+        async (chunks) => {
+          const { theirs, half } = alone();
+          for (const chunk of chunks) theirs.write(chunk);
+          await settle();
+          expect(half.said).toEqual([]);
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
+  it('holds four streams of a peer that says nothing, and no more', async () => {
+    const world = worldOf();
+    const ends = Array.from({ length: 7 }, () => {
+      const [theirs, ours] = duplexPair();
+      theirs.resume();
+      world.berlin.room.accepted(0, ours);
+      return ours;
+    });
+    await settle();
+    expect(ends.map((end) => end.destroyed)).toEqual([true, true, true, false, false, false, false]);
+  });
+});
+
+describe('pair key', () => {
+  it('is the same on both sites', () => {
+    const [one, other] = [new Secret(new Uint8Array(16).fill(1)), new Secret(new Uint8Array(16).fill(2))];
+    expect(pairKeyOf(one, other).equals(pairKeyOf(other, one))).toBe(true);
+    expect(pairKeyOf(one, other).equals(pairKeyOf(one, one))).toBe(false);
+  });
+});

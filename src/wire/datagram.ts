@@ -1,0 +1,109 @@
+/**
+ * The sixteen bytes in front of a sealed datagram. In the clear, but authenticated as additional data; the nonce is the packet id.
+ *
+ *    0               8                                         16
+ *    ┌───────────────┬──────────────┬──────────────────────────┬────────────────────────┐
+ *    │ session id    │ number space │ counter (56 bit)         │ sealed, 16 bytes of tag│   all big-endian
+ *    └───────────────┴──────────────┴──────────────────────────┴────────────────────────┘
+ *                    └────────────── packet id ────────────────┘
+ *
+ * The session id is the one that the receiver asked for. `checkDatagram` says whether the bytes are long enough to look at, `parse` reads
+ * them without another check, `emit` writes what `parse` gives back.
+ */
+export const DATAGRAM_HEADER_BYTES = 16;
+export const DATAGRAM_TAG_BYTES = 16;
+/** A key is replaced long before: so a counter is always an exact number, and higher ones are not ours. */
+export const COUNTERS = 0x1_0000_0000;
+
+/** Session ids are compared and never computed with: a pair of 32-bit halves costs no BigInt. */
+export interface SessionId {
+  readonly high: number;
+  readonly low: number;
+}
+
+export interface DatagramHeader {
+  readonly session: SessionId;
+  /** Each has its own counter and replay window: see below. */
+  readonly space: number;
+  /** From 0 with each key, without gaps: what is missing was lost. */
+  readonly counter: number;
+}
+
+/** Number spaces, the top 8 bits of a packet id: 0 to 95 the packet lane on the sender's path of that index, 96 to 191 its heartbeats. */
+export const SPACES = 256;
+export const SPACE_PATHS_MOST = 96;
+export const DUPLICATE_SPACE = 240;
+export const AGGREGATE_SPACE = 241;
+const HEARTBEAT_SPACES_AT = 96;
+
+export function packetSpace(path: number): number {
+  return path;
+}
+
+export function heartbeatSpace(path: number): number {
+  return HEARTBEAT_SPACES_AT + path;
+}
+
+/** @returns the sender's path whose heartbeats are numbered in `space`; -1 where it is no heartbeat's. */
+export function heartbeatPathOf(space: number): number {
+  const path = space - HEARTBEAT_SPACES_AT;
+  return path >= 0 && path < SPACE_PATHS_MOST ? path : -1;
+}
+
+const SESSION_HIGH = 0;
+const SESSION_LOW = 4;
+const SPACE = 8;
+const COUNTER_TOP = 9;
+const COUNTER = 12;
+
+/** Whether a header and a tag fit, and the counter is one that is ever used. */
+export function checkDatagram(bytes: Uint8Array): boolean {
+  return (
+    bytes.length >= DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES &&
+    bytes[COUNTER_TOP] === 0 &&
+    bytes[COUNTER_TOP + 1] === 0 &&
+    bytes[COUNTER_TOP + 2] === 0
+  );
+}
+
+/** @param bytes at least DATAGRAM_HEADER_BYTES long: ask `checkDatagram` first. */
+export function parseDatagramHeader(bytes: Uint8Array): DatagramHeader {
+  return {
+    session: { high: word(bytes, SESSION_HIGH), low: word(bytes, SESSION_LOW) },
+    space: bytes[SPACE]!,
+    counter: word(bytes, COUNTER),
+  };
+}
+
+export function emitDatagramHeader({ session, space, counter }: DatagramHeader, into: Uint8Array): void {
+  setWord(session.high, into, SESSION_HIGH);
+  setWord(session.low, into, SESSION_LOW);
+  setWord(space << 24, into, SPACE);
+  setWord(counter, into, COUNTER);
+}
+
+export function sameSessionId(one: SessionId, other: SessionId): boolean {
+  return one.low === other.low && one.high === other.high;
+}
+
+/** Sixteen hexadecimal digits, as the control stream has it. */
+export function sessionIdText({ high, low }: SessionId): string {
+  return high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0');
+}
+
+/** @returns undefined where `text` is not what `sessionIdText` writes. */
+export function parseSessionId(text: string): SessionId | undefined {
+  if (!/^[0-9a-f]{16}$/.test(text)) return undefined;
+  return { high: Number.parseInt(text.slice(0, 8), 16), low: Number.parseInt(text.slice(8), 16) };
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+}
+
+function setWord(value: number, into: Uint8Array, at: number): void {
+  into[at] = value >>> 24;
+  into[at + 1] = value >>> 16;
+  into[at + 2] = value >>> 8;
+  into[at + 3] = value;
+}

@@ -1,0 +1,89 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { emitHeartbeat, HEARTBEAT_MOST_BYTES, HEARTBEAT_STATES, parseHeartbeat, roundTripMs, ticksOf } from './heartbeat.ts';
+
+const u8 = fc.integer({ min: 0, max: 255 });
+const u16 = fc.integer({ min: 0, max: 0xffff });
+const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
+const report = fc.record({ yourPath: u8, state: u8, heardAgeMs: u16, lossPermille: u16 });
+const echo = fc.record({ sentAtTicks: u32, heldMs: fc.integer({ min: 0, max: 0xfffe }).map((ticks) => ticks / 10) });
+const heartbeat = fc
+  .tuple(
+    fc.record({ flags: u8, path: u8, intervalMs: u16, sentAtTicks: u32, reports: fc.array(report, { maxLength: 32 }) }),
+    fc.option(echo, { nil: undefined }),
+  )
+  .map(([rest, echo]) => ({ ...rest, ...(echo && { echo }) }));
+
+describe('heartbeat', () => {
+  it('reads bytes written down by hand', () => {
+    const bytes = Buffer.from('0101020100140019000003e8000001f40302004600fa', 'hex');
+    expect(parseHeartbeat(bytes)).toEqual({
+      version: 1,
+      flags: 1,
+      path: 2,
+      intervalMs: 20,
+      sentAtTicks: 1000,
+      echo: { sentAtTicks: 500, heldMs: 2.5 },
+      reports: [{ yourPath: 3, state: HEARTBEAT_STATES.indexOf('suspect'), heardAgeMs: 70, lossPermille: 250 }],
+    });
+  });
+
+  it('reads back what it writes, also with bytes of a later version behind it', () => {
+    fc.assert(
+      fc.property(heartbeat, fc.uint8Array({ maxLength: 20 }), fc.integer({ min: 1, max: 255 }), (beat, later, version) => {
+        const bytes = emitHeartbeat(beat);
+        expect(bytes.length).toBeLessThanOrEqual(HEARTBEAT_MOST_BYTES);
+        expect(parseHeartbeat(bytes)).toEqual({ ...beat, version: 1 });
+        bytes[0] = version;
+        expect(parseHeartbeat(Buffer.concat([bytes, later]))).toEqual({ ...beat, version });
+      }),
+    );
+  });
+
+  it('is none at any length that is cut short', () => {
+    const bytes = emitHeartbeat({
+      flags: 0,
+      path: 0,
+      intervalMs: 20,
+      sentAtTicks: 0,
+      reports: [{ yourPath: 0, state: 1, heardAgeMs: 0, lossPermille: 0 }],
+    });
+    for (let length = 0; length < bytes.length; length++) expect(parseHeartbeat(bytes.subarray(0, length))).toBeUndefined();
+  });
+
+  it('takes any bytes without an exception, and refuses version 0 and more than 32 reports', () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => void parseHeartbeat(bytes)));
+    expect(parseHeartbeat(Buffer.alloc(300))).toBeUndefined();
+    expect(parseHeartbeat(Buffer.alloc(300, 33))).toBeUndefined();
+  });
+
+  it('writes what does not fit as the nearest that does, and leaves out an echo that is too old', () => {
+    const beat = parseHeartbeat(
+      emitHeartbeat({
+        flags: 0,
+        path: 0,
+        intervalMs: 1e9,
+        sentAtTicks: 7,
+        echo: { sentAtTicks: 1, heldMs: 6_553.5 },
+        reports: Array.from({ length: 40 }, () => ({ yourPath: 1, state: 1, heardAgeMs: Number.POSITIVE_INFINITY, lossPermille: -1 })),
+      }),
+    )!;
+    expect(beat.intervalMs).toBe(0xffff);
+    expect(beat.echo).toBeUndefined();
+    expect(beat.reports).toHaveLength(32);
+    expect(beat.reports[0]).toEqual({ yourPath: 1, state: 1, heardAgeMs: 0xffff, lossPermille: 0 });
+  });
+});
+
+describe('round trip', () => {
+  it('is what passed without the time that the echo was held, also where the ticks wrap', () => {
+    const beforeWrapMs = 0xffff_fff0 / 10;
+    for (const sentMs of [0, 1_000, beforeWrapMs])
+      expect(roundTripMs(sentMs + 65.5, { sentAtTicks: ticksOf(sentMs), heldMs: 20.3 })).toBeCloseTo(45.2, 0);
+  });
+
+  it('is unknown where the echo is of the future', () => {
+    expect(roundTripMs(1_000, { sentAtTicks: ticksOf(1_001), heldMs: 0 })).toBeUndefined();
+    expect(roundTripMs(1_000, { sentAtTicks: ticksOf(999), heldMs: 5 })).toBeUndefined();
+  });
+});
