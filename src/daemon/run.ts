@@ -2,38 +2,40 @@
  * `braid run`: the daemon's life, in the order that fails closed and leaves nothing behind.
  *
  *   start   configuration and host → self-test → host checks → admin socket (a second daemon stops here) → workers listen (a taken port stops
- *           here) → routes, rules, nft: from here on LAN traffic for a peer cannot leave in the clear → path checks → READY
+ *           here) → routes, rules, nft: from here on LAN traffic for a peer cannot leave in the clear → paths and control streams → READY
  *   stop    no new connections → flows get GRACE_MS → reset → workers gone → network as it was → admin socket removed
  *
  * Each step up leaves its way down on a list; whatever ends the daemon takes them in the opposite order.
  */
-import { availableParallelism, networkInterfaces } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { journalPath } from '../api/run-dir.ts';
 import { startApi } from '../api/server.ts';
 import { loadConfig } from '../config/load.ts';
-import type { SiteKeys } from '../config/types.ts';
+import type { Config, SiteKeys } from '../config/types.ts';
 import { EvpCiphers } from '../crypto/evp.ts';
 import { selfTest } from '../crypto/self-test.ts';
 import type { FromWorker } from '../engine/messages.ts';
-import { MonotonicClock } from '../kernel/clock.ts';
-import { LinuxSockets } from '../kernel/linux-sockets.ts';
+import { LinuxMptcpEvents } from '../kernel/mptcp-events.ts';
 import { LinuxPathManager } from '../kernel/mptcp-pm.ts';
 import { checkHost } from '../network/check-host.ts';
+import { LinkWatch } from '../network/link-watch.ts';
+import { Events } from '../observe/events.ts';
 import { stderrLog } from '../observe/log.ts';
 import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
-import { readHostFacts } from '../site/facts.ts';
-import { resolveSite } from '../site/resolve.ts';
+import type { PathEventRecord } from '../paths/types.ts';
+import { type HostFacts, readHostFacts } from '../site/facts.ts';
+import { LiveSite } from '../site/live-site.ts';
 import type { Site } from '../site/types.ts';
 import { Counters, pathIndexOf } from '../status/counters.ts';
 import { logFlow } from './flow-log.ts';
+import { joinPathFigures } from './figures.ts';
 import { HostNetwork } from './host-network.ts';
 import { logNotice } from './notices.ts';
-import { PathChecks, type PathHealth } from './path-checks.ts';
+import { Peering } from './peering.ts';
 import { hideMemory } from './process-safety.ts';
 import { SdNotify } from './sd-notify.ts';
-import { takeSnapshot } from './snapshot.ts';
-import { Widening } from './widening.ts';
+import { StatusBoard } from './status-board.ts';
 import { Workers } from './workers.ts';
 
 export interface DaemonOptions {
@@ -46,6 +48,8 @@ export interface DaemonOptions {
 /** How long running flows may go on after a stop. */
 const GRACE_MS = 1_000;
 const SECOND_MS = 1_000;
+/** Between two looks at all of the host. */
+const REFRESH_PAUSE_MS = 200;
 /** Of what `checkHost` finds, these make a start pointless; the rest is said and tried. */
 const FATAL = new Set(['HOST_ROOT', 'HOST_COMMAND', 'KERNEL_NO_MPTCP']);
 
@@ -54,7 +58,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   hideMemory();
   const stop = stopSignal();
   const { config, keys } = loadConfig(options.configFile);
-  const daemon = new Daemon(options, resolveSite(config, await readHostFacts()));
+  const daemon = new Daemon(options, config, await readHostFacts());
   try {
     await daemon.start(keys);
     await daemon.stop(await stop);
@@ -65,34 +69,33 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
 
 class Daemon {
   readonly #options: DaemonOptions;
-  readonly #site: Site;
+  readonly #site: LiveSite;
   readonly #log = stderrLog();
+  readonly #events = new Events();
   readonly #startedAtMs = performance.now();
   readonly #notify = new SdNotify(process.env);
+  /** One for each worker. */
   readonly #counters: readonly Counters[];
-  readonly #checks: PathChecks;
+  readonly #ownCounters: Counters;
   readonly #down: (() => unknown)[] = [];
   readonly #drained = new Set<number>();
   #workers: Workers | undefined;
-  #widening: Widening | undefined;
+  #peering: Peering | undefined;
+  #board: StatusBoard | undefined;
+  #refreshing: Promise<void> | undefined;
+  #refreshAgain = false;
 
-  constructor(options: DaemonOptions, site: Site) {
+  constructor(options: DaemonOptions, config: Config, facts: HostFacts) {
     this.#options = options;
-    this.#site = site;
-    this.#counters = Array.from({ length: workerCount() }, () => new Counters(site.peers.length));
-    this.#checks = new PathChecks({
-      site,
-      sockets: new LinuxSockets(),
-      clock: new MonotonicClock(),
-      heardAtMs: (peer, path) => Math.max(...this.#counters.map((one) => one.path(pathIndexOf(peer, path)).heardAtMs)),
-      changed: (health) => this.#pathChanged(health),
-      links: liveLinks,
-    });
+    this.#site = new LiveSite(config, facts);
+    const peers = this.#site.now.peers.length;
+    this.#counters = Array.from({ length: workerCount() }, () => new Counters(peers));
+    this.#ownCounters = new Counters(peers);
   }
 
   async start(keys: SiteKeys): Promise<void> {
     const { version, runDir } = this.#options;
-    const site = this.#site;
+    const site = this.#site.now;
     this.#log.info('daemon', `braid ${version} for site ${site.name}`, {
       node: process.version,
       openssl: process.versions.openssl,
@@ -101,27 +104,42 @@ class Daemon {
     testCrypto();
     await this.#checkHost();
 
-    const snapshot = () =>
-      takeSnapshot({
-        site,
-        version,
-        startedAtMs: this.#startedAtMs,
-        counters: this.#counters,
-        health: this.#checks.health,
-        links: liveLinks(),
-      });
-    const api = await startApi({ runDir, site: site.name, snapshot });
+    const links = new LinkWatch({
+      links: (now) => this.#peering?.monitor.linksChanged(now),
+      changed: () => this.#refreshSite(),
+    });
+    this.#down.push(() => links.stop());
+    const peering = this.#makePeering(keys, links);
+    this.#board = new StatusBoard({
+      site: () => this.#site.now,
+      version,
+      startedAtMs: this.#startedAtMs,
+      counters: this.#counters,
+      ownCounters: this.#ownCounters,
+      peering,
+      links: () => links.links,
+    });
+    this.#down.push(() => this.#board?.stop());
+    const api = await startApi({
+      runDir,
+      site: site.name,
+      snapshot: () => this.#board!.snapshot(),
+      events: this.#events,
+      kernelEvents: (onLine) => new LinuxMptcpEvents().follow(onLine),
+      uplink: async (name, command) => this.#board!.command(name, command),
+    });
     this.#down.push(() => api.close());
 
     // Its way down comes after the workers': what their last packets need to stay inside is taken away last.
-    const network = new HostNetwork(() => this.#site, journalPath(runDir, site.name), this.#log);
+    const network = new HostNetwork(() => this.#site.now, journalPath(runDir, site.name), this.#log);
     this.#down.push(() => network.putBack());
-    this.#openPathManager();
+    this.#acceptJoins();
     await this.#startWorkers(keyRing(site, keys));
     await network.apply();
     this.#down.push(() => network.stopGuard());
-    this.#checks.start();
-    this.#down.push(() => this.#checks.stop());
+    this.#down.push(() => peering.stop());
+    peering.start();
+    links.start();
 
     this.#notify.send(`READY=1\nSTATUS=${site.peers.length} peers, ${site.uplinks.length} uplinks`);
     this.#startWatchdog();
@@ -154,7 +172,7 @@ class Daemon {
   }
 
   async #checkHost(): Promise<void> {
-    const problems = await checkHost(this.#site);
+    const problems = await checkHost(this.#site.now);
     const fatal = problems.find((problem) => FATAL.has(problem.code));
     if (fatal) throw fatal;
     for (const problem of problems) {
@@ -162,19 +180,67 @@ class Daemon {
     }
   }
 
-  #openPathManager(): void {
+  /** The kernel takes further subflows of our callers while somebody listens: one socket does for all workers. */
+  #acceptJoins(): void {
     const pathManager = new LinuxPathManager();
     this.#down.push(() => pathManager.close());
     const answer = pathManager.acceptJoins();
     if (answer !== 'ok') this.#log.warn('paths', `the kernel will refuse further subflows of our callers: ${answer}`);
-    this.#widening = new Widening({
-      site: this.#site,
-      pathManager,
-      usable: () => this.#checks.usable(),
-      failed: ({ uplink }, why) =>
-        this.#log.warn('paths', `subflow over ${uplink.name} refused`, { why }, { limit: `subflow ${uplink.name}` }),
-      later: (delayMs, then) => void setTimeout(then, delayMs).unref(),
+  }
+
+  #makePeering(keys: SiteKeys, links: LinkWatch): Peering {
+    this.#peering = new Peering({
+      site: () => this.#site.now,
+      version: this.#options.version,
+      keys,
+      counters: this.#ownCounters,
+      figuresOf: (peer, path) => joinPathFigures(this.#counters.map((one) => one.path(pathIndexOf(peer, path)))),
+      links: links.links,
+      tellAll: (command) => this.#workers?.tellAll(command),
+      tellOne: (command) => this.#workers?.tellOne(command) ?? false,
+      learn: (learned) => {
+        const path = this.#site.learn(learned);
+        if (path) this.#siteChanged();
+        return path;
+      },
+      moved: (record) => this.#pathMoved(record),
+      said: (kind, peer, text, isBad) => {
+        this.#log[isBad ? 'warn' : 'info']('peer', text, { ...(peer && { peer }) }, { limit: `${kind} ${peer} ${text}` });
+        this.#events.add({ kind, ...(peer && { peer }), text });
+      },
     });
+    return this.#peering;
+  }
+
+  /** Reads all of the host again, once however many changes there were meanwhile. */
+  #refreshSite(): void {
+    this.#refreshAgain = true;
+    this.#refreshing ??= this.#readHost().finally(() => {
+      this.#refreshing = undefined;
+    });
+  }
+
+  async #readHost(): Promise<void> {
+    while (this.#refreshAgain) {
+      this.#refreshAgain = false;
+      try {
+        const words = this.#site.refresh(await readHostFacts());
+        if (words.length === 0) continue;
+        for (const text of words) {
+          this.#log.info('network', text, {}, { limit: text });
+          this.#events.add({ kind: 'uplink', text });
+        }
+        this.#siteChanged();
+      } catch (error) {
+        this.#log.warn('network', `cannot read what this host has: ${String(error)}`, {}, { limit: 'facts' });
+      }
+      await new Promise((resolve) => setTimeout(resolve, REFRESH_PAUSE_MS));
+    }
+  }
+
+  #siteChanged(): void {
+    this.#workers?.tellAll({ kind: 'site', site: this.#site.now });
+    this.#peering?.siteChanged();
   }
 
   async #startWorkers(ring: KeyRing): Promise<void> {
@@ -188,7 +254,7 @@ class Daemon {
       count: this.#counters.length,
       startOf: (index) => {
         this.#counters[index]!.resetGauges(); // of a worker that died
-        return { site: this.#site, keys: ring.transfer(), counters: this.#counters[index]!.shared, replay, notBeforeUnixSeconds };
+        return { site: this.#site.now, keys: ring.transfer(), counters: this.#counters[index]!.shared, replay, notBeforeUnixSeconds };
       },
       heard: (index, message) => this.#heard(index, message),
       lost: (index) => {
@@ -204,22 +270,20 @@ class Daemon {
   }
 
   #heard(index: number, message: FromWorker): void {
-    if (message.kind === 'widen') this.#widening!.widen(message);
-    else if (message.kind === 'suspect') this.#checks.suspect(message.peer, message.path);
-    else if (message.kind === 'notice') logNotice(this.#log, this.#site, message.notice);
+    if (this.#peering?.heard(message)) return;
+    if (message.kind === 'notice') logNotice(this.#log, this.#site.now, message.notice);
     else if (message.kind === 'drained') this.#drained.add(index);
-    else if (message.kind === 'flow') logFlow(this.#log, this.#site, message.record);
+    else if (message.kind === 'flow') logFlow(this.#log, this.#site.now, message.record);
   }
 
-  #pathChanged(health: PathHealth): void {
-    const { uplink, peerAddress } = health.path;
-    const where = `${uplink.name} to ${this.#site.peers[health.peer]!.site} (${peerAddress.address.text})`;
-    if (health.state === 'up') this.#log.info('paths', `${where} is up`);
-    else this.#log.warn('paths', `${where} is down`, { reason: health.reason });
-    this.#workers!.tellAll({
-      kind: 'paths',
-      peers: this.#checks.usable().map((paths) => ({ dial: paths, carry: paths, upSinceMs: [], warm: 0, reverse: 0 })),
-    });
+  #pathMoved(record: PathEventRecord): void {
+    const { peer, uplink, peerAddress, from, to, reason } = record;
+    this.#board?.moved(record);
+    const where = `${uplink} to ${peer} (${peerAddress})`;
+    const isGood = to === 'up' || (to === 'probing' && from === 'down');
+    const limit = { limit: `${where} ${to}` };
+    this.#log[isGood ? 'info' : 'warn']('paths', `${where} is ${from === to ? 'still ' : ''}${to}`, reason ? { reason } : {}, limit);
+    this.#events.add({ kind: 'path', peer, uplink, peerAddress, from, to, text: reason || `is ${to}` });
   }
 
   /** systemd hears from us only while every worker's loop turns. */
@@ -236,13 +300,6 @@ class Daemon {
     );
     this.#down.push(() => clearInterval(timer));
   }
-}
-
-/** `networkInterfaces` lists what is up and has its carrier. */
-function liveLinks(): Map<string, string[]> {
-  return new Map(
-    Object.entries(networkInterfaces()).map(([device, addresses]) => [device, (addresses ?? []).map(({ address }) => address)]),
-  );
 }
 
 /** One core is for the kernel's part and for us. */

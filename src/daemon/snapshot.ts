@@ -1,9 +1,10 @@
 /** Makes the status out of what the workers count, what the path checks found and what the host says of its devices. */
-import type { Peer, Site, Uplink } from '../site/types.ts';
-import { type Counters, type PathFigures, type PeerFigures, pathIndexOf } from '../status/counters.ts';
+import type { Path, Peer, Site, Uplink } from '../site/types.ts';
+import { type Counters, pathIndexOf } from '../status/counters.ts';
 import type { PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import { endpointText } from '../wire/ip.ts';
-import type { PathHealth } from './path-checks.ts';
+import type { PathHealth } from '../paths/types.ts';
+import type { Carried } from './day-bytes.ts';
 
 export interface SnapshotParts {
   readonly site: Site;
@@ -11,8 +12,24 @@ export interface SnapshotParts {
   readonly startedAtMs: number;
   /** One for each worker. */
   readonly counters: readonly Counters[];
-  readonly health: readonly PathHealth[];
+  /** The main thread's, for what no worker sees. */
+  readonly ownCounters: Counters;
+  readonly health: (peer: number, path: number) => PathHealth | undefined;
+  readonly about: (peer: number) => Pick<PeerStatus, 'control' | 'clockSkewMs'>;
+  /** Of an uplink, as an administrator left it at run time. */
+  readonly override: (uplink: string) => UplinkOverrideNow;
+  readonly carries: (peer: number, path: number) => boolean;
+  readonly hasNoJoins: (peer: number, path: number) => boolean;
+  readonly sinceUnixMs: (peer: number, path: number) => number | null;
+  readonly bytesToday: (uplink: string) => Carried;
   readonly links: Links;
+}
+
+export interface UplinkOverrideNow {
+  readonly disabled?: boolean;
+  readonly drained?: boolean;
+  readonly role?: 'active' | 'backup';
+  readonly metered?: boolean;
 }
 
 /** The addresses of each device that is up and has its carrier. */
@@ -25,20 +42,24 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
     site: site.name,
     version,
     uptimeSeconds: Math.round((performance.now() - startedAtMs) / 100) / 10,
-    uplinks: site.uplinks.map((uplink) => uplinkStatus(uplink, parts.links)),
+    uplinks: site.uplinks.map((uplink) => uplinkStatus(parts, uplink)),
     peers: site.peers.map((peer) => peerStatus(parts, peer)),
-    faults: sumFaults(counters),
+    faults: sumFaults([...counters, parts.ownCounters]),
   };
 }
 
-function uplinkStatus(uplink: Uplink, links: Links): UplinkStatus {
-  const { name, device, role, metered } = uplink;
+export function uplinkStatus({ links, override, bytesToday }: SnapshotParts, uplink: Uplink): UplinkStatus {
+  const { name, device } = uplink;
+  const said = override(name);
   const about = {
-    ...{ name, device, role, metered },
+    name,
+    device,
+    role: said.role ?? uplink.role,
+    metered: said.metered ?? uplink.metered,
     address: uplink.addresses[0]?.text ?? null,
-    override: 'none',
+    override: said.disabled ? 'disabled' : said.drained ? 'drain' : 'none',
     publicAddress: uplink.publicAddress?.text ?? null,
-    bytesToday: null,
+    bytesToday: bytesToday(name),
   } as const;
   const live = links.get(device);
   if (!live) return { ...about, state: 'down', reason: uplink.reason ?? 'no carrier, or not up' };
@@ -48,52 +69,54 @@ function uplinkStatus(uplink: Uplink, links: Links): UplinkStatus {
 
 function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
   const figures = parts.counters.map((one) => one.peer(peer.index));
-  const paths = parts.health.filter((health) => health.peer === peer.index).map((health) => pathStatus(parts, health));
-  const state = paths.some((path) => path.state === 'up') ? 'up' : 'down';
+  const pools = parts.counters.map((one) => one.pool(peer.index));
+  const paths = peer.paths.map((path) => pathStatus(parts, peer, path));
+  const state = paths.some((path) => path.state === 'up' || path.state === 'suspect') ? 'up' : 'down';
   return {
     site: peer.site,
     state,
-    ...(state === 'down' && {
-      reason: paths.length === 0 ? 'no uplink has an address of the same family as the peer' : 'none of its paths is up',
-    }),
-    flows: sum(figures, (one: PeerFigures) => one.flows),
-    txBytes: sum(figures, (one: PeerFigures) => one.txBytes),
-    rxBytes: sum(figures, (one: PeerFigures) => one.rxBytes),
-    control: 'none',
-    clockSkewMs: null,
-    warmConnections: 0,
-    reverseConnections: 0,
-    plainFlows: null,
-    waitingFlows: null,
+    ...(state === 'down' && { reason: paths.length === 0 ? whyNoPaths(peer) : 'none of its paths is up' }),
+    flows: sum(figures, (one) => one.flows),
+    txBytes: sum(figures, (one) => one.txBytes),
+    rxBytes: sum(figures, (one) => one.rxBytes),
+    ...parts.about(peer.index),
+    warmConnections: sum(pools, (one) => one.warm),
+    reverseConnections: sum(pools, (one) => one.reverse + one.offered),
+    plainFlows: sum(figures, (one) => one.plainFlows),
+    waitingFlows: sum(figures, (one) => one.waitingFlows),
     paths,
   };
 }
 
-function pathStatus(parts: SnapshotParts, health: PathHealth): PathStatus {
-  const index = pathIndexOf(health.peer, health.path.index);
-  const figures = parts.counters.map((one) => one.path(index));
+function whyNoPaths({ addresses }: Peer): string {
+  return addresses.length === 0 ? 'it has no addresses here, and has not called yet' : 'no uplink has an address of the same family as the peer';
+}
+
+function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
+  const health = parts.health(peer.index, path.index);
+  const figures = parts.counters.map((one) => one.path(pathIndexOf(peer.index, path.index)));
   const heard = figures.reduce((newest, one) => (one.heardAtMs > newest.heardAtMs ? one : newest));
-  const rttMs = heard.heardAtMs > 0 ? heard.rttMs : health.rttMs;
+  const rttMs = health?.rttMs ?? (heard.heardAtMs > 0 ? heard.rttMs : 0);
+  const state = health?.state ?? 'down';
+  const noJoins = parts.hasNoJoins(peer.index, path.index);
   return {
-    uplink: health.path.uplink.name,
-    peerAddress: endpointText(health.path.peerAddress.address, health.path.peerAddress.port),
-    state: health.state,
-    ...(health.state === 'down' && { reason: health.reason }),
-    ...(health.state === 'up' &&
-      health.isPlain && { reason: 'no MPTCP: something on the way strips it, or it is not the peer who answers' }),
-    carries: health.state === 'up',
-    avoided: false,
-    lossPercent: null,
-    udp: 'unknown',
-    mptcp: health.state !== 'up' ? 'unknown' : health.isPlain ? 'stripped' : 'ok',
+    uplink: path.uplink.name,
+    peerAddress: endpointText(path.peerAddress.address, path.peerAddress.port),
+    state,
+    ...(health?.reason && { reason: health.reason }),
+    carries: parts.carries(peer.index, path.index),
+    avoided: health?.avoided ?? false,
+    lossPercent: health?.lossPercent == null ? null : Math.round(health.lossPercent * 10) / 10,
+    udp: health?.udp ?? 'unknown',
+    mptcp: state === 'down' || !health ? 'unknown' : health.plain ? 'stripped' : noJoins ? 'joins-stripped' : 'ok',
     mtu: null,
-    flaps: null,
-    holdDownMs: null,
-    sinceUnixMs: null,
-    subflows: sum(figures, (one: PathFigures) => one.subflows),
+    flaps: health?.flaps ?? null,
+    holdDownMs: health?.holdDownMs ?? null,
+    sinceUnixMs: parts.sinceUnixMs(peer.index, path.index),
+    subflows: sum(figures, (one) => one.subflows),
     rttMs: rttMs > 0 ? Math.round(rttMs * 1000) / 1000 : null,
-    txBytes: sum(figures, (one: PathFigures) => one.txBytes),
-    rxBytes: sum(figures, (one: PathFigures) => one.rxBytes),
+    txBytes: sum(figures, (one) => one.txBytes),
+    rxBytes: sum(figures, (one) => one.rxBytes),
   };
 }
 

@@ -58,6 +58,13 @@ export class Workers {
     });
   }
 
+  /** To the first that lives. @returns false where none does. */
+  tellOne(command: ToWorker): boolean {
+    const thread = this.#threads.find((one) => one !== undefined && one.wakeFd >= 0);
+    if (thread) this.#tell(thread, command);
+    return thread !== undefined;
+  }
+
   /** Resolves when all threads are gone. */
   async stop(): Promise<void> {
     this.#stopping = true;

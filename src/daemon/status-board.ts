@@ -1,0 +1,118 @@
+/** What an administrator sees of the running daemon and may change: the status, and the uplinks at run time. */
+import { type UplinkAnswer, type UplinkCommand, unknownUplink } from '../api/uplinks.ts';
+import type { PathEventRecord, UplinkOverride } from '../paths/types.ts';
+import type { Site } from '../site/types.ts';
+import { type Counters, pathIndexOf } from '../status/counters.ts';
+import type { StatusSnapshot } from '../status/types.ts';
+import { type Carried, DayBytes } from './day-bytes.ts';
+import type { Peering } from './peering.ts';
+import { type SnapshotParts, takeSnapshot, uplinkStatus } from './snapshot.ts';
+
+export interface StatusBoardParts {
+  readonly site: () => Site;
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly counters: readonly Counters[];
+  readonly ownCounters: Counters;
+  readonly peering: Peering;
+  readonly links: () => SnapshotParts['links'];
+}
+
+const LOOK_EVERY_MS = 30_000;
+
+export class StatusBoard {
+  readonly #parts: StatusBoardParts;
+  readonly #day: DayBytes;
+  readonly #timer: NodeJS.Timeout;
+  /** By peer's site, uplink and address. */
+  readonly #movedAtUnixMs = new Map<string, number>();
+
+  constructor(parts: StatusBoardParts) {
+    this.#parts = parts;
+    this.#day = new DayBytes((uplink) => this.#carried(uplink), Date.now());
+    this.#timer = setInterval(() => this.#look(), LOOK_EVERY_MS).unref();
+  }
+
+  snapshot(): StatusSnapshot {
+    this.#look();
+    return takeSnapshot(this.#snapshotParts());
+  }
+
+  command(name: string, command: UplinkCommand): UplinkAnswer {
+    const { peering, site } = this.#parts;
+    const uplink = site().uplinks.find((one) => one.name === name);
+    if (!uplink) {
+      const { code, message, hint } = unknownUplink(
+        name,
+        site().uplinks.map((one) => one.name),
+      );
+      return { ok: false, code, message, ...(hint !== undefined && { hint }) };
+    }
+    peering.setUplink(name, overriddenBy(peering.monitor.override(name), command));
+    return { ok: true, uplink: uplinkStatus(this.#snapshotParts(), uplink) };
+  }
+
+  moved({ atUnixMs, peer, uplink, peerAddress, from, to }: PathEventRecord): void {
+    if (from !== to) this.#movedAtUnixMs.set(`${peer} ${uplink} ${peerAddress}`, atUnixMs);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    this.#day.look(
+      this.#parts.site().uplinks.map(({ name }) => name),
+      Date.now(),
+    );
+  }
+
+  #snapshotParts(): SnapshotParts {
+    const { site, version, startedAtMs, counters, ownCounters, peering, links } = this.#parts;
+    const now = site();
+    const decided = peering.monitor.peerPaths();
+    return {
+      site: now,
+      version,
+      startedAtMs,
+      counters,
+      ownCounters,
+      health: (peer, path) => peering.health(peer, path),
+      about: (peer) => peering.about(peer),
+      override: (uplink) => peering.monitor.override(uplink),
+      carries: (peer, path) => peering.monitor.isAlive(peer, path) && (decided[peer]?.carry.includes(path) ?? false),
+      hasNoJoins: (peer, path) => peering.hasNoJoins(peer, path),
+      sinceUnixMs: (peer, index) => {
+        const { site: name, paths } = now.peers[peer]!;
+        const path = paths[index]!;
+        return this.#movedAtUnixMs.get(`${name} ${path.uplink.name} ${path.peerAddress.address.text}`) ?? null;
+      },
+      bytesToday: (uplink) => this.#day.today(uplink),
+      links: links(),
+    };
+  }
+
+  #carried(name: string): Carried {
+    const { site, counters, peering } = this.#parts;
+    const { uplinks, peers } = site();
+    const total = { ...peering.datagramBytes(uplinks.find((one) => one.name === name)?.addresses ?? []) };
+    for (const peer of peers)
+      for (const path of peer.paths)
+        if (path.uplink.name === name)
+          for (const one of counters) {
+            const { txBytes, rxBytes } = one.path(pathIndexOf(peer.index, path.index));
+            total.tx += txBytes;
+            total.rx += rxBytes;
+          }
+    return total;
+  }
+}
+
+/** `enable` takes back `disable` and `drain`, not what was set. */
+function overriddenBy(before: UplinkOverride, command: UplinkCommand): UplinkOverride {
+  if ('set' in command) return { ...before, ...command.set };
+  const { role, metered } = before;
+  const kept = { ...(role !== undefined && { role }), ...(metered !== undefined && { metered }) };
+  if (command.action === 'disable') return { ...kept, disabled: true };
+  return command.action === 'drain' ? { ...kept, drained: true } : kept;
+}
