@@ -68,7 +68,7 @@ function judgeOne(path: JudgedPath, paths: readonly JudgedPath[], clock: PeerClo
   const needed = neededMisses(evidence);
   const waitedMs = evidence.waitingSinceMs > 0 ? nowMs - Math.max(evidence.waitingSinceMs, evidence.heardAtMs) : 0;
 
-  const isLong = silentMs >= Math.min(evidence.intervalMs, fastInterval(evidence, clock)) * needed;
+  const isLong = silentMs >= fastInterval(evidence, clock) * (needed - 0.25);
   if (missed >= needed && isLong) return saySilent(path, other, waitedMs, nowMs);
   if (waitedMs > 0 && waitsTooLong(path, other, missed, waitedMs, nowMs)) return saySilent(path, other, waitedMs, nowMs);
   if (missed >= Math.max(2, needed - 1) && silentMs >= 2 * FAST_MS - MARGIN_MOST_MS)
@@ -83,14 +83,15 @@ function missedHeartbeats(evidence: Evidence, clock: PeerClock, nowMs: number): 
   const sent = clock.sentAfter(evidence.sentAt, overdueMs);
   if (sent === 0) return 0;
   const newestMs = Math.min(overdueMs, ticksBetween(evidence.sentAt, clock.newest) / 10);
-  const bySchedule = Math.floor((newestMs + 1) / Math.max(1, evidence.intervalMs));
+  // It may come earlier than promised: turns are as long as they are.
+  const bySchedule = Math.floor(newestMs / Math.max(1, evidence.intervalMs) + 0.25);
   if (!clock.isFast || evidence.intervalMs <= FAST_MS) return Math.min(sent, bySchedule);
   const fastForMs = Math.min(newestMs, newestMs - ticksBetween(evidence.sentAt, clock.fastSince) / 10);
   return Math.min(sent, Math.max(bySchedule, Math.floor(fastForMs / FAST_MS)));
 }
 
 function fastInterval({ intervalMs }: Evidence, clock: PeerClock): number {
-  return clock.isFast ? Math.min(20, intervalMs) : intervalMs;
+  return clock.isFast ? Math.min(FAST_MS, intervalMs) : intervalMs;
 }
 
 function neededMisses({ losses }: Evidence): number {

@@ -253,7 +253,7 @@ export class Side {
   }
 
   receive(bytes: Uint8Array): void {
-    const { space, counter, link, plaintext, session } = JSON.parse(Buffer.from(bytes).toString()) as Record<string, never>;
+    const { space, counter, link, plaintext, session } = JSON.parse(Buffer.from(bytes).toString()) as Sealed;
     if (!this.hasSession) return;
     const { localAddress, peerAddress } = this.site.peers[0]!.paths[link]!;
     const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
@@ -276,6 +276,14 @@ export class Side {
     const moments = { lastAckAtMs, lastDataAtMs, waitingSinceMs };
     return { subflows: 1, txBytes, rxBytes: 0, rttMs, minRttMs: rttMs, ...moments, deliveryBytesPerSecond: 0 };
   }
+}
+
+interface Sealed {
+  readonly space: number;
+  readonly counter: number;
+  readonly link: number;
+  readonly plaintext: string;
+  readonly session: number;
 }
 
 function parse(bytes: Uint8Array): Heartbeat | undefined {

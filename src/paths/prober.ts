@@ -5,9 +5,9 @@
  * with one time of sending: that is how the other side tells a dead path from a peer that stands still (judge.ts). A heartbeat promises when
  * the next one comes at the latest; it may come earlier.
  *
- *   alive: peer at work, or a path in doubt   20 ms       the other side is at work, we are not   25 ms (not followed in turn)
+ *   alive: peer at work, or a path in doubt   18 ms       the other side is at work, we are not   25 ms (not followed in turn)
  *          idle                              200 ms       idle on a metered uplink              2,000 ms
- *   probing                                   20 ms       down                                    100 ms, 200 ms when idle
+ *   probing                                   18 ms       down                                    100 ms, 200 ms when idle
  */
 import type { Clock } from '../kernel/clock.ts';
 import { sameAddress } from '../wire/ip.ts';
@@ -28,7 +28,8 @@ import {
   type SessionOf,
 } from './types.ts';
 
-export const BUSY_MS = 20;
+/** With the turns of both loops in between three missed ones are some 60 ms. */
+export const BUSY_MS = 18;
 const IDLE_MS = 200;
 const METERED_MS = 2_000;
 const DOWN_MS = 100;
