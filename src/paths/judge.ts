@@ -84,7 +84,7 @@ function missedHeartbeats(evidence: Evidence, clock: PeerClock, nowMs: number): 
   if (sent === 0) return 0;
   const newestMs = Math.min(overdueMs, ticksBetween(evidence.sentAt, clock.newest) / 10);
   // It may come earlier than promised: turns are as long as they are.
-  const bySchedule = Math.floor(newestMs / Math.max(1, evidence.intervalMs) + 0.25);
+  const bySchedule = Math.floor(newestMs / Math.max(1, evidence.intervalMs) + 0.5);
   if (!clock.isFast || evidence.intervalMs <= FAST_MS) return Math.min(sent, bySchedule);
   const fastForMs = Math.min(newestMs, newestMs - ticksBetween(evidence.sentAt, clock.fastSince) / 10);
   return Math.min(sent, Math.max(bySchedule, Math.floor(fastForMs / FAST_MS)));

@@ -372,3 +372,23 @@ describe('what makes no sense', () => {
     expect(near.learned).toHaveLength(1);
   });
 });
+
+describe('the timer', () => {
+  it('turns by itself, quickly while there is work, and stops', async () => {
+    const world = new World([20, 20]);
+    const { monitor } = world.sides[0];
+    let turns = 0;
+    const tick = monitor.tick.bind(monitor);
+    monitor.tick = () => {
+      turns += 1;
+      return tick();
+    };
+    monitor.start();
+    await expect.poll(() => turns).toBeGreaterThan(2);
+    monitor.stop();
+    const before = turns;
+    monitor.busy(0);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(turns).toBe(before);
+  });
+});

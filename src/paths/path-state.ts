@@ -157,8 +157,11 @@ function poor(path: PathMachine, event: Extract<PathEvent, { kind: 'poor' }>, no
 function good(path: PathMachine, event: Good, nowMs: number): PathMachine {
   if (path.state !== 'down' && path.state !== 'probing') return path;
   const atOnce = event.isNeeded || !path.wasEverUp;
-  const goodSinceMs = path.state === 'down' || path.goodSinceMs === 0 || (event.inARow <= 1 && !event.isCheck) ? nowMs : path.goodSinceMs;
-  const enough = event.isCheck || event.inARow >= (atOnce ? HEAL_GOOD_AT_ONCE : HEAL_GOOD);
+  // Known to be poor: it will not be used while there is a better one, so nothing is gained by waiting for a row without a gap.
+  const isKnown = event.poorReason !== undefined;
+  const goodSinceMs =
+    path.state === 'down' || path.goodSinceMs === 0 || (event.inARow <= 1 && !event.isCheck && !isKnown) ? nowMs : path.goodSinceMs;
+  const enough = event.isCheck || isKnown || event.inARow >= (atOnce ? HEAL_GOOD_AT_ONCE : HEAL_GOOD);
   const isReady = enough && event.bothWays && (atOnce || nowMs - goodSinceMs >= path.holdDownMs);
   if (isReady && event.peerIsReady) {
     const alive = { ...path, goodSinceMs: 0, isReady: false, wasEverUp: true, changedAtMs: nowMs, upSinceMs: nowMs };
