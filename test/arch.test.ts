@@ -76,6 +76,7 @@ describe('imports', () => {
     ['kernel', ['native', 'wire']],
     ['shadowsocks', ['crypto', 'kernel', 'native', 'wire']],
     ['control', ['crypto', 'site', 'status', 'wire']],
+    ['paths', ['engine', 'kernel', 'site', 'status', 'wire']],
   ])('of %s lead to %j only', (name, allowed) => {
     expect(sources.some((file) => room(file) === name)).toBe(true);
     const wrong = imports.filter(
@@ -93,6 +94,12 @@ describe('imports', () => {
     expect(said(imports.filter((one) => one.to === 'src/main.ts'))).toEqual([]);
     const above = ['cli', 'config', 'daemon', 'api', 'network', 'lab'];
     expect(said(imports.filter((one) => room(one.from) === 'engine' && above.includes(room(one.to))))).toEqual([]);
+  });
+
+  it('of paths take from the engine only what it is told, and no fixture is part of what is shipped', () => {
+    const wrong = imports.filter((one) => room(one.from) === 'paths' && room(one.to) === 'engine' && one.to !== 'src/engine/messages.ts');
+    expect(said(wrong.filter((one) => !one.from.endsWith('.fixture.ts')))).toEqual([]);
+    expect(said(imports.filter((one) => one.to.endsWith('.fixture.ts') && !one.from.endsWith('.fixture.ts')))).toEqual([]);
   });
 
   it('reach koffi in native only', () => {

@@ -49,7 +49,9 @@ describe('the datagrams of the uplinks', () => {
       .toContain(`there at 127.0.0.2 from 127.0.0.1:${port}`);
     send(OTHER, ONE, 'back');
     send(SIX, SIX, 'six');
-    await expect.poll(() => heard).toEqual(expect.arrayContaining([`back at 127.0.0.1 from 127.0.0.2:${port}`, `six at ::1 from ::1:${port}`]));
+    await expect
+      .poll(() => heard)
+      .toEqual(expect.arrayContaining([`back at 127.0.0.1 from 127.0.0.2:${port}`, `six at ::1 from ::1:${port}`]));
     expect(datagrams.bytesOf('127.0.0.2')).toEqual({ tx: 4, rx: datagrams.bytesOf('127.0.0.1').tx });
   });
 

@@ -212,15 +212,13 @@ export class Peering {
     const { lan, peers } = this.#parts.site();
     return {
       lan: lan.map(({ text }) => text),
-      paths: peers[peer]!.paths
-        .filter(({ learned }) => !learned)
-        .map(({ index, uplink }) => ({
-          index,
-          uplink: uplink.name,
-          role: this.monitor?.override(uplink.name).role ?? uplink.role,
-          metered: uplink.metered,
-          ...(uplink.publicAddress && { publicAddress: uplink.publicAddress.text }),
-        })),
+      paths: peers[peer]!.paths.filter(({ learned }) => !learned).map(({ index, uplink }) => ({
+        index,
+        uplink: uplink.name,
+        role: this.monitor?.override(uplink.name).role ?? uplink.role,
+        metered: uplink.metered,
+        ...(uplink.publicAddress && { publicAddress: uplink.publicAddress.text }),
+      })),
       observed: [],
     };
   }

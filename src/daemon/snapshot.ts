@@ -1,9 +1,10 @@
 /** Makes the status out of what the workers count, what the path checks found and what the host says of its devices. */
+
+import type { PathHealth } from '../paths/types.ts';
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
 import type { PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import { endpointText } from '../wire/ip.ts';
-import type { PathHealth } from '../paths/types.ts';
 import type { Carried } from './day-bytes.ts';
 
 export interface SnapshotParts {
@@ -89,7 +90,9 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
 }
 
 function whyNoPaths({ addresses }: Peer): string {
-  return addresses.length === 0 ? 'it has no addresses here, and has not called yet' : 'no uplink has an address of the same family as the peer';
+  return addresses.length === 0
+    ? 'it has no addresses here, and has not called yet'
+    : 'no uplink has an address of the same family as the peer';
 }
 
 function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {

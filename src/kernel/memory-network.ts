@@ -18,6 +18,8 @@ export class MemoryNetwork {
   readonly pending: (() => void)[] = [];
   /** A middlebox takes the option out of every SYN: what was dialled as MPTCP is TCP. */
   stripsMptcp = false;
+  /** Behind a middlebox that drops SYNs which carry the option; those without pass. */
+  readonly dropsMptcp = new Set<string>();
 
   /** The slow ones answer. */
   answer(): void {

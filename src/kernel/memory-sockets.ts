@@ -256,11 +256,11 @@ export class MemorySockets implements Sockets {
   /** A refused dial is a descriptor with an error, as with a non-blocking connect. */
   #dial(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): number {
     if (this.openDescriptors >= this.descriptorsMost) return -k.EMFILE;
-    const { listeners, silent, slow, refused, pending } = this.#network;
+    const { listeners, silent, slow, refused, pending, dropsMptcp } = this.#network;
     const mine = this.#newEnd(local, remote, isMptcp);
     const key = endpointKey(remote);
     const to = refused.has(key) ? undefined : listeners.get(key);
-    mine.unanswered = silent.has(key) || slow.has(key);
+    mine.unanswered = silent.has(key) || slow.has(key) || (isMptcp && dropsMptcp.has(key));
     if (slow.has(key)) pending.push(() => this.#ends.has(mine.fd) && this.#meet(mine, to));
     else if (!mine.unanswered) this.#meet(mine, to);
     return mine.fd;

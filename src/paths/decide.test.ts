@@ -1,0 +1,71 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type DecidedPath, decide, NO_PATHS, samePaths } from './decide.ts';
+import { isAlive, NEW_PATH, type PathMachine } from './path-state.ts';
+
+const up: PathMachine = { ...NEW_PATH, state: 'up', upSinceMs: 5, wasEverUp: true };
+const path = (more: Partial<DecidedPath> = {}): DecidedPath => ({
+  machine: up,
+  isBackup: false,
+  isDrained: false,
+  plain: false,
+  dropsMptcp: false,
+  learned: false,
+  isUndialable: false,
+  rttMs: 20,
+  ...more,
+});
+const avoided = { machine: { ...up, state: 'suspect', avoided: 'ours' } } as const;
+const spares = { warm: 2, reverse: 1 };
+const decided = (...paths: DecidedPath[]) => decide(paths, NO_PATHS, spares);
+
+describe('what is decided', () => {
+  it('is to use what lives, the quicker first, and to be ready', () => {
+    expect(decided(path({ rttMs: 90 }), path(), path({ machine: NEW_PATH }))).toEqual({
+      dial: [1, 0],
+      carry: [0, 1],
+      upSinceMs: [5, 5, 0],
+      ...spares,
+    });
+    // A few milliseconds more or less change no order.
+    expect(decided(path({ rttMs: 19 }), path({ rttMs: 18 })).dial).toEqual([0, 1]);
+  });
+
+  it('is to leave poor, drained and backup paths alone as long as there is another', () => {
+    expect(decided(path(avoided), path())).toMatchObject({ dial: [1, 0], carry: [1] });
+    expect(decided(path(avoided))).toMatchObject({ dial: [0], carry: [0] });
+    expect(decided(path({ isDrained: true }), path())).toMatchObject({ dial: [1], carry: [1] });
+    expect(decided(path({ isDrained: true }))).toMatchObject({ dial: [0], carry: [0] });
+    expect(decided(path({ isBackup: true }), path(avoided))).toMatchObject({ dial: [1], carry: [1] });
+    expect(decided(path({ isBackup: true }), path({ isDrained: true }))).toMatchObject({ dial: [0], carry: [0] });
+  });
+
+  it('is to dial last over what strips or drops MPTCP, not to carry over it, and never to dial what nobody configured', () => {
+    expect(decided(path({ plain: true }), path({ dropsMptcp: true }), path())).toMatchObject({ dial: [2, 0, 1], carry: [2] });
+    expect(decided(path({ learned: true }), path({ isUndialable: true }))).toMatchObject({ dial: [1], carry: [0, 1] });
+    expect(decided(path({ plain: true }))).toMatchObject({ dial: [0], carry: [] });
+  });
+
+  it('is to wait where nothing lives, and to leave flows where they were', () => {
+    const before = decided(path(), path());
+    const dead = path({ machine: { ...NEW_PATH, reason: 'carrier lost' } });
+    expect(decide([dead, dead], before, spares)).toEqual({ dial: [], carry: [0, 1], upSinceMs: [0, 0], warm: 0, reverse: 0 });
+  });
+
+  it('never takes the last living path away', () => {
+    const machines = fc.constantFrom(up, NEW_PATH, avoided.machine, { ...NEW_PATH, state: 'probing' as const });
+    const flags = { isBackup: fc.boolean(), isDrained: fc.boolean(), isUndialable: fc.boolean(), rttMs: fc.nat(500) };
+    const some = fc.record({ machine: machines, ...flags }).map((one) => path(one));
+    fc.assert(
+      fc.property(fc.array(some, { maxLength: 6 }), (paths) => {
+        const before = { ...NO_PATHS, carry: [0] };
+        const { dial, carry } = decide(paths, before, spares);
+        const anyLives = paths.some(({ machine }) => isAlive(machine));
+        expect(carry.length).toBeGreaterThan(0);
+        expect(dial.length > 0).toBe(anyLives);
+        if (anyLives) for (const index of [...dial, ...carry]) expect(isAlive(paths[index]!.machine)).toBe(true);
+        expect(samePaths(decide(paths, before, spares), decide(paths, before, spares))).toBe(true);
+      }),
+    );
+  });
+});

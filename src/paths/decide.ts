@@ -1,0 +1,78 @@
+/**
+ * What is done with the paths of a peer as they are: over which new connections are dialled, on which every flow has a subflow. Pure.
+ *
+ *   alive ─▶ not drained ─▶ active, or backup while no active one lives ─▶ not avoided, while a good one is there ─▶ carry
+ *
+ * The last living path is never taken away: each step that would leave nothing is left out. Where nothing lives `carry` stays as it was (a
+ * flow's last subflow may still wake up) and `dial` is empty: new flows wait.
+ */
+import { isAlive, type PathMachine } from './path-state.ts';
+import type { PeerPaths } from './types.ts';
+
+export interface DecidedPath {
+  readonly machine: PathMachine;
+  readonly isBackup: boolean;
+  readonly isDrained: boolean;
+  /** Connections over it are plain TCP, or are not answered when they ask for MPTCP. */
+  readonly plain: boolean;
+  readonly dropsMptcp: boolean;
+  /** Nobody knows an address that could be dialled. */
+  readonly learned: boolean;
+  /** The last connection check was not answered although datagrams come. */
+  readonly isUndialable: boolean;
+  /** When it is well; 0 where unknown. */
+  readonly rttMs: number;
+}
+
+export interface Spares {
+  readonly warm: number;
+  readonly reverse: number;
+}
+
+export const NO_PATHS: PeerPaths = { dial: [], carry: [], upSinceMs: [], warm: 0, reverse: 0 };
+
+/** @param paths by index. */
+export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares: Spares): PeerPaths {
+  const indices = paths.map((_, index) => index);
+  const living = indices.filter((index) => isAlive(paths[index]!.machine));
+  const kept = orAll(living, (index) => !paths[index]!.isDrained);
+  const inRole = orAll(kept, (index) => !paths[index]!.isBackup);
+  const multipath = inRole.filter((index) => !paths[index]!.plain && !paths[index]!.dropsMptcp);
+  const carry = orAll(multipath, (index) => paths[index]!.machine.avoided === 'no');
+  const dial = inRole
+    .filter((index) => !paths[index]!.learned)
+    .sort((one, other) => rank(paths[one]!) - rank(paths[other]!) || one - other);
+  return {
+    dial,
+    carry: carry.length > 0 ? carry : before.carry,
+    upSinceMs: paths.map(({ machine }) => machine.upSinceMs),
+    warm: dial.length > 0 ? spares.warm : 0,
+    reverse: dial.length > 0 ? spares.reverse : 0,
+  };
+}
+
+/** Those that `wanted` holds for, or all where it holds for none. */
+function orAll(indices: readonly number[], wanted: (index: number) => boolean): readonly number[] {
+  const some = indices.filter(wanted);
+  return some.length > 0 ? some : indices;
+}
+
+/** Worse paths behind better ones; among equals round trips count only by the doubling, so that the order is steady. */
+function rank({ machine, plain, dropsMptcp, isUndialable, rttMs }: DecidedPath): number {
+  const worse = (isUndialable ? 1_000 : 0) + (dropsMptcp ? 500 : 0) + (plain ? 250 : 0) + (machine.avoided === 'no' ? 0 : 100);
+  return worse + Math.floor(Math.log2(Math.max(16, rttMs)));
+}
+
+export function samePaths(one: PeerPaths, other: PeerPaths): boolean {
+  return (
+    sameNumbers(one.dial, other.dial) &&
+    sameNumbers(one.carry, other.carry) &&
+    sameNumbers(one.upSinceMs, other.upSinceMs) &&
+    one.warm === other.warm &&
+    one.reverse === other.reverse
+  );
+}
+
+function sameNumbers(one: readonly number[], other: readonly number[]): boolean {
+  return one.length === other.length && one.every((value, i) => value === other[i]);
+}

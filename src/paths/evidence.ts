@@ -1,0 +1,125 @@
+/**
+ * What was heard of one path, and when. Nothing is concluded here.
+ *
+ * `nowMs` is always our own time (own-time.ts): it stands still while this process does, so a stall of ours makes no path look silent. The
+ * moments in a worker's figures are the kernel's; they are taken over when they change, with their age at that moment.
+ */
+import { LossWindow } from './loss-window.ts';
+import { Rate } from './rate.ts';
+import { RoundTrips } from './round-trips.ts';
+import { AGE_UNKNOWN_MS, type Heartbeat, type PathFigures, type PathReport } from './types.ts';
+
+/** Older news than this of a worker that was just asked is not news. */
+const FIGURE_AGE_MOST_MS = 50;
+
+export class Evidence {
+  readonly losses = new LossWindow();
+  readonly roundTrips = new RoundTrips();
+  readonly rate = new Rate();
+  /** The newest of heartbeat, acknowledgement, data and answered check; 0 for never. */
+  heardAtMs = 0;
+  heartbeatAtMs = 0;
+  tcpHeardAtMs = 0;
+  /** Of the newest heartbeat: when the peer sent it by its own clock, and how often it sends here. */
+  sentAt = 0;
+  intervalMs = 0;
+  jitterMs = 0;
+  /** Since when data waits for an acknowledgement; 0: none does. */
+  waitingSinceMs = 0;
+  /** The kernel's own figure, 0 where no subflow tells one. */
+  subflowRttMs = 0;
+  report: PathReport | undefined;
+  reportedAtMs = 0;
+  /** Since when the peer's report says that it does not have the path; 0: it has, or did not say. */
+  missedByPeerSinceMs = 0;
+  /** It was alive for the peer once in this session. */
+  wasAliveForPeer = false;
+  session = 0;
+  #lastAckAtMs = -1;
+  #lastDataAtMs = -1;
+  #waitingRawMs = 0;
+  #usedEcho = -1;
+
+  /** A session began: numbers and clocks of the peer start anew, round trips stay what they were. */
+  resetSession(): void {
+    this.losses.reset();
+    this.heartbeatAtMs = 0;
+    this.intervalMs = 0;
+    this.report = undefined;
+    this.reportedAtMs = 0;
+    this.missedByPeerSinceMs = 0;
+    this.wasAliveForPeer = false;
+    this.#usedEcho = -1;
+  }
+
+  /** @param clockNow the real clock in 100 µs, for the echo. */
+  heartbeat(heartbeat: Heartbeat, counter: number, nowMs: number, clockNow: number): void {
+    if (counter > this.losses.newest) {
+      const spacing = ticksBetween(this.sentAt, heartbeat.sentAt) / 10;
+      if (this.heartbeatAtMs > 0 && spacing < 1_000) this.jitterMs += (Math.abs(nowMs - this.heartbeatAtMs - spacing) - this.jitterMs) / 16;
+      this.sentAt = heartbeat.sentAt;
+      this.intervalMs = heartbeat.intervalMs;
+    }
+    this.losses.heard(counter);
+    this.heartbeatAtMs = nowMs;
+    this.heardAtMs = Math.max(this.heardAtMs, nowMs);
+    if (!heartbeat.hasEcho || heartbeat.echoSentAt === this.#usedEcho) return;
+    this.#usedEcho = heartbeat.echoSentAt;
+    const rttMs = (ticksBetween(heartbeat.echoSentAt, clockNow) - heartbeat.echoHeldFor) / 10;
+    // A nonsense echo must not become a baseline.
+    if (rttMs >= 0 && rttMs < 60_000) this.roundTrips.add(rttMs, nowMs);
+  }
+
+  /** What the peer says of this path, with the newest of its heartbeats over whichever path. */
+  reported(report: PathReport, isAlive: boolean, nowMs: number): void {
+    this.report = report;
+    this.reportedAtMs = nowMs;
+    if (isAlive) this.wasAliveForPeer = true;
+    this.missedByPeerSinceMs = isAlive ? 0 : this.missedByPeerSinceMs || nowMs;
+  }
+
+  figures(figures: PathFigures, nowMs: number, realNowMs: number): void {
+    const ackMs = this.#news(figures.lastAckAtMs, this.#lastAckAtMs, nowMs, realNowMs);
+    const dataMs = this.#news(figures.lastDataAtMs, this.#lastDataAtMs, nowMs, realNowMs);
+    this.#lastAckAtMs = figures.lastAckAtMs;
+    this.#lastDataAtMs = figures.lastDataAtMs;
+    this.tcpHeardAtMs = Math.max(this.tcpHeardAtMs, ackMs, dataMs);
+    this.heardAtMs = Math.max(this.heardAtMs, ackMs, dataMs);
+    if (figures.waitingSinceMs !== this.#waitingRawMs) {
+      this.#waitingRawMs = figures.waitingSinceMs;
+      this.waitingSinceMs = figures.waitingSinceMs === 0 ? 0 : nowMs - age(figures.waitingSinceMs, realNowMs);
+    }
+    this.subflowRttMs = figures.rttMs;
+    this.rate.tick(figures.txBytes, figures.waitingSinceMs > 0, nowMs);
+  }
+
+  /** A connection was answered. */
+  checked(rttMs: number, nowMs: number): void {
+    this.heardAtMs = Math.max(this.heardAtMs, nowMs);
+    this.tcpHeardAtMs = Math.max(this.tcpHeardAtMs, nowMs);
+    if (this.heartbeatAtMs === 0) this.roundTrips.add(rttMs, nowMs);
+  }
+
+  /** What the peer hears of us here is at most a few of its own heartbeats old. */
+  isHeardByPeer(nowMs: number, mostMs: number): boolean {
+    if (!this.report || nowMs - this.reportedAtMs > mostMs) return false;
+    return this.report.heardAgeMs !== AGE_UNKNOWN_MS && this.report.heardAgeMs + (nowMs - this.reportedAtMs) <= mostMs;
+  }
+
+  #news(atMs: number, beforeMs: number, nowMs: number, realNowMs: number): number {
+    return atMs === beforeMs || atMs === 0 || beforeMs === -1 ? 0 : nowMs - age(atMs, realNowMs);
+  }
+}
+
+function age(atMs: number, realNowMs: number): number {
+  return Math.min(Math.max(0, realNowMs - atMs), FIGURE_AGE_MOST_MS);
+}
+
+/** From one moment of a wrapping clock of 100 µs to another; negative where the other is earlier. */
+export function ticksBetween(from: number, to: number): number {
+  return (to - from) | 0;
+}
+
+export function clockTicks(realMs: number): number {
+  return Math.floor(realMs * 10) >>> 0;
+}

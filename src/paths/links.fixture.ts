@@ -1,0 +1,363 @@
+/**
+ * Two sites, each with a monitor of its own, over simulated links on one virtual clock: delay, loss and blackholes for each direction, kernels
+ * that go on acknowledging while a process stands still, and processes that stand still.
+ */
+import { peerOf, siteOf } from '../engine/pair.fixture.ts';
+import { EPOLLOUT } from '../kernel/constants.ts';
+import type { Path, Site } from '../site/types.ts';
+import type { CheckSockets } from './connect-checks.ts';
+import { PathMonitor } from './monitor.ts';
+import type { Heartbeat, OpenedDatagram, PathEventRecord, PathFigures, PeerPaths } from './types.ts';
+
+/** One direction of a link. */
+export class Direction {
+  isDead = false;
+  delayMs: number;
+  loss = 0;
+  queueMs = 0;
+
+  constructor(delayMs: number) {
+    this.delayMs = delayMs;
+  }
+}
+
+export class Link {
+  readonly towards: readonly [Direction, Direction];
+  udpBlocked = false;
+  plain = false;
+
+  constructor(rttMs: number) {
+    this.towards = [new Direction(rttMs / 2), new Direction(rttMs / 2)];
+  }
+
+  set isDead(isDead: boolean) {
+    for (const direction of this.towards) direction.isDead = isDead;
+  }
+
+  set loss(loss: number) {
+    for (const direction of this.towards) direction.loss = loss;
+  }
+}
+
+/** A small generator of its own, so that a failure can be repeated. */
+function randomOf(seed: number): () => number {
+  let state = seed >>> 0 || 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 0x1_0000_0000;
+  };
+}
+
+export class World {
+  nowMs = 0;
+  readonly random: () => number;
+  readonly links: readonly Link[];
+  readonly sides: readonly [Side, Side];
+  /** Data on every path both ways each 5 ms, and bytes for the rate. */
+  hasTraffic = false;
+  readonly #queue: { readonly atMs: number; readonly order: number; readonly run: () => void }[] = [];
+  #order = 0;
+
+  constructor(rttsMs: readonly number[], { seed = 1, hosts = {} as { readonly paths?: (path: Path) => Path } } = {}) {
+    this.random = randomOf(seed);
+    this.links = rttsMs.map((rttMs) => new Link(rttMs));
+    const uplinks = rttsMs.length;
+    const peer = (index: number, name: string, lan: number, ours: number, theirs: number) => {
+      const one = peerOf(index, name, lan, ours, theirs, { uplinks });
+      return { ...one, paths: one.paths.map(hosts.paths ?? ((path) => path)) };
+    };
+    this.sides = [
+      new Side(this, 0, siteOf('berlin', 16, 1, [peer(0, 'munich', 17, 1, 2)], { uplinks })),
+      new Side(this, 1, siteOf('munich', 17, 2, [peer(0, 'berlin', 16, 2, 1)], { uplinks })),
+    ];
+    this.#carry();
+  }
+
+  at(atMs: number, run: () => void): void {
+    const entry = { atMs, order: this.#order++, run };
+    let i = this.#queue.length;
+    while (i > 0 && this.#queue[i - 1]!.atMs > atMs) i--;
+    this.#queue.splice(i, 0, entry);
+  }
+
+  pass(ms: number): void {
+    const untilMs = this.nowMs + ms;
+    while (this.#queue.length > 0 && this.#queue[0]!.atMs <= untilMs) {
+      const next = this.#queue.shift()!;
+      this.nowMs = next.atMs;
+      next.run();
+    }
+    this.nowMs = untilMs;
+  }
+
+  /** @returns after how many milliseconds `is` held, within `mostMs`. */
+  until(is: () => boolean, mostMs: number): number {
+    for (let passedMs = 0; passedMs <= mostMs; passedMs++) {
+      if (is()) return passedMs;
+      this.pass(1);
+    }
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** Both have their session and have settled. */
+  begin({ hasTraffic = false } = {}): this {
+    for (const side of this.sides) side.run();
+    this.pass(1_000);
+    for (const side of this.sides) side.establish();
+    this.hasTraffic = hasTraffic;
+    this.pass(4_000);
+    for (const side of this.sides) side.events.length = 0;
+    return this;
+  }
+
+  /** Sends over link `link` from `side`: into the link now, out of it after its delay, unless it is dead or unlucky. */
+  send(side: number, link: number, isUdp: boolean, arrive: () => void): void {
+    const direction = this.links[link]!.towards[side]!;
+    if (direction.isDead || (isUdp && (this.links[link]!.udpBlocked || this.random() < direction.loss))) return;
+    this.at(this.nowMs + direction.delayMs + direction.queueMs, arrive);
+  }
+
+  #carry(): void {
+    if (this.hasTraffic)
+      for (const [from, side] of this.sides.entries())
+        for (let link = 0; link < this.links.length; link++) side.kernel[link]!.send(this, from, link, this.sides[1 - from]!.kernel[link]!);
+    this.at(this.nowMs + 5, () => this.#carry());
+  }
+}
+
+/** What the kernel of one side knows of one path. */
+class Kernel {
+  lastAckAtMs = 0;
+  lastDataAtMs = 0;
+  waitingSinceMs = 0;
+  txBytes = 0;
+  #sent = 0;
+  #acked = 0;
+
+  send(world: World, from: number, link: number, other: Kernel): void {
+    const number = ++this.#sent;
+    if (this.waitingSinceMs === 0) this.waitingSinceMs = world.sides[from]!.nowMs;
+    world.send(from, link, false, () => {
+      other.lastDataAtMs = world.sides[1 - from]!.nowMs;
+      world.send(1 - from, link, false, () => {
+        const nowMs = world.sides[from]!.nowMs;
+        this.lastAckAtMs = nowMs;
+        this.txBytes += 1_000;
+        this.#acked = Math.max(this.#acked, number);
+        this.waitingSinceMs = this.#acked === this.#sent ? 0 : nowMs;
+      });
+    });
+  }
+}
+
+export class Side {
+  readonly events: PathEventRecord[] = [];
+  readonly told: PeerPaths[] = [];
+  readonly learned: OpenedDatagram[] = [];
+  readonly monitor: PathMonitor;
+  readonly kernel: readonly Kernel[];
+  readonly links: Map<string, string[]>;
+  site: Site;
+  sentDatagrams = 0;
+  hasSession = false;
+  session = 0;
+  readonly #world: World;
+  readonly #index: number;
+  readonly #counters = new Map<number, number>();
+  readonly #inbox: OpenedDatagram[] = [];
+  #stalledUntilMs = 0;
+
+  constructor(world: World, index: number, site: Site) {
+    this.#world = world;
+    this.#index = index;
+    this.site = site;
+    this.kernel = world.links.map(() => new Kernel());
+    this.links = new Map(site.uplinks.map(({ device, addresses }) => [device, addresses.map(({ text }) => text)]));
+    this.monitor = new PathMonitor({
+      site,
+      clock: this.clock,
+      unixMs: () => world.nowMs,
+      sockets: new LinkSockets(world, index),
+      datagrams: {
+        send: (from, to, bytes) => {
+          const link = from.bytes[1]!;
+          if (to.bytes[1] !== link) throw new Error('not on this link');
+          this.sentDatagrams += 1;
+          world.send(index, link, true, () => world.sides[1 - index]!.receive(bytes));
+        },
+      },
+      codec: { emit: (heartbeat) => Buffer.from(JSON.stringify(heartbeat)), parse },
+      sessionOf: () => (this.hasSession ? { seal: (space, plaintext) => this.#seal(space, plaintext) } : undefined),
+      figuresOf: (_, path) => this.#figures(path),
+      links: this.links,
+      spares: () => ({ warm: 2, reverse: 0 }),
+      changed: (peers) => this.told.push(peers[0]!),
+      event: (record) => this.events.push(record),
+      learn: (_, datagram) => this.learned.push(datagram),
+    });
+  }
+
+  /** Two machines, two clocks. */
+  get nowMs(): number {
+    return this.#world.nowMs + (this.#index === 0 ? 1_000_000 : 429_490_000);
+  }
+
+  get clock() {
+    return { nowMs: () => this.nowMs };
+  }
+
+  get paths(): PeerPaths {
+    return this.monitor.peerPaths()[0]!;
+  }
+
+  state(path: number): string {
+    return this.monitor.health(0, path)!.state;
+  }
+
+  reason(path: number): string {
+    return this.monitor.health(0, path)!.reason;
+  }
+
+  get falls(): string[] {
+    return this.events.filter(({ to }) => to === 'down').map(({ uplink, reason }) => `${uplink}: ${reason}`);
+  }
+
+  establish(): void {
+    this.hasSession = true;
+    this.session += 1;
+    this.#counters.clear();
+    this.monitor.sessionEstablished(0);
+  }
+
+  lose(): void {
+    this.hasSession = false;
+    this.monitor.sessionLost(0);
+  }
+
+  stall(ms: number): void {
+    this.#stalledUntilMs = this.#world.nowMs + ms;
+  }
+
+  /** As the daemon's loop: timers, then what has arrived. */
+  run(): void {
+    const { nowMs } = this.#world;
+    if (nowMs < this.#stalledUntilMs) {
+      this.#world.at(this.#stalledUntilMs, () => this.run());
+      return;
+    }
+    const dueMs = this.monitor.tick();
+    for (const datagram of this.#inbox.splice(0)) this.monitor.received(datagram);
+    this.#world.at(nowMs + dueMs + this.#world.random(), () => this.run());
+  }
+
+  receive(bytes: Uint8Array): void {
+    const { space, counter, link, plaintext, session } = JSON.parse(Buffer.from(bytes).toString()) as Sealed;
+    if (!this.hasSession) return;
+    const { localAddress, peerAddress } = this.site.peers[0]!.paths[link]!;
+    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    const datagram = { peer: 0, session, space, counter, plaintext: Buffer.from(plaintext, 'base64'), local: localAddress, remote };
+    if (this.#world.nowMs < this.#stalledUntilMs) this.#inbox.push(datagram);
+    else this.monitor.received(datagram);
+  }
+
+  #seal(space: number, plaintext: Uint8Array): Uint8Array {
+    const counter = this.#counters.get(space) ?? 0;
+    this.#counters.set(space, counter + 1);
+    const link = space - 96;
+    const text = Buffer.from(plaintext).toString('base64');
+    return Buffer.from(JSON.stringify({ space, counter, link, plaintext: text, session: this.session }));
+  }
+
+  #figures(path: number): PathFigures {
+    const { lastAckAtMs, lastDataAtMs, waitingSinceMs, txBytes } = this.kernel[path]!;
+    const rttMs = this.#world.links[path]!.towards[0]!.delayMs * 2;
+    const moments = { lastAckAtMs, lastDataAtMs, waitingSinceMs };
+    return { subflows: 1, txBytes, rxBytes: 0, rttMs, minRttMs: rttMs, ...moments, deliveryBytesPerSecond: 0 };
+  }
+}
+
+interface Sealed {
+  readonly space: number;
+  readonly counter: number;
+  readonly link: number;
+  readonly plaintext: string;
+  readonly session: number;
+}
+
+function parse(bytes: Uint8Array): Heartbeat | undefined {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString()) as Heartbeat;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Connections that stand after a round trip, where both directions live. */
+class LinkSockets implements CheckSockets {
+  readonly #world: World;
+  readonly #side: number;
+  readonly #open = new Map<number, { readonly link: Link; readonly isMptcp: boolean }>();
+  #answered: number[] = [];
+  #events: number[] = [];
+  #nextFd = 3;
+
+  constructor(world: World, side: number) {
+    this.#world = world;
+    this.#side = side;
+  }
+
+  dialPeer(local: { readonly bytes: Uint8Array }): number {
+    return this.#dial(local.bytes[1]!, true);
+  }
+
+  dialFrom(local: { readonly bytes: Uint8Array }): number {
+    return this.#dial(local.bytes[1]!, false);
+  }
+
+  watch(): number {
+    return 0;
+  }
+
+  wait(): number {
+    this.#events = this.#answered.filter((fd) => this.#open.has(fd));
+    this.#answered = [];
+    return this.#events.length;
+  }
+
+  eventFd(index: number): number {
+    return this.#events[index]!;
+  }
+
+  eventBits(): number {
+    return EPOLLOUT;
+  }
+
+  pendingError(): number {
+    return 0;
+  }
+
+  mptcp(fd: number): ReturnType<CheckSockets['mptcp']> {
+    const { link, isMptcp } = this.#open.get(fd)!;
+    return isMptcp && !link.plain ? { token: 1, subflows: [] } : undefined;
+  }
+
+  close(fd: number): void {
+    this.#open.delete(fd);
+  }
+
+  #dial(link: number, isMptcp: boolean): number {
+    const fd = this.#nextFd++;
+    this.#open.set(fd, { link: this.#world.links[link]!, isMptcp });
+    const back = () => this.#world.send(1 - this.#side, link, false, () => this.#answered.push(fd));
+    // A SYN that is lost is sent again, as the kernel does.
+    const syn = () => {
+      if (!this.#open.has(fd)) return;
+      this.#world.send(this.#side, link, false, back);
+      this.#world.at(this.#world.nowMs + 1_000, syn);
+    };
+    syn();
+    return fd;
+  }
+}

@@ -1,0 +1,394 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { World } from './links.fixture.ts';
+
+const RTTS = [0, 20, 60] as const;
+
+describe('two sites', () => {
+  it('have all their paths in use soon after the start, and say so once', () => {
+    const world = new World([20, 60, 200]);
+    for (const side of world.sides) side.run();
+    world.pass(300);
+    for (const side of world.sides) expect(side.paths).toMatchObject({ dial: [0, 1, 2], carry: [0, 1, 2], warm: 2 });
+    for (const side of world.sides) side.establish();
+    world.pass(5_000);
+    for (const { monitor, events } of world.sides) {
+      expect(events).toHaveLength(3);
+      expect(monitor.health(0, 1)).toMatchObject({ state: 'up', reason: '', udp: 'ok', lossPercent: 0, lossTowardsPeerPercent: 0 });
+      expect(monitor.health(0, 1)!.rttMs).toBeCloseTo(60, 0);
+    }
+  });
+
+  it('send little while idle, and less on a metered uplink', () => {
+    const metered = new World([20, 20], {
+      hosts: { paths: (path) => ({ ...path, uplink: { ...path.uplink, metered: path.index === 1 } }) },
+    }).begin();
+    const before = metered.sides[0].sentDatagrams;
+    metered.pass(20_000);
+    const sent = metered.sides[0].sentDatagrams - before;
+    expect(sent).toBeGreaterThan(100);
+    expect(sent).toBeLessThan(120);
+    expect(metered.sides[0].falls).toEqual([]);
+  });
+});
+
+describe('a dead path', () => {
+  it.each(RTTS)('at %i ms is removed on both sides within 100 ms, whenever it dies, in one direction or both', (rttMs) => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1_000_000 }),
+        fc.integer({ min: 0, max: 4_000 }),
+        fc.constantFrom(-1, 0, 1),
+        fc.boolean(),
+        (seed, phase, way, traffic) => {
+          const world = new World([rttMs, rttMs], { seed }).begin({ hasTraffic: true });
+          // A flow that writes little, or nothing on that path any more: heartbeats alone must do.
+          if (!traffic) for (const side of world.sides) side.monitor.busy(0);
+          world.hasTraffic = traffic;
+          world.pass(200 + phase / 10);
+          for (const [index, direction] of world.links[0]!.towards.entries()) direction.isDead = way === -1 || way === index;
+          const [near, far] = world.sides;
+          const one = world.until(() => [near, far].some(({ paths }) => !paths.carry.includes(0)), 400);
+          const both = one + world.until(() => [near, far].every(({ paths }) => !paths.carry.includes(0)), 400);
+          expect(one).toBeLessThanOrEqual(101);
+          // What only the peer can know takes the way back.
+          expect(both).toBeLessThanOrEqual(way === -1 ? 101 : 106 + rttMs / 2);
+          world.pass(2_000);
+          for (const { paths } of world.sides) expect(paths).toMatchObject({ dial: [1], carry: [1] });
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  it('is explained', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    world.links[0]!.towards[0]!.isDead = true;
+    world.pass(300);
+    const [near, far] = world.sides;
+    expect(far.falls[0]).toMatch(/^fiber: no (heartbeat|acknowledgement) for \d\d ms while cable answered \d+ ms ago$/);
+    expect(near.falls[0]).toBe('fiber: the peer does not hear us here');
+  });
+
+  it('is noticed within 0.7 s while idle', () => {
+    for (let phase = 0; phase < 200; phase += 23) {
+      const world = new World([20, 20], { seed: phase + 1 }).begin();
+      world.pass(phase);
+      world.links[1]!.isDead = true;
+      expect(world.until(() => world.sides.every(({ paths }) => !paths.carry.includes(1)), 2_000)).toBeLessThan(700);
+    }
+  });
+
+  it('is back within a second of the first good probe, as a new one, and again and again, damped', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const took: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      const beforeMs = world.sides[0].paths.upSinceMs[0]!;
+      world.links[0]!.isDead = true;
+      world.pass(1_000);
+      expect(world.sides.map(({ paths }) => paths.carry)).toEqual([[1], [1]]);
+      world.links[0]!.isDead = false;
+      took.push(world.until(() => world.sides.every(({ paths }) => paths.carry.includes(0)), 40_000));
+      expect(world.sides[0].paths.upSinceMs[0]).toBeGreaterThan(beforeMs);
+      world.pass(500);
+    }
+    expect(took[0]).toBeLessThan(600);
+    expect(took[1]).toBeLessThan(1_000);
+    expect(took[5]).toBeGreaterThan(6_000);
+    expect(world.sides[0].monitor.health(0, 0)!.flaps).toBe(6);
+  });
+
+  it('without its carrier is down at once on this side, and a moment later on the other', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const [near, far] = world.sides;
+    const links = new Map(near.links);
+    links.delete(near.site.uplinks[0]!.device);
+    world.links[0]!.isDead = true;
+    near.monitor.linksChanged(links);
+    expect(world.until(() => !near.paths.carry.includes(0), 50)).toBeLessThanOrEqual(6);
+    expect(world.until(() => !far.paths.carry.includes(0), 100)).toBeLessThanOrEqual(22);
+    expect([near.reason(0), far.reason(0)]).toEqual(['carrier lost', 'the peer has taken it down']);
+    near.monitor.linksChanged(near.links);
+    world.links[0]!.isDead = false;
+    expect(world.until(() => [near, far].every(({ paths }) => paths.carry.includes(0)), 1_000)).toBeLessThan(1_000);
+  });
+
+  it('that is the last one is never taken away', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    world.links[0]!.isDead = true;
+    world.pass(500);
+    world.links[1]!.isDead = true;
+    world.pass(1_000);
+    for (const { paths } of world.sides) expect(paths).toMatchObject({ dial: [1], carry: [1] });
+    world.pass(30_000);
+    for (const side of world.sides) {
+      expect(side.paths).toMatchObject({ dial: [], carry: [1], warm: 0, upSinceMs: [0, 0] });
+      expect(side.reason(1)).toMatch(/^nothing heard from the peer on any path for 2\.\d s$/);
+    }
+    for (const link of world.links) link.isDead = false;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 2_000)).toBeLessThan(1_000);
+    for (const { paths } of world.sides) expect(paths.upSinceMs.every((since) => since > 0)).toBe(true);
+  });
+});
+
+describe('a healthy path stays', () => {
+  it.each([
+    ['on equal paths', [20, 20]],
+    ['on paths of 20 and 600 ms', [20, 600]],
+    ['on three paths', [20, 60, 200]],
+  ])('while a process stands still for 300 ms, %s', (_, rtts) => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1_000_000 }),
+        fc.nat(3_000),
+        fc.constantFrom(0, 1),
+        fc.boolean(),
+        (seed, phase, who, hasTraffic) => {
+          const world = new World(rtts, { seed }).begin({ hasTraffic });
+          world.pass(phase / 10);
+          for (let i = 0; i < 4; i++) {
+            world.sides[who as 0 | 1].stall([300, 200, 80, 300][i]!);
+            world.pass([310, 500, 83, 1_000][i]!);
+          }
+          for (const { falls } of world.sides) expect(falls).toEqual([]);
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+
+  it('while 64 % of its heartbeats are lost for 60 ms and acknowledgements come', () => {
+    for (let seed = 1; seed < 60; seed++) {
+      const world = new World([20, 20], { seed }).begin({ hasTraffic: true });
+      for (let i = 0; i < 5; i++) {
+        world.links[0]!.loss = 0.64;
+        world.pass(60);
+        world.links[0]!.loss = 0;
+        world.pass(1_500);
+      }
+      for (const { falls, events } of world.sides)
+        expect([falls, events.filter(({ reason }) => reason.startsWith('loss'))]).toEqual([[], []]);
+    }
+  });
+
+  it('while its queue grows by 50 ms within 40 ms, with traffic or without', () => {
+    for (let seed = 1; seed < 40; seed++) {
+      const world = new World([20, 20], { seed }).begin({ hasTraffic: seed % 2 === 0 });
+      for (const side of world.sides) side.monitor.busy(0);
+      world.pass(300 + seed);
+      for (let ms = 0; ms < 40; ms++) {
+        for (const direction of world.links[0]!.towards) direction.queueMs += 50 / 40;
+        world.pass(1);
+      }
+      world.pass(500);
+      for (const direction of world.links[0]!.towards) direction.queueMs = 0;
+      world.pass(1_000);
+      for (const { falls } of world.sides) expect(falls).toEqual([]);
+    }
+  });
+
+  it('while work begins and ends, and two in a hundred are lost, for minutes', () => {
+    const world = new World([20, 60], { seed: 7 }).begin();
+    for (const link of world.links) link.loss = 0.02;
+    for (let i = 0; i < 60; i++) {
+      world.hasTraffic = i % 2 === 0;
+      world.pass(1_700 + i * 13);
+    }
+    for (const { falls } of world.sides) expect(falls).toEqual([]);
+  });
+});
+
+describe('a poor path', () => {
+  it('that loses 30 % is avoided on both sides, and given back when it heals', () => {
+    const world = new World([20, 20], { seed: 3 }).begin();
+    for (const side of world.sides) side.monitor.busy(0);
+    world.links[0]!.towards[0]!.loss = 0.3;
+    for (let i = 0; i < 40; i++) {
+      for (const side of world.sides) side.monitor.busy(0);
+      world.pass(100);
+    }
+    const [near, far] = world.sides;
+    for (const side of [near, far]) {
+      expect(side.state(0)).toBe('suspect');
+      expect(side.paths).toMatchObject({ carry: [1], dial: [1, 0] });
+    }
+    expect([near.reason(0), far.reason(0)].join()).toMatch(/loss \d\d %/);
+    world.links[0]!.towards[0]!.loss = 0;
+    for (let i = 0; i < 60 && !world.sides.every(({ paths }) => paths.carry.length === 2); i++) {
+      for (const side of world.sides) side.monitor.busy(0);
+      world.pass(100);
+    }
+    for (const { paths } of world.sides) expect(paths.carry).toEqual([0, 1]);
+  });
+
+  it('that became 300 ms longer is avoided, and given back', () => {
+    const world = new World([22, 22], { seed: 4 }).begin({ hasTraffic: true });
+    for (const direction of world.links[0]!.towards) direction.queueMs = 150;
+    world.pass(4_000);
+    for (const side of world.sides) {
+      expect(side.paths.carry).toEqual([1]);
+      expect(side.state(0)).toBe('suspect');
+    }
+    expect(world.sides.map((side) => side.reason(0)).join()).toMatch(/round trip 32\d ms, was 2\d ms/);
+    for (const direction of world.links[0]!.towards) direction.queueMs = 0;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 10_000)).toBeLessThan(3_000);
+  });
+});
+
+describe('roles', () => {
+  const backup = {
+    hosts: {
+      paths: <T extends { index: number; uplink: object }>(path: T) =>
+        ({ ...path, uplink: { ...path.uplink, role: path.index === 1 ? 'backup' : 'active' } }) as T,
+    },
+  };
+
+  it('keep a backup out until no active path lives', () => {
+    const world = new World([20, 20], backup).begin({ hasTraffic: true });
+    for (const { paths } of world.sides) expect(paths).toMatchObject({ dial: [0], carry: [0] });
+    world.links[0]!.isDead = true;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.join() === '1'), 200)).toBeLessThanOrEqual(100);
+    world.links[0]!.isDead = false;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.join() === '0'), 2_000)).toBeLessThan(1_000);
+  });
+
+  it('may be changed while it runs, and the other side follows', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const [near, far] = world.sides;
+    near.monitor.setUplink('fiber', { role: 'backup' });
+    expect(near.paths.carry).toEqual([1]);
+    expect(world.until(() => far.paths.carry.join() === '1', 100)).toBeLessThan(40);
+    near.monitor.setUplink('fiber', { drained: true });
+    world.pass(100);
+    expect([near.paths.carry, far.paths.carry]).toEqual([[1], [1]]);
+    near.monitor.setUplink('cable', { drained: true });
+    world.pass(100);
+    expect([near.paths.carry, near.paths.dial]).toEqual([
+      [0, 1],
+      [0, 1],
+    ]);
+    near.monitor.setUplink('cable', {});
+    near.monitor.setUplink('fiber', { disabled: true });
+    expect(world.until(() => far.state(0) === 'down', 100)).toBeLessThan(40);
+    expect([near.state(0), near.reason(0), far.reason(0)]).toEqual(['disabled', 'disabled by the administrator', 'disabled by the peer']);
+    near.monitor.setUplink('fiber', {});
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 3_000)).toBeLessThan(1_500);
+  });
+});
+
+describe('a path that blocks UDP', () => {
+  it('lives by connections and figures, is shown as such, and still falls', () => {
+    const world = new World([20, 20]);
+    world.links[1]!.udpBlocked = true;
+    world.begin({ hasTraffic: true });
+    world.pass(5_000);
+    for (const side of world.sides) {
+      expect(side.paths.carry).toEqual([0, 1]);
+      expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'blocked', reason: 'UDP is blocked; watched by connections' });
+    }
+    world.links[1]!.isDead = true;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.join() === '0'), 5_000)).toBeLessThan(600);
+    world.links[1]!.isDead = false;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 10_000)).toBeLessThan(5_000);
+  });
+
+  it('from some moment on comes back on connections alone', () => {
+    const world = new World([20, 20]).begin();
+    world.links[1]!.udpBlocked = true;
+    world.pass(10_000);
+    for (const side of world.sides) expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'blocked' });
+    world.links[1]!.udpBlocked = false;
+    world.pass(3_000);
+    for (const side of world.sides) expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'ok' });
+  });
+});
+
+describe('without a session', () => {
+  it('paths live by connections; a middlebox is named, and its path is dialled last and carries nothing', () => {
+    const world = new World([20, 20]);
+    world.links[0]!.plain = true;
+    for (const side of world.sides) side.run();
+    world.pass(500);
+    const [near] = world.sides;
+    expect(near.paths).toMatchObject({ dial: [1, 0], carry: [1] });
+    expect(near.monitor.health(0, 0)).toMatchObject({ plain: true, reason: 'a middlebox takes MPTCP out of connections' });
+    world.links[1]!.isDead = true;
+    near.monitor.suspect(0, 1);
+    world.pass(4_000);
+    expect(near.paths).toMatchObject({ dial: [0], carry: [1] });
+    expect(near.reason(1)).toBe('no answer for 3 s');
+  });
+
+  it('that was lost nothing falls while connections are answered, and a new one goes on where it was', () => {
+    const world = new World([20, 20]).begin();
+    for (const side of world.sides) side.lose();
+    world.pass(30_000);
+    for (const { paths, falls } of world.sides) expect([paths.carry, falls]).toEqual([[0, 1], []]);
+    for (const side of world.sides) side.establish();
+    world.pass(5_000);
+    for (const side of world.sides) expect([side.paths.carry, side.falls, side.monitor.health(0, 0)!.udp]).toEqual([[0, 1], [], 'ok']);
+  });
+});
+
+describe('what makes no sense', () => {
+  it('is counted and harms nothing', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    const { localAddress: local, peerAddress } = near.site.peers[0]!.paths[0]!;
+    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    const from = { peer: 0, session: 1, local, remote, counter: 1e6 };
+    expect(near.monitor.received({ ...from, space: 96, plaintext: Buffer.from('{') })).toBe(false);
+    const heartbeat = { path: 0, intervalMs: 0, sentAt: 5, echoSentAt: 9, echoHeldFor: 4e9, hasEcho: true };
+    const nonsense = {
+      ...heartbeat,
+      reports: [
+        { yourPath: 99, state: 255, heardAgeMs: 9, lossPermille: 65_535 },
+        { yourPath: 0, state: 14, heardAgeMs: 0, lossPermille: 0 },
+      ],
+    };
+    expect(near.monitor.received({ ...from, space: 97, plaintext: Buffer.from(JSON.stringify(nonsense)) })).toBe(false);
+    expect(near.monitor.received({ ...from, peer: 7, space: 96, plaintext: Buffer.from(JSON.stringify(nonsense)) })).toBe(true);
+    world.pass(1_000);
+    expect(near.falls).toEqual([]);
+  });
+
+  it('comes from where no path leads: the site is asked, seldom', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    const { localAddress: local } = near.site.peers[0]!.paths[0]!;
+    const heartbeat = { path: 9, intervalMs: 200, sentAt: 5, echoSentAt: 0, echoHeldFor: 0, hasEcho: false, reports: [] };
+    for (let counter = 0; counter < 20; counter++) {
+      near.monitor.received({
+        peer: 0,
+        session: 1,
+        space: 105,
+        counter,
+        local,
+        remote: { bytes: Uint8Array.of(192, 0, 2, 9), port: 4_500 },
+        plaintext: Buffer.from(JSON.stringify(heartbeat)),
+      });
+      world.pass(200);
+    }
+    expect(near.learned).toHaveLength(1);
+  });
+});
+
+describe('the timer', () => {
+  it('turns by itself, quickly while there is work, and stops', async () => {
+    const world = new World([20, 20]);
+    const { monitor } = world.sides[0];
+    let turns = 0;
+    const tick = monitor.tick.bind(monitor);
+    monitor.tick = () => {
+      turns += 1;
+      return tick();
+    };
+    monitor.start();
+    await expect.poll(() => turns).toBeGreaterThan(2);
+    monitor.stop();
+    const before = turns;
+    monitor.busy(0);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(turns).toBe(before);
+  });
+});

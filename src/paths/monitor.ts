@@ -1,0 +1,300 @@
+/**
+ * The face of the room: told of sessions, datagrams, links and what workers see, it watches every path of every peer and tells what is to be
+ * done with them. One timer: TENSE_MS while a peer is at work or a path is in doubt, IDLE_MS otherwise; a tick that has nothing to do costs
+ * some microseconds.
+ */
+import type { Clock } from '../kernel/clock.ts';
+import type { Site } from '../site/types.ts';
+import { type CheckResult, type CheckSockets, ConnectChecks } from './connect-checks.ts';
+import type { Spares } from './decide.ts';
+import { OwnTime } from './own-time.ts';
+import { DAMPING, type Damping } from './path-state.ts';
+import { PeerWatch } from './peer-watch.ts';
+import { Prober } from './prober.ts';
+import { linkProblemOf, NO_OVERRIDE, type PathSlot } from './slot.ts';
+import type {
+  DatagramPort,
+  FiguresOf,
+  HeartbeatCodec,
+  Links,
+  OpenedDatagram,
+  PathEventRecord,
+  PathHealth,
+  PeerPaths,
+  SessionOf,
+  UplinkOverride,
+} from './types.ts';
+
+export const TENSE_MS = 5;
+export const IDLE_MS = 50;
+const CHECKING_MS = 20;
+const SECOND_MS = 1_000;
+/** How often connections are tried: for a path that is dead, that stands on checks alone, that has heartbeats, that has something to it. */
+const CHECK_DOWN_MS = SECOND_MS;
+const CHECK_PROBING_MS = 250;
+const CHECK_QUIET_MS = 10 * SECOND_MS;
+const CHECK_HEARD_MS = 60 * SECOND_MS;
+const CHECK_METERED_MS = 600 * SECOND_MS;
+const LEARN_EVERY_MS = 5 * SECOND_MS;
+const LEARN_MOST = 64;
+
+export interface PathMonitorParts {
+  readonly site: Site;
+  readonly clock: Clock;
+  readonly unixMs: () => number;
+  readonly sockets: CheckSockets;
+  readonly datagrams: DatagramPort;
+  readonly codec: HeartbeatCodec;
+  readonly sessionOf: SessionOf;
+  readonly figuresOf: FiguresOf;
+  readonly links: Links;
+  /** Warm connections and reverse ones: a matter of configuration and of what the peer said, not of paths. */
+  readonly spares: (peer: number) => Spares;
+  readonly damping?: Damping;
+  /** All peers by index, as the workers want it. */
+  readonly changed: (peers: readonly PeerPaths[]) => void;
+  readonly event: (record: PathEventRecord) => void;
+  /** An authentic peer comes from where no path leads: the site may learn one. At most each 5 s for one such place. */
+  readonly learn: (peer: number, datagram: OpenedDatagram) => void;
+}
+
+export class PathMonitor {
+  readonly #parts: PathMonitorParts;
+  readonly #time: OwnTime;
+  readonly #checks: ConnectChecks;
+  readonly #prober: Prober;
+  readonly #watches: PeerWatch[] = [];
+  readonly #overrides = new Map<string, UplinkOverride>();
+  readonly #learnedAtMs = new Map<string, number>();
+  #links: Links;
+  #timer: NodeJS.Timeout | undefined;
+  #isRunning = false;
+  #hasNews = true;
+
+  constructor(parts: PathMonitorParts) {
+    this.#parts = parts;
+    this.#links = parts.links;
+    this.#time = new OwnTime(parts.clock);
+    const { clock, datagrams, codec, sessionOf, sockets } = parts;
+    this.#checks = new ConnectChecks({ sockets, clock, done: (peer, path, result) => this.#checked(peer, path, result) });
+    this.#prober = new Prober({ clock, datagrams, codec, sessionOf, learn: (peer, datagram) => this.#learn(peer, datagram) });
+    this.siteChanged(parts.site);
+  }
+
+  start(): void {
+    this.#isRunning = true;
+    this.#next(0);
+  }
+
+  stop(): void {
+    this.#isRunning = false;
+    clearTimeout(this.#timer);
+    this.#checks.close();
+  }
+
+  /** One turn. @returns in how many milliseconds the next is due. */
+  tick(): number {
+    const realMs = this.#parts.clock.nowMs();
+    const ownMs = this.#time.nowMs();
+    this.#checks.step();
+    let isTense = false;
+    for (const watch of this.#watches) {
+      this.#planChecks(watch, ownMs, realMs);
+      if (watch.evaluate(ownMs, realMs)) this.#hasNews = true;
+      if (watch.hasSession) this.#prober.send(watch, watch.pace(realMs), ownMs);
+      isTense ||= watch.isTense(realMs);
+    }
+    if (this.#hasNews) this.#tell();
+    const dueMs = isTense ? TENSE_MS : this.#checks.isRunning ? CHECKING_MS : IDLE_MS;
+    this.#time.expect(dueMs);
+    return dueMs;
+  }
+
+  /** The control stream's handshake is done; heartbeats begin. */
+  sessionEstablished(peer: number): void {
+    this.#watches[peer]?.established(this.#time.nowMs());
+    this.#hurry();
+  }
+
+  sessionLost(peer: number): void {
+    this.#watches[peer]?.lost();
+    this.#hurry();
+  }
+
+  /** @returns false where an authentic datagram makes no sense. */
+  received(datagram: OpenedDatagram): boolean {
+    const watch = this.#watches[datagram.peer];
+    if (!watch?.hasSession) return true;
+    const wasTense = watch.isTense(this.#parts.clock.nowMs());
+    const isGood = this.#prober.received(watch, datagram, this.#time.nowMs());
+    if (!wasTense && (watch.isTense(this.#parts.clock.nowMs()) || watch.slots.some((slot) => slot.isNews && !slot.isAlive))) {
+      watch.urge();
+      this.#hurry();
+    }
+    return isGood;
+  }
+
+  /** A dial over this path failed: a connection is tried at once, whatever was heard lately. */
+  suspect(peer: number, path: number): void {
+    const slot = this.#watches[peer]?.slots[path];
+    if (!slot?.isAlive || this.#checks.isChecking(peer, path)) return;
+    this.#checks.check(peer, slot.path);
+    this.#hurry();
+  }
+
+  /** Its flows began to carry data. */
+  busy(peer: number): void {
+    this.#watches[peer]?.busy(this.#parts.clock.nowMs());
+    this.#hurry();
+  }
+
+  /** What is kept ready for this peer is another matter now. */
+  sparesChanged(peer: number): void {
+    if (!this.#watches[peer]?.decide()) return;
+    this.#hasNews = true;
+    this.#hurry();
+  }
+
+  linksChanged(links: Links): void {
+    this.#links = links;
+    for (const watch of this.#watches) for (const slot of watch.slots) this.#look(slot);
+    this.#hurry();
+  }
+
+  siteChanged(site: Site): void {
+    const { figuresOf, damping = DAMPING, spares } = this.#parts;
+    for (const peer of site.peers) {
+      const watch = this.#watches[peer.index];
+      if (watch) watch.take(peer);
+      else {
+        const moved = (of: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => this.#moved(of, slot, from);
+        this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, moved });
+      }
+      for (const slot of this.#watches[peer.index]!.slots) {
+        slot.override = this.#overrides.get(slot.name) ?? NO_OVERRIDE;
+        this.#look(slot);
+      }
+    }
+    this.#hasNews = true;
+    this.#hurry();
+  }
+
+  /** @param override all of it: what is absent is as configured. Kept until the daemon ends. */
+  setUplink(name: string, override: UplinkOverride): void {
+    this.#overrides.set(name, override);
+    const realMs = this.#parts.clock.nowMs();
+    for (const watch of this.#watches) {
+      for (const slot of watch.slots) {
+        if (slot.name !== name) continue;
+        slot.override = override;
+        slot.nextCheckAtMs = 0;
+        if (override.disabled) this.#checks.cancel(watch.index, slot.path.index);
+        if (override.disabled !== (slot.machine.state === 'disabled'))
+          watch.apply(slot, override.disabled ? { kind: 'disable', reason: 'disabled by the administrator' } : { kind: 'enable' }, realMs);
+      }
+      watch.urge();
+      if (watch.decide()) this.#hasNews = true;
+    }
+    if (this.#hasNews) this.#tell();
+    this.#hurry();
+  }
+
+  override(uplink: string): UplinkOverride {
+    return this.#overrides.get(uplink) ?? NO_OVERRIDE;
+  }
+
+  health(peer: number, path: number): PathHealth | undefined {
+    return this.#watches[peer]?.slots[path]?.health();
+  }
+
+  /** Whether traffic can use it. */
+  isAlive(peer: number, path: number): boolean {
+    return this.#watches[peer]?.slots[path]?.isAlive ?? false;
+  }
+
+  /** As it was told last. */
+  peerPaths(): readonly PeerPaths[] {
+    return this.#watches.map(({ paths }) => paths);
+  }
+
+  #look(slot: PathSlot): void {
+    const before = slot.linkProblem;
+    slot.linkProblem = linkProblemOf(this.#links, slot.path);
+    if (before === undefined || slot.linkProblem !== undefined) return;
+    slot.nextCheckAtMs = 0;
+    slot.nextSendAtMs = 0;
+  }
+
+  #planChecks(watch: PeerWatch, ownMs: number, realMs: number): void {
+    for (const slot of watch.slots) {
+      if (realMs < slot.nextCheckAtMs || slot.linkProblem !== undefined || slot.learned || slot.machine.state === 'disabled') continue;
+      const quietMs = ownMs - slot.evidence.heardAtMs;
+      if (slot.isAlive && !slot.hasHeartbeats && slot.nextCheckAtMs > 0 && slot.evidence.waitingSinceMs === 0 && quietMs < CHECK_QUIET_MS) {
+        slot.nextCheckAtMs = realMs + CHECK_QUIET_MS - quietMs;
+        continue;
+      }
+      slot.nextCheckAtMs = realMs + checkEveryMs(slot, quietMs);
+      this.#checks.check(watch.index, slot.path);
+    }
+  }
+
+  #checked(peer: number, path: number, result: CheckResult): void {
+    const watch = this.#watches[peer];
+    const slot = watch?.slots[path];
+    if (!watch || !slot) return;
+    const ownMs = this.#time.nowMs();
+    const realMs = this.#parts.clock.nowMs();
+    const wasPlain = slot.plain || slot.dropsMptcp;
+    watch.checked(slot, result, ownMs, realMs);
+    slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs);
+    const isPlain = slot.plain || slot.dropsMptcp;
+    if (isPlain !== wasPlain && slot.isAlive)
+      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health().reason : 'connections keep MPTCP');
+    if (watch.decide()) this.#hasNews = true;
+  }
+
+  #moved(watch: PeerWatch, slot: PathSlot, from: PathSlot['machine']): void {
+    this.#say(watch, slot, from.state, slot.machine.reason);
+  }
+
+  #say(watch: PeerWatch, slot: PathSlot, from: PathSlot['machine']['state'], reason: string): void {
+    const { uplink, peerAddress } = slot.path;
+    const names = { peer: watch.peer.site, uplink: uplink.name, peerAddress: peerAddress.address.text };
+    this.#parts.event({ atUnixMs: this.#parts.unixMs(), ...names, from, to: slot.machine.state, reason });
+  }
+
+  #learn(peer: number, datagram: OpenedDatagram): void {
+    const realMs = this.#parts.clock.nowMs();
+    const key = `${peer} ${datagram.local.text} ${datagram.remote.bytes.join('.')}:${datagram.remote.port}`;
+    if (realMs - (this.#learnedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) < LEARN_EVERY_MS) return;
+    if (this.#learnedAtMs.size >= LEARN_MOST) this.#learnedAtMs.clear();
+    this.#learnedAtMs.set(key, realMs);
+    this.#parts.learn(peer, datagram);
+  }
+
+  #tell(): void {
+    this.#hasNews = false;
+    this.#parts.changed(this.peerPaths());
+  }
+
+  /** The next tick now, not when it was due. */
+  #hurry(): void {
+    if (this.#isRunning) this.#next(0);
+  }
+
+  #next(inMs: number): void {
+    clearTimeout(this.#timer);
+    // Judged behind the poll phase: what arrived while this thread was late has been read by then.
+    this.#timer = setTimeout(() => setImmediate(() => this.#isRunning && this.#next(this.tick())), inMs);
+  }
+}
+
+function checkEveryMs(slot: PathSlot, quietMs: number): number {
+  const { machine, isMetered, hasHeartbeats } = slot;
+  const isHeard = hasHeartbeats && quietMs < SECOND_MS;
+  if (isMetered && isHeard) return CHECK_METERED_MS;
+  if (machine.state === 'probing') return isHeard ? CHECK_QUIET_MS : CHECK_PROBING_MS;
+  if (machine.state === 'down') return CHECK_DOWN_MS;
+  if (slot.plain || slot.dropsMptcp || slot.isUndialable) return CHECK_QUIET_MS;
+  return isHeard ? CHECK_HEARD_MS : CHECK_QUIET_MS;
+}

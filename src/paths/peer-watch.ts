@@ -1,0 +1,302 @@
+/**
+ * All paths of one peer, watched: each turn the evidence is judged, what follows goes through the state machine, and where that changed
+ * something the decision is made anew. Sockets, timers and other peers are the monitor's.
+ */
+import type { Peer } from '../site/types.ts';
+import type { CheckResult } from './connect-checks.ts';
+import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
+import { judge, type Verdict } from './judge.ts';
+import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfCode, step } from './path-state.ts';
+import { PeerClock } from './peer-clock.ts';
+import { beginSession, type Pace, type ProbedPeer } from './prober.ts';
+import { isFair, poorness } from './quality.ts';
+import { PathSlot, remoteOf } from './slot.ts';
+import { AGE_UNKNOWN_MS, type FiguresOf, type PeerPaths } from './types.ts';
+
+const BUSY_FOR_MS = 1_000;
+const HASTEN_FOR_MS = 500;
+/** Heartbeats that do not come for so long although others do cannot come. */
+const BLOCKED_AFTER_MS = 2_000;
+const MISSED_BY_PEER_MS = 2_000;
+const REPORT_AGE_MOST_MS = 3_000;
+const HEARD_BOTH_WAYS_MS = 120;
+const LOST_LEAST_MS = 150;
+/** A path that is well so soon after it was left alone was made poor by us. */
+const OUR_DOING_MS = 1_500;
+
+export interface WatchParts {
+  readonly figuresOf: FiguresOf;
+  readonly damping: Damping;
+  readonly spares: (peer: number) => Spares;
+  /** A path changed its state; the machine has the new one. */
+  readonly moved: (watch: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => void;
+}
+
+export class PeerWatch implements ProbedPeer {
+  readonly index: number;
+  readonly slots: PathSlot[] = [];
+  readonly clock = new PeerClock();
+  peer: Peer;
+  reportsSentAt = 0;
+  hasReports = false;
+  session = 0;
+  followUntilMs = 0;
+  /** Own time; 0: there is none. */
+  sessionSinceMs = 0;
+  paths: PeerPaths = NO_PATHS;
+  readonly #parts: WatchParts;
+  #busyUntilMs = 0;
+  #hastenUntilMs = 0;
+
+  constructor(peer: Peer, parts: WatchParts) {
+    this.index = peer.index;
+    this.peer = peer;
+    this.#parts = parts;
+    this.take(peer);
+  }
+
+  /** The paths as the site has them now: some are new, some have another address. */
+  take(peer: Peer): void {
+    this.peer = peer;
+    for (const path of peer.paths) {
+      const slot = this.slots[path.index];
+      if (!slot) {
+        this.slots[path.index] = new PathSlot(path);
+        continue;
+      }
+      const before = slot.path;
+      slot.path = path;
+      const isSame = before.localAddress.text === path.localAddress.text && samePeer(before, path);
+      if (isSame) continue;
+      slot.remote = remoteOf(path);
+      slot.evidence.roundTrips.reset();
+      slot.nextCheckAtMs = 0;
+      slot.nextSendAtMs = 0;
+    }
+  }
+
+  get hasSession(): boolean {
+    return this.sessionSinceMs > 0;
+  }
+
+  established(ownMs: number): void {
+    this.sessionSinceMs = ownMs;
+    this.urge();
+  }
+
+  lost(): void {
+    this.sessionSinceMs = 0;
+    beginSession(this, this.session);
+    for (const slot of this.slots) {
+      slot.nextCheckAtMs = 0;
+      slot.isUdpBlocked = false;
+    }
+  }
+
+  /** The workers see traffic. */
+  busy(realMs: number): void {
+    if (this.pace(realMs) !== 'busy') this.urge();
+    this.#busyUntilMs = realMs + BUSY_FOR_MS;
+  }
+
+  pace(realMs: number): Pace {
+    if (realMs < this.#busyUntilMs || realMs < this.#hastenUntilMs) return 'busy';
+    return realMs < this.followUntilMs ? 'follow' : 'idle';
+  }
+
+  /** Whether the next turn must come soon. */
+  isTense(realMs: number): boolean {
+    return this.hasSession && (this.pace(realMs) !== 'idle' || this.slots.some(({ machine }) => machine.state === 'probing'));
+  }
+
+  /** Heartbeats on all paths now. */
+  urge(): void {
+    for (const slot of this.slots) slot.nextSendAtMs = 0;
+  }
+
+  /** One turn. @returns whether the decision changed. */
+  evaluate(ownMs: number, realMs: number): boolean {
+    this.#readFigures(ownMs, realMs);
+    for (const slot of this.slots)
+      if (slot.linkProblem !== undefined) this.apply(slot, { kind: 'linkLost', reason: slot.linkProblem }, realMs);
+    const verdicts = judge(this.slots, this.clock, ownMs);
+    for (const [index, slot] of this.slots.entries()) {
+      if (slot.isAlive) this.#living(slot, verdicts[index]!, ownMs, realMs);
+      else this.#healing(slot, ownMs, realMs);
+      slot.isNews = false;
+    }
+    return this.decide();
+  }
+
+  decide(): boolean {
+    const next = decide(this.slots, this.paths, this.#parts.spares(this.index));
+    if (samePaths(next, this.paths)) return false;
+    this.paths = next;
+    return true;
+  }
+
+  apply(slot: PathSlot, event: PathEvent, realMs: number): void {
+    const before = slot.machine;
+    slot.machine = step(before, event, realMs, this.#parts.damping);
+    if (slot.machine.isReady !== before.isReady) this.urge();
+    if (slot.machine.state === before.state && slot.machine.avoided === before.avoided) return;
+    if (isAlive(before) && !slot.isAlive) this.#fell(slot, realMs);
+    this.urge();
+    this.#parts.moved(this, slot, before);
+  }
+
+  checked(slot: PathSlot, result: CheckResult, ownMs: number, realMs: number): void {
+    slot.isUndialable = !result.answered;
+    slot.checkProblem = result.answered ? '' : result.reason;
+    if (result.answered) {
+      slot.plain = result.plain;
+      slot.dropsMptcp = result.dropsMptcp;
+      slot.evidence.checked(result.rttMs, ownMs);
+      if (slot.answeredChecks === 0) slot.answeredSinceMs = ownMs;
+      slot.answeredChecks += 1;
+      if (this.#isWatchedByChecks(slot, ownMs)) this.#goodCheck(slot, result.rttMs, realMs);
+      return;
+    }
+    slot.answeredChecks = 0;
+    const hearsOtherwise = slot.hasHeartbeats || ownMs - slot.evidence.tcpHeardAtMs < BLOCKED_AFTER_MS;
+    if (slot.isAlive ? !hearsOtherwise : !this.hasSession) this.apply(slot, { kind: 'refused', reason: result.reason }, realMs);
+  }
+
+  #readFigures(ownMs: number, realMs: number): void {
+    for (const slot of this.slots) {
+      const figures = this.#parts.figuresOf(this.index, slot.path.index);
+      if (!figures) continue;
+      slot.evidence.figures(figures, ownMs, realMs);
+      const newestMs = Math.max(figures.lastAckAtMs, figures.lastDataAtMs, figures.waitingSinceMs);
+      if (newestMs > 0 && realMs - newestMs < BUSY_FOR_MS) this.busy(realMs);
+    }
+  }
+
+  #living(slot: PathSlot, verdict: Verdict, ownMs: number, realMs: number): void {
+    if (this.#isBlocked(slot, ownMs)) slot.isUdpBlocked = true;
+    if (verdict.kind === 'silent') {
+      this.apply(slot, verdict, realMs);
+      return;
+    }
+    if (verdict.kind === 'hasten' || verdict.kind === 'late') this.#hasten(slot, realMs);
+    const unheard = this.#unheardReason(slot, ownMs);
+    if (unheard !== undefined && this.slots.some((other) => other !== slot && other.isAlive)) {
+      this.apply(slot, { kind: 'unheard', reason: unheard }, realMs);
+      return;
+    }
+    if (verdict.kind === 'late') this.apply(slot, verdict, realMs);
+    else if (verdict.kind === 'timely') this.apply(slot, verdict, realMs);
+    this.#quality(slot, ownMs, realMs);
+  }
+
+  #quality(slot: PathSlot, ownMs: number, realMs: number): void {
+    const { evidence, machine, tolerance } = slot;
+    if (!slot.hasHeartbeats) return;
+    const isAvoidedByPeer = this.#hasFreshReport(slot, ownMs) && (evidence.report!.state & AVOIDED_BIT) !== 0;
+    if (machine.avoided === 'no' || machine.avoided === 'peer') {
+      const poor = poorness(evidence, tolerance.factor(realMs));
+      if (poor) {
+        slot.poorWhat = poor.what;
+        slot.wellAtMs = 0;
+        this.apply(slot, { kind: 'poor', reason: poor.reason, byPeer: false, holdMs: poor.holdMs }, realMs);
+      } else if (isAvoidedByPeer) this.apply(slot, { kind: 'poor', reason: 'the peer avoids it', byPeer: true, holdMs: 0 }, realMs);
+      else if (machine.avoided === 'peer') this.apply(slot, { kind: 'fair' }, realMs);
+      return;
+    }
+    if (!isFair(evidence, tolerance.factor(realMs))) return;
+    if (slot.poorWhat !== 'rate' && slot.wellAtMs === 0 && realMs - machine.changedAtMs < OUR_DOING_MS) tolerance.raise(realMs);
+    slot.wellAtMs ||= realMs;
+    this.apply(slot, { kind: 'fair' }, realMs);
+  }
+
+  #healing(slot: PathSlot, ownMs: number, realMs: number): void {
+    if (slot.machine.state === 'disabled' || slot.linkProblem !== undefined) return;
+    const { evidence } = slot;
+    if (slot.isNews) {
+      const isHeard = evidence.isHeardByPeer(ownMs, HEARD_BOTH_WAYS_MS + evidence.roundTrips.smoothedMs);
+      const report = this.#hasFreshReport(slot, ownMs) ? evidence.report : undefined;
+      const peerState = report && stateOfCode(report.state);
+      this.apply(
+        slot,
+        {
+          kind: 'good',
+          inARow: evidence.losses.inARow,
+          bothWays: isHeard,
+          peerIsReady: peerState === 'up' || peerState === 'suspect' || (report !== undefined && (report.state & READY_BIT) !== 0),
+          isNeeded: this.#isNeeded(slot),
+          isCheck: false,
+          rttMs: evidence.roundTrips.smoothedMs,
+          poorReason: poorness(evidence, 1)?.reason,
+        },
+        realMs,
+      );
+      return;
+    }
+    if (slot.machine.state !== 'probing' || !slot.hasHeartbeats) return;
+    const silentMs = ownMs - evidence.heartbeatAtMs;
+    if (silentMs > Math.max(LOST_LEAST_MS, 3 * evidence.intervalMs))
+      this.apply(slot, { kind: 'lost', reason: `no heartbeat for ${Math.round(silentMs)} ms while healing` }, realMs);
+  }
+
+  #goodCheck(slot: PathSlot, rttMs: number, realMs: number): void {
+    const agreed = { bothWays: true, peerIsReady: true, isCheck: true, poorReason: undefined };
+    this.apply(slot, { kind: 'good', inARow: slot.answeredChecks, isNeeded: this.#isNeeded(slot), rttMs, ...agreed }, realMs);
+  }
+
+  /** Connections are all that can tell of it: no session, none of its heartbeats yet, or none any more although the others' come. */
+  #isWatchedByChecks(slot: PathSlot, ownMs: number): boolean {
+    if (!this.hasSession || slot.isUdpBlocked) return true;
+    if (ownMs - this.sessionSinceMs < BLOCKED_AFTER_MS && slot.evidence.heartbeatAtMs === 0) return true;
+    if (slot.answeredChecks < 2 || ownMs - slot.answeredSinceMs < 900 || !this.#othersAreHeard(slot, ownMs)) return false;
+    slot.isUdpBlocked = ownMs - slot.evidence.heartbeatAtMs >= BLOCKED_AFTER_MS;
+    return slot.isUdpBlocked;
+  }
+
+  #isBlocked(slot: PathSlot, ownMs: number): boolean {
+    if (!this.hasSession || slot.evidence.heartbeatAtMs > 0 || ownMs - this.sessionSinceMs < BLOCKED_AFTER_MS) return false;
+    return this.#othersAreHeard(slot, ownMs);
+  }
+
+  #othersAreHeard(slot: PathSlot, ownMs: number): boolean {
+    return this.slots.some((other) => other !== slot && other.hasHeartbeats && ownMs - other.evidence.heartbeatAtMs < 1_000);
+  }
+
+  #isNeeded(slot: PathSlot): boolean {
+    return !this.slots.some((other) => other !== slot && other.isAlive);
+  }
+
+  #hasFreshReport({ evidence, isUdpBlocked }: PathSlot, ownMs: number): boolean {
+    return evidence.report !== undefined && !isUdpBlocked && ownMs - evidence.reportedAtMs < REPORT_AGE_MOST_MS;
+  }
+
+  /** Why the path is dead for the peer, if it is: it was not before, or it never was and had time enough. */
+  #unheardReason(slot: PathSlot, ownMs: number): string | undefined {
+    const { evidence } = slot;
+    if (evidence.missedByPeerSinceMs === 0 || !this.#hasFreshReport(slot, ownMs)) return undefined;
+    if (!evidence.wasAliveForPeer && ownMs - evidence.missedByPeerSinceMs < MISSED_BY_PEER_MS) return undefined;
+    const { state, heardAgeMs } = evidence.report!;
+    if (stateOfCode(state) === 'disabled') return 'disabled by the peer';
+    return heardAgeMs === AGE_UNKNOWN_MS || heardAgeMs >= 50 ? 'the peer does not hear us here' : 'the peer has taken it down';
+  }
+
+  #hasten(slot: PathSlot, realMs: number): void {
+    if (this.pace(realMs) !== 'busy') this.urge();
+    this.#hastenUntilMs = realMs + HASTEN_FOR_MS;
+    // Without heartbeats only a connection can show that it lives.
+    if (!slot.hasHeartbeats) slot.nextCheckAtMs = Math.min(slot.nextCheckAtMs, realMs);
+  }
+
+  #fell(slot: PathSlot, realMs: number): void {
+    slot.evidence.losses.restart();
+    slot.evidence.roundTrips.restart();
+    slot.evidence.wasAliveForPeer = false;
+    slot.evidence.missedByPeerSinceMs = 0;
+    slot.answeredChecks = 0;
+    slot.isNews = false;
+    slot.nextCheckAtMs = realMs;
+  }
+}
+
+function samePeer(one: PathSlot['path'], other: PathSlot['path']): boolean {
+  return one.peerAddress.address.text === other.peerAddress.address.text && one.peerAddress.port === other.peerAddress.port;
+}

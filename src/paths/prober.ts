@@ -1,0 +1,219 @@
+/**
+ * Heartbeats: when they are due, what they say, and what is learnt from those of the peer.
+ *
+ * They are one-way: none is an answer, so a lost one costs its own information only. All paths of a peer that are due are served in one turn
+ * with one time of sending: that is how the other side tells a dead path from a peer that stands still (judge.ts). A heartbeat promises when
+ * the next one comes at the latest; it may come earlier.
+ *
+ *   alive: peer at work, or a path in doubt   18 ms       the other side is at work, we are not   25 ms (not followed in turn)
+ *          idle                              200 ms       idle on a metered uplink              2,000 ms
+ *   probing                                   18 ms       down                                    100 ms, 200 ms when idle
+ */
+import type { Clock } from '../kernel/clock.ts';
+import { sameAddress } from '../wire/ip.ts';
+import { clockTicks, ticksBetween } from './evidence.ts';
+import { FAST_MS } from './judge.ts';
+import { isAlive, READY_BIT, stateOfCode } from './path-state.ts';
+import type { PeerClock } from './peer-clock.ts';
+import { type PathSlot, remoteOf } from './slot.ts';
+import {
+  AGE_UNKNOWN_MS,
+  type DatagramPort,
+  HEARTBEAT_SPACE,
+  HEARTBEAT_SPACES,
+  type Heartbeat,
+  type HeartbeatCodec,
+  type OpenedDatagram,
+  type PathReport,
+  type SessionOf,
+} from './types.ts';
+
+/** With the turns of both loops in between three missed ones are some 60 ms. */
+export const BUSY_MS = 18;
+const IDLE_MS = 200;
+const METERED_MS = 2_000;
+const DOWN_MS = 100;
+const AVOIDED_IDLE_MS = 100;
+const BLOCKED_MS = 1_000;
+/** A path that changed is looked at closely for so long, whether or not somebody needs it. */
+const CLOSELY_MS = 10_000;
+const REPORTS_MOST = 32;
+const PROBES_TELLING = 50;
+/** What 16 bits of 100 µs hold. */
+const HELD_MOST = 0xffff;
+const INTERVAL_LEAST_MS = 10;
+const INTERVAL_MOST_MS = 10_000;
+
+export type Pace = 'busy' | 'follow' | 'idle';
+
+/** What the prober knows of a peer. */
+export interface ProbedPeer {
+  readonly index: number;
+  readonly slots: readonly PathSlot[];
+  readonly clock: PeerClock;
+  /** Of the newest heartbeat whose reports were taken. */
+  reportsSentAt: number;
+  hasReports: boolean;
+  session: number;
+  /** The peer's heartbeats say that it is at work: real time until which we follow. */
+  followUntilMs: number;
+}
+
+export interface ProberParts {
+  readonly clock: Clock;
+  readonly datagrams: DatagramPort;
+  readonly codec: HeartbeatCodec;
+  readonly sessionOf: SessionOf;
+  /** An authentic peer comes from where no path of ours leads. */
+  readonly learn: (peer: number, datagram: OpenedDatagram) => void;
+}
+
+export class Prober {
+  readonly #parts: ProberParts;
+
+  constructor(parts: ProberParts) {
+    this.#parts = parts;
+  }
+
+  /** @param ownMs our own time (own-time.ts), for ages. */
+  send(peer: ProbedPeer, pace: Pace, ownMs: number): void {
+    const realMs = this.#parts.clock.nowMs();
+    let session: ReturnType<SessionOf>;
+    let reports: PathReport[] | undefined;
+    for (const slot of peer.slots) {
+      if (realMs < slot.nextSendAtMs || slot.linkProblem !== undefined || slot.machine.state === 'disabled') continue;
+      session ??= this.#parts.sessionOf(peer.index);
+      if (!session) return;
+      const intervalMs = intervalOf(slot, pace, realMs);
+      slot.nextSendAtMs = (Math.floor(realMs / intervalMs) + 1) * intervalMs;
+      reports ??= reportsOf(peer.slots, ownMs);
+      const heldFor = Math.round((realMs - slot.echoHeardAtMs) * 10);
+      const hasEcho = slot.echoHeardAtMs > 0 && heldFor <= HELD_MOST;
+      const heartbeat: Heartbeat = {
+        path: slot.path.index,
+        intervalMs,
+        sentAt: clockTicks(realMs),
+        echoSentAt: hasEcho ? slot.echoSentAt : 0,
+        echoHeldFor: hasEcho ? heldFor : 0,
+        hasEcho,
+        reports,
+      };
+      const sealed = session.seal(HEARTBEAT_SPACE + slot.path.index, this.#parts.codec.emit(heartbeat));
+      this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
+    }
+  }
+
+  /** @returns false for an authentic datagram that makes no sense: the caller counts it. */
+  received(peer: ProbedPeer, datagram: OpenedDatagram, ownMs: number): boolean {
+    const heartbeat = this.#parts.codec.parse(datagram.plaintext);
+    if (!heartbeat || heartbeat.path !== datagram.space - HEARTBEAT_SPACE || heartbeat.path >= HEARTBEAT_SPACES) return false;
+    if (datagram.session < peer.session) return true;
+    if (datagram.session > peer.session) beginSession(peer, datagram.session);
+    this.#takeReports(peer, heartbeat, ownMs);
+    const slot = bind(peer.slots, heartbeat.path, datagram, ownMs);
+    if (!slot) {
+      peer.clock.heard(heartbeat.sentAt, undefined);
+      this.#parts.learn(peer.index, datagram);
+      return true;
+    }
+    if (slot.machine.state === 'disabled') return true;
+    const realMs = this.#parts.clock.nowMs();
+    const intervalMs = Math.min(INTERVAL_MOST_MS, Math.max(INTERVAL_LEAST_MS, heartbeat.intervalMs));
+    if (datagram.counter > slot.evidence.losses.newest) {
+      slot.echoSentAt = heartbeat.sentAt;
+      slot.echoHeardAtMs = realMs;
+      slot.remote = datagram.remote;
+    }
+    slot.evidence.heartbeat({ ...heartbeat, intervalMs }, datagram.counter, ownMs, clockTicks(realMs));
+    slot.isNews = true;
+    slot.isUdpBlocked = false;
+    slot.answeredChecks = 0;
+    const tellsPace = slot.isAlive && slot.machine.avoided === 'no';
+    peer.clock.heard(heartbeat.sentAt, tellsPace ? intervalMs <= FAST_MS : undefined);
+    if (tellsPace && intervalMs <= BUSY_MS) peer.followUntilMs = realMs + 500;
+    return true;
+  }
+
+  #takeReports(peer: ProbedPeer, heartbeat: Heartbeat, ownMs: number): void {
+    // A slower path brings older news.
+    if (peer.hasReports && ticksBetween(peer.reportsSentAt, heartbeat.sentAt) < 0) return;
+    peer.hasReports = true;
+    peer.reportsSentAt = heartbeat.sentAt;
+    for (const report of heartbeat.reports) {
+      const state = stateOfCode(report.state);
+      const slot = peer.slots[report.yourPath];
+      if (!slot || !state) continue;
+      slot.evidence.reported(report, state === 'up' || state === 'suspect' || (report.state & READY_BIT) !== 0, ownMs);
+    }
+  }
+}
+
+export function beginSession(peer: ProbedPeer, session: number): void {
+  peer.session = session;
+  peer.hasReports = false;
+  peer.clock.reset();
+  for (const slot of peer.slots) {
+    slot.evidence.resetSession();
+    slot.peerPath = -1;
+    slot.echoHeardAtMs = 0;
+  }
+}
+
+function intervalOf(slot: PathSlot, pace: Pace, realMs: number): number {
+  const { machine, isMetered } = slot;
+  const isClose = realMs - machine.changedAtMs < CLOSELY_MS;
+  if (slot.isUdpBlocked) return isMetered ? METERED_MS : BLOCKED_MS;
+  if (machine.state === 'probing') return BUSY_MS;
+  if (machine.state === 'down') {
+    if (pace === 'busy' || isClose) return DOWN_MS;
+    return isMetered ? METERED_MS : IDLE_MS;
+  }
+  if (pace === 'busy') return BUSY_MS;
+  if (pace === 'follow') return FAST_MS;
+  if (machine.avoided !== 'no') return isClose ? BUSY_MS : isMetered ? METERED_MS : AVOIDED_IDLE_MS;
+  return isMetered ? METERED_MS : IDLE_MS;
+}
+
+function reportsOf(slots: readonly PathSlot[], ownMs: number): PathReport[] {
+  const reports: PathReport[] = [];
+  for (const slot of slots) {
+    if (slot.peerPath < 0 || reports.length === REPORTS_MOST) continue;
+    const { heardAtMs, losses } = slot.evidence;
+    reports.push({
+      yourPath: slot.peerPath,
+      state: slot.code,
+      heardAgeMs: heardAtMs === 0 ? AGE_UNKNOWN_MS : Math.min(AGE_UNKNOWN_MS - 1, Math.max(0, Math.round(ownMs - heardAtMs))),
+      lossPermille: losses.probes >= PROBES_TELLING && isAlive(slot.machine) ? Math.round(losses.loss * 1_000) : 0,
+    });
+  }
+  return reports;
+}
+
+/** While a path is down where the peer last came from may be a mapping that is gone: every other probe goes to the address that was configured. */
+function remoteNow(slot: PathSlot, realMs: number): PathSlot['remote'] {
+  if (slot.isAlive || slot.learned || Math.floor(realMs / DOWN_MS) % 2 === 0) return slot.remote;
+  return remoteOf(slot.path);
+}
+
+/** Which of our paths the peer's `number` is: by where it came from, then by what it was, then by the address alone (NAT changes ports). */
+function bind(slots: readonly PathSlot[], number: number, { local, remote }: OpenedDatagram, ownMs: number): PathSlot | undefined {
+  let bound: PathSlot | undefined;
+  let byAddress: PathSlot | undefined;
+  let exact: PathSlot | undefined;
+  for (const slot of slots) {
+    if (!sameAddress(slot.path.localAddress.bytes, local.bytes)) continue;
+    if (slot.peerPath === number) bound = slot;
+    const { address, port } = slot.path.peerAddress;
+    const isSame = sameAddress(address.bytes, remote.bytes);
+    if (isSame && port === remote.port) exact = slot;
+    else if (isSame && (slot.peerPath < 0 || slot.peerPath === number)) byAddress ??= slot;
+  }
+  const found = exact ?? bound ?? byAddress;
+  if (!found || found.peerPath === number) return found;
+  // Two of the peer's paths over one of ours: the first one is it.
+  if (found.peerPath >= 0 && found.evidence.heartbeatAtMs > 0 && ownMs - found.evidence.heartbeatAtMs < INTERVAL_MOST_MS) return undefined;
+  for (const slot of slots) if (slot.peerPath === number) slot.peerPath = -1;
+  found.peerPath = number;
+  found.evidence.losses.reset();
+  return found;
+}

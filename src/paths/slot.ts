@@ -1,0 +1,135 @@
+/** One path of one peer with all that is known of it, and what others read of it. The monitor's rooms share it; nothing is decided here. */
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { Path } from '../site/types.ts';
+import type { DecidedPath } from './decide.ts';
+import { Evidence } from './evidence.ts';
+import type { JudgedPath } from './judge.ts';
+import { BACKUP_BIT, DRAINED_BIT, isAlive, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
+import { type Poor, Tolerance } from './quality.ts';
+import type { Links, PathHealth, UplinkOverride } from './types.ts';
+
+export const NO_OVERRIDE: UplinkOverride = {};
+
+export class PathSlot implements JudgedPath, DecidedPath {
+  path: Path;
+  override: UplinkOverride = NO_OVERRIDE;
+  machine: PathMachine = NEW_PATH;
+  readonly evidence = new Evidence();
+  readonly tolerance = new Tolerance();
+  /** Why the link cannot be used, as the host says. */
+  linkProblem: string | undefined;
+
+  /** The peer's number for this path, learnt from where its heartbeats come from; -1 before. */
+  peerPath = -1;
+  /** Where datagrams go: the configured address, or where the newest authentic one came from. */
+  remote: SocketAddress;
+  nextSendAtMs = 0;
+  /** The newest heartbeat's, for the echo; real time. */
+  echoSentAt = 0;
+  echoHeardAtMs = 0;
+  /** A heartbeat came since the last evaluation. */
+  isNews = false;
+
+  /** What it is avoided for, and when it was well again. */
+  poorWhat: Poor['what'] = 'loss';
+  wellAtMs = 0;
+
+  plain = false;
+  dropsMptcp = false;
+  isUndialable = false;
+  checkProblem = '';
+  nextCheckAtMs = 0;
+  /** Connections that were answered since the last heartbeat, and since when. */
+  answeredChecks = 0;
+  answeredSinceMs = 0;
+  isUdpBlocked = false;
+
+  constructor(path: Path) {
+    this.path = path;
+    this.remote = remoteOf(path);
+  }
+
+  get name(): string {
+    return this.path.uplink.name;
+  }
+
+  get isAlive(): boolean {
+    return isAlive(this.machine);
+  }
+
+  get hasHeartbeats(): boolean {
+    return this.evidence.heartbeatAtMs > 0 && !this.isUdpBlocked;
+  }
+
+  get isMetered(): boolean {
+    return this.override.metered ?? this.path.uplink.metered;
+  }
+
+  get isOwnBackup(): boolean {
+    return (this.override.role ?? this.path.uplink.role) === 'backup';
+  }
+
+  /** Either end may keep a path back; both must do the same. */
+  get isBackup(): boolean {
+    return this.isOwnBackup || this.#peerSays(BACKUP_BIT);
+  }
+
+  get isDrained(): boolean {
+    return this.override.drained === true || this.#peerSays(DRAINED_BIT);
+  }
+
+  get learned(): boolean {
+    return this.path.learned;
+  }
+
+  get rttMs(): number {
+    return this.evidence.roundTrips.baselineMs;
+  }
+
+  get code(): number {
+    return stateCode(this.machine, this.override.drained === true, this.isOwnBackup);
+  }
+
+  health(): PathHealth {
+    const { losses, roundTrips, report, jitterMs, heartbeatAtMs, subflowRttMs } = this.evidence;
+    const rttMs = roundTrips.smoothedMs || subflowRttMs;
+    return {
+      state: this.machine.state,
+      reason: this.machine.state === 'up' ? this.#remark() : this.machine.reason,
+      rttMs: rttMs > 0 ? rttMs : null,
+      jitterMs: heartbeatAtMs > 0 ? jitterMs : null,
+      lossPercent: losses.probes > 0 ? losses.loss * 100 : null,
+      lossTowardsPeerPercent: report ? report.lossPermille / 10 : null,
+      udp: this.isUdpBlocked ? 'blocked' : heartbeatAtMs > 0 ? 'ok' : 'unknown',
+      plain: this.plain || this.dropsMptcp,
+      avoided: this.machine.avoided !== 'no',
+      flaps: this.machine.flaps,
+      holdDownMs: this.machine.holdDownMs,
+    };
+  }
+
+  #remark(): string {
+    const remarks: string[] = [];
+    if (this.plain) remarks.push('a middlebox takes MPTCP out of connections');
+    if (this.dropsMptcp) remarks.push('drops SYNs with MPTCP');
+    if (this.isUdpBlocked) remarks.push('UDP is blocked; watched by connections');
+    if (this.isUndialable && this.hasHeartbeats) remarks.push(`takes datagrams but no connections: ${this.checkProblem}`);
+    return remarks.join('; ');
+  }
+
+  #peerSays(bit: number): boolean {
+    const { report } = this.evidence;
+    return report !== undefined && !this.isUdpBlocked && (report.state & bit) !== 0;
+  }
+}
+
+export function remoteOf({ peerAddress }: Path): SocketAddress {
+  return { bytes: peerAddress.address.bytes, port: peerAddress.port };
+}
+
+/** Known at once and for certain, unlike silence. */
+export function linkProblemOf(links: Links, { uplink, localAddress, present }: Path): string | undefined {
+  const addresses = links.get(uplink.device);
+  if (!addresses) return 'carrier lost';
+  return present && addresses.includes(localAddress.text) ? undefined : `${uplink.device} has lost ${localAddress.text}`;
+}

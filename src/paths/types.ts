@@ -1,0 +1,128 @@
+/**
+ * What the room of paths is told by others and tells them: interfaces only, so that sockets, sessions and workers stay outside and a test
+ * can put two monitors on one virtual clock.
+ *
+ *   workers' figures ─┐
+ *   heartbeats ───────┼─▶ Evidence ─▶ judge ─▶ PathEvent ─▶ step (path-state.ts) ─▶ decide ─▶ PeerPaths to the workers, events to the log
+ *   connect checks ───┤
+ *   links, uplinks ───┘
+ */
+import type { PeerPaths } from '../engine/messages.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { IpAddress } from '../wire/ip.ts';
+import type { PathState } from './path-state.ts';
+
+export type { PeerPaths };
+
+/** A path's figures, workers taken together (sum or newest); moments are milliseconds of the monotonic clock, 0 for never. */
+export interface PathFigures {
+  readonly subflows: number;
+  readonly txBytes: number;
+  readonly rxBytes: number;
+  readonly rttMs: number;
+  readonly minRttMs: number;
+  /** The newest acknowledgement heard while data was in flight, and the newest data. */
+  readonly lastAckAtMs: number;
+  readonly lastDataAtMs: number;
+  /** Since when data waits on the path and no acknowledgement came; 0: nothing waits. */
+  readonly waitingSinceMs: number;
+  readonly deliveryBytesPerSecond: number;
+}
+
+export type FiguresOf = (peer: number, path: number) => PathFigures | undefined;
+
+/** One sealed datagram's worth: what a peer says of itself and of us. Times of `sentAt`, `echo…` are in 100 µs, 32 bits, wrapping. */
+export interface Heartbeat {
+  readonly path: number;
+  readonly intervalMs: number;
+  readonly sentAt: number;
+  readonly echoSentAt: number;
+  readonly echoHeldFor: number;
+  readonly hasEcho: boolean;
+  readonly reports: readonly PathReport[];
+}
+
+/** About a path of the receiver's, by the receiver's number. */
+export interface PathReport {
+  readonly yourPath: number;
+  /** `stateCode` of path-state.ts. */
+  readonly state: number;
+  readonly heardAgeMs: number;
+  readonly lossPermille: number;
+}
+
+export const AGE_UNKNOWN_MS = 0xffff;
+
+export interface HeartbeatCodec {
+  readonly emit: (heartbeat: Heartbeat) => Uint8Array;
+  /** @returns undefined for what is no heartbeat of a version we know. */
+  readonly parse: (bytes: Uint8Array) => Heartbeat | undefined;
+}
+
+/** Heartbeats of the sender's path i have a number space of their own, so that gaps in it are that path's loss. */
+export const HEARTBEAT_SPACE = 96;
+export const HEARTBEAT_SPACES = 96;
+
+export interface Sealing {
+  /** Seals `plaintext` under the next number of `space`. */
+  seal(space: number, plaintext: Uint8Array): Uint8Array;
+}
+
+export type SessionOf = (peer: number) => Sealing | undefined;
+
+export interface DatagramPort {
+  /** From our uplink's address (there the listen port). Never throws; what the kernel refuses is lost. */
+  send(from: IpAddress, to: SocketAddress, bytes: Uint8Array): void;
+}
+
+/** An authentic datagram that was not there before, opened by its session. */
+export interface OpenedDatagram {
+  readonly peer: number;
+  /** Grows with every session of this peer: numbers start again with each. */
+  readonly session: number;
+  readonly space: number;
+  readonly counter: number;
+  readonly plaintext: Uint8Array;
+  readonly local: IpAddress;
+  readonly remote: SocketAddress;
+}
+
+/** The addresses of each device that is up and has its carrier. */
+export type Links = ReadonlyMap<string, readonly string[]>;
+
+export interface UplinkOverride {
+  readonly disabled?: boolean;
+  /** No new flow and no old one, as soon as another path is there; it is still watched. */
+  readonly drained?: boolean;
+  readonly role?: 'active' | 'backup';
+  readonly metered?: boolean;
+}
+
+/** One line of `braid events`. */
+export interface PathEventRecord {
+  readonly atUnixMs: number;
+  readonly peer: string;
+  readonly uplink: string;
+  readonly peerAddress: string;
+  readonly from: PathState;
+  readonly to: PathState;
+  readonly reason: string;
+}
+
+export interface PathHealth {
+  readonly state: PathState;
+  /** In words, where the state is not `up`, or where an `up` path has something to it (no MPTCP, no UDP). */
+  readonly reason: string;
+  readonly rttMs: number | null;
+  readonly jitterMs: number | null;
+  /** Of the heartbeats towards us, and what the peer says of ours. */
+  readonly lossPercent: number | null;
+  readonly lossTowardsPeerPercent: number | null;
+  readonly udp: 'ok' | 'blocked' | 'unknown';
+  /** Answers without MPTCP, or drops who asks with it. */
+  readonly plain: boolean;
+  readonly avoided: boolean;
+  /** How often it went down within the last minutes, and how long it must now be good before it is used again. */
+  readonly flaps: number;
+  readonly holdDownMs: number;
+}
