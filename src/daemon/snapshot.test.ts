@@ -3,37 +3,43 @@ import { peerOf, siteOf } from '../engine/pair.fixture.ts';
 import type { Site, Uplink } from '../site/types.ts';
 import { Counters, pathIndexOf } from '../status/counters.ts';
 import { parseAddress } from '../wire/ip.ts';
-import type { PathHealth } from './path-checks.ts';
-import { takeSnapshot } from './snapshot.ts';
+import type { PathHealth } from '../paths/types.ts';
+import { type SnapshotParts, takeSnapshot } from './snapshot.ts';
 
 const site = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2), peerOf(1, 'paris', 18, 1, 3)]);
 
-function healthOf(of: Site, state: 'up' | 'down' = 'up'): PathHealth[] {
-  return of.peers.flatMap((peer) =>
-    peer.paths.map((path) => ({
-      path,
-      peer: peer.index,
-      state,
-      reason: state === 'up' ? '' : 'why',
-      isPlain: false,
-      rttMs: 7,
-      nextCheckAtMs: 0,
-      fd: -1,
-      startedAtMs: 0,
-    })),
-  );
-}
-
+const UP: PathHealth = {
+  state: 'up',
+  reason: '',
+  rttMs: 7,
+  jitterMs: 1,
+  lossPercent: 0.26,
+  lossTowardsPeerPercent: 0,
+  udp: 'ok',
+  plain: false,
+  avoided: false,
+  flaps: 0,
+  holdDownMs: 0,
+};
+const DOWN: PathHealth = { ...UP, state: 'down', reason: 'why', rttMs: null, lossPercent: null, udp: 'unknown' };
 const LINKS = new Map([['up0', ['192.0.2.7']]]);
 
-function snapshot(counters: readonly Counters[], of: Site = site, health = healthOf(of)) {
+function snapshot(counters: readonly Counters[], of: Site = site, more: Partial<SnapshotParts> = {}) {
   return takeSnapshot({
     site: of,
     version: '1.2.3',
     startedAtMs: performance.now() - 12_340,
     counters,
-    health,
+    ownCounters: new Counters(of.peers.length),
+    health: () => UP,
+    about: () => ({ control: 'established', clockSkewMs: 12 }),
+    override: () => ({}),
+    carries: () => true,
+    hasNoJoins: () => false,
+    sinceUnixMs: () => null,
+    bytesToday: () => ({ tx: 3, rx: 4 }),
     links: LINKS,
+    ...more,
   });
 }
 
@@ -67,46 +73,53 @@ describe('a status', () => {
     expect(faults).toEqual({ replayed: 2, 'bad-tag': 1 });
   });
 
-  it('has the round-trip time that was heard last, or the last check before any flow told one', () => {
+  it('has the round-trip time of the heartbeats, or what a flow told where there are none', () => {
     const [one, other] = [fresh(), fresh()];
-    expect(snapshot([one, other]).peers[0]!.paths[0]!.rttMs).toBe(7);
     one.setPathRtt(0, 20.12345, 1_000);
     other.setPathRtt(0, 33, 900);
-    expect(snapshot([one, other]).peers[0]!.paths[0]!.rttMs).toBe(20.123);
-    expect(
-      snapshot(
-        [fresh()],
-        site,
-        healthOf(site).map((health) => ({ ...health, rttMs: 0 })),
-      ).peers[0]!.paths[0]!.rttMs,
-    ).toBeNull();
+    const rtt = (rttMs: number | null, counters = [one, other]) =>
+      snapshot(counters, site, { health: () => ({ ...UP, rttMs }) }).peers[0]!.paths[0]!.rttMs;
+    expect([rtt(7), rtt(null), rtt(null, [fresh()])]).toEqual([7, 20.123, null]);
   });
 
-  it('claims nothing that nobody has measured', () => {
-    const [path] = snapshot([fresh()]).peers[0]!.paths;
-    expect(path).toMatchObject({ carries: true, mptcp: 'ok', udp: 'unknown', lossPercent: null, mtu: null, sinceUnixMs: null });
-    const plain = healthOf(site).map((health) => ({ ...health, isPlain: true }));
-    expect(snapshot([fresh()], site, plain).peers[0]!.paths[0]).toMatchObject({ carries: true, mptcp: 'stripped' });
-    const down = snapshot([fresh()], site, healthOf(site, 'down')).peers[0]!;
-    expect(down.paths[0]).toMatchObject({ carries: false, mptcp: 'unknown' });
-    expect(down).toMatchObject({ control: 'none', clockSkewMs: null, plainFlows: null });
+  it('tells of a path what is known of it, and nothing else', () => {
+    const path = (health: PathHealth | undefined, more: Partial<SnapshotParts> = {}) =>
+      snapshot([fresh()], site, { health: () => health, ...more }).peers[0]!.paths[0];
+    expect(path(UP)).toMatchObject({ state: 'up', carries: true, mptcp: 'ok', udp: 'ok', lossPercent: 0.3, mtu: null, sinceUnixMs: null });
+    expect(path({ ...UP, plain: true, reason: 'no MPTCP' })).toMatchObject({ mptcp: 'stripped', reason: 'no MPTCP' });
+    expect(path(UP, { hasNoJoins: () => true })).toMatchObject({ mptcp: 'joins-stripped' });
+    expect(path(DOWN, { carries: () => false })).toMatchObject({ carries: false, mptcp: 'unknown', reason: 'why', lossPercent: null });
+    expect(path(undefined)).toMatchObject({ state: 'down', flaps: null, holdDownMs: null });
   });
 
   it('says why a path and a peer are down', () => {
-    const health = healthOf(site);
-    health[0]!.state = 'down';
-    health[0]!.reason = 'no answer';
-    expect(snapshot([fresh()], site, health).peers[0]).toMatchObject({
+    const first = (_peer: number, path: number) => (path === 0 ? DOWN : UP);
+    expect(snapshot([fresh()], site, { health: first }).peers[0]).toMatchObject({
       state: 'up',
-      paths: [{ state: 'down', reason: 'no answer' }, { state: 'up' }],
+      paths: [{ state: 'down', reason: 'why' }, { state: 'up' }],
     });
-    const down = snapshot([fresh()], site, healthOf(site, 'down')).peers[0]!;
-    expect(down).toMatchObject({ state: 'down', reason: 'none of its paths is up' });
-    const without = { ...site, peers: [{ ...site.peers[0]!, paths: [] }] };
-    expect(snapshot([new Counters(1)], without).peers[0]).toMatchObject({
-      state: 'down',
-      reason: expect.stringContaining('same family'),
-    });
+    expect(snapshot([fresh()], site, { health: () => DOWN }).peers[0]).toMatchObject({ state: 'down', reason: 'none of its paths is up' });
+    const without = (addresses: Site['peers'][number]['addresses']) =>
+      snapshot([new Counters(1)], { ...site, peers: [{ ...site.peers[0]!, addresses, paths: [] }] }).peers[0];
+    expect(without(site.peers[0]!.addresses)).toMatchObject({ state: 'down', reason: expect.stringContaining('same family') });
+    expect(without([])).toMatchObject({ state: 'down', reason: expect.stringContaining('has not called yet') });
+  });
+
+  it('adds the pools of all workers up, and what the main thread refused', () => {
+    const [one, other, own] = [fresh(), fresh(), fresh()];
+    one.setPool(0, 2, 1, 0);
+    other.setPool(0, 2, 0, 3);
+    own.fault('bad-datagram');
+    const { peers, faults } = snapshot([one, other], site, { ownCounters: own });
+    expect(peers[0]).toMatchObject({ warmConnections: 4, reverseConnections: 4, control: 'established', clockSkewMs: 12 });
+    expect(faults).toEqual({ 'bad-datagram': 1 });
+  });
+
+  it('shows what an administrator said of an uplink', () => {
+    const said = snapshot([fresh()], site, { override: () => ({ drained: true, role: 'backup', metered: true }) }).uplinks[0];
+    expect(said).toMatchObject({ override: 'drain', role: 'backup', metered: true, bytesToday: { tx: 3, rx: 4 } });
+    expect(snapshot([fresh()], site, { override: () => ({ disabled: true }) }).uplinks[0]).toMatchObject({ override: 'disabled' });
+    expect(snapshot([fresh()]).uplinks[0]).toMatchObject({ override: 'none', role: 'active' });
   });
 
   it('sees whether an uplink is there and has its address', () => {

@@ -99,7 +99,7 @@ export class Prober {
         reports,
       };
       const sealed = session.seal(HEARTBEAT_SPACE + slot.path.index, this.#parts.codec.emit(heartbeat));
-      this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
+      if (sealed) this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
     }
   }
 

@@ -64,8 +64,8 @@ export const HEARTBEAT_SPACE = 96;
 export const HEARTBEAT_SPACES = 96;
 
 export interface Sealing {
-  /** Seals `plaintext` under the next number of `space`. */
-  seal(space: number, plaintext: Uint8Array): Uint8Array;
+  /** Seals `plaintext` under the next number of `space`. @returns undefined where the session has ended or is not confirmed. */
+  seal(space: number, plaintext: Uint8Array): Uint8Array | undefined;
 }
 
 export type SessionOf = (peer: number) => Sealing | undefined;
