@@ -19,10 +19,8 @@ import type { Flow } from './flow.ts';
 import { OpenPump } from './open-pump.ts';
 import { FRONT_BYTES } from './scratch.ts';
 import { SealPump } from './seal-pump.ts';
+import { CONTROL_TARGET, FLOW_TARGET } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
-
-/** Reserved names between two Braids (DESIGN §4). */
-export const FLOW_TARGET = 'flow.braid.internal';
 
 /** From accept to a complete request. The same for whoever is not authentic, whatever it sent. */
 const CALL_TIMEOUT_MS = 10_000;
@@ -145,20 +143,34 @@ export class FarSide {
     const { slab } = loop.scratch;
     this.#endCall(flow);
     this.#calling.remove(flow);
-    loop.belongsTo(flow, request.peer);
+    flow.peer = request.peer;
     flow.up = new SealPump(flow, loop, request.sealer, request.sealer);
     flow.down = new OpenPump(flow, loop, request.opener);
-    if (request.target.kind !== 'name' || request.target.name !== FLOW_TARGET) return this.#refuse(flow, 'unknown-target');
-    const proxy = parseProxyHeader(slab.bytes.subarray(request.payloadOffset, request.payloadOffset + request.payloadBytes));
+    const { payloadOffset: at, payloadBytes, target } = request;
+    const behind = FRONT_BYTES + request.consumedBytes;
+    const behindBytes = heardBytes - request.consumedBytes;
+    const name = target.kind === 'name' && loop.site.peers[flow.peer]!.kind === 'braid' ? target.name : '';
+    if (name === FLOW_TARGET) return this.bring(flow, at, payloadBytes, behind, behindBytes);
+    if (name !== CONTROL_TARGET) return this.#refuse(flow, 'unknown-target');
+    if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
+    const fault = loop.streams.accept(flow);
+    if (fault) this.#refuse(flow, fault);
+  }
+
+  /** The peer brings a LAN connection: `plainBytes` in the scratch begin with the PROXY header, `sealedBytes` are chunks behind it. */
+  bring(flow: Flow, plainAt: number, plainBytes: number, sealedAt: number, sealedBytes: number): void {
+    const loop = this.#loop;
+    const { slab } = loop.scratch;
+    loop.belongsTo(flow, flow.peer);
+    const proxy = parseProxyHeader(slab.bytes.subarray(plainAt, plainAt + plainBytes));
     if (!proxy) return this.#refuse(flow, 'bad-proxy-header');
     flow.client = proxy.source;
     flow.target = proxy.destination;
     const peer = loop.site.peers[flow.peer]!;
     const fault = refusal(loop.site, peer, proxy.source, proxy.destination);
     if (fault) return this.#refuse(flow, fault);
-    const plainAt = request.payloadOffset + proxy.headerBytes;
-    const sealedAt = FRONT_BYTES + request.consumedBytes;
-    const kept = flow.down.preload(slab, plainAt, request.payloadBytes - proxy.headerBytes, sealedAt, heardBytes - request.consumedBytes);
+    const { headerBytes } = proxy;
+    const kept = flow.down!.preload(slab, plainAt + headerBytes, plainBytes - headerBytes, sealedAt, sealedBytes);
     if (!kept) return this.#refuse(flow, 'memory-limit');
     this.#connect(flow, peer.snat);
   }

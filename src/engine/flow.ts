@@ -14,8 +14,11 @@ export type Phase = 'dialling' | 'calling' | 'draining' | 'connecting' | 'open' 
 export class Flow {
   /** Travels with each epoll event, so that an event of a descriptor's former owner is told apart. 32 bits, never 0. */
   readonly serial: number;
-  readonly side: 'near' | 'far';
-  readonly startedAtMs: number;
+  /** Near: the LAN client is ours. Who has dialled the peer's leg is another question. */
+  side: 'near' | 'far';
+  /** Whether we dialled the peer's leg: then we open its subflows. */
+  readonly weDialled: boolean;
+  startedAtMs: number;
   phase: Phase;
 
   /** -1 while there is none. */
@@ -47,6 +50,10 @@ export class Flow {
 
   /** -1 until the key has named it. */
   peer = -1;
+  /** It carries a LAN connection: it counts in the peer's figures. */
+  isUsers = false;
+  /** Its LAN leg leads to the main thread (streams.ts). */
+  isStream = false;
   client: SocketAddress | undefined;
   target: SocketAddress | undefined;
   up: SealPump | undefined;
@@ -64,9 +71,10 @@ export class Flow {
   /** The most that ever stood at once. */
   subflowsMost = 0;
 
-  constructor(serial: number, side: 'near' | 'far', startedAtMs: number) {
+  constructor(serial: number, side: 'near' | 'far', startedAtMs: number, weDialled = side === 'near') {
     this.serial = serial;
     this.side = side;
+    this.weDialled = weDialled;
     this.startedAtMs = startedAtMs;
     this.phase = side === 'near' ? 'dialling' : 'calling';
   }

@@ -3,17 +3,16 @@
  * said already. Where a dial fails the next path is tried; the request is written only when one stands, so nothing is ever sent twice.
  */
 import { errnoName } from '../kernel/errno.ts';
-import type { Target } from '../shadowsocks/address.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
 import { contains } from '../wire/ip.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
 import { Deadlines } from './deadlines.ts';
-import { FLOW_TARGET } from './far.ts';
 import type { Flow } from './flow.ts';
 import type { PeerPaths } from './messages.ts';
 import { OpenPump } from './open-pump.ts';
 import { BROKEN } from './pump.ts';
 import { SealPump } from './seal-pump.ts';
+import { CONTROL_REQUEST, FLOW_REQUEST } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** Longer than a satellite's handshake with one lost packet. */
@@ -60,9 +59,14 @@ export class NearSide {
     flow.lanFd = fd;
     flow.client = client;
     flow.target = target;
-    flow.untried = this.#ranked(peer.index);
     this.#loop.belongsTo(flow, peer.index);
     this.#loop.own(flow, fd);
+    this.dial(flow);
+  }
+
+  /** Looks for a path that stands, for a flow that has its LAN leg and its peer. */
+  dial(flow: Flow): void {
+    flow.untried = this.#ranked(flow.peer);
     this.#dial(flow, 'no path');
   }
 
@@ -152,8 +156,7 @@ export class NearSide {
   #open(flow: Flow): void {
     const loop = this.#loop;
     this.#dialling.remove(flow);
-    const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
-    const request = new RequestSealer(loop.codec, flow.peer, FLOW_REQUEST, this.#proxyHeader.subarray(0, length));
+    const request = this.#requestOf(flow);
     flow.up = new SealPump(flow, loop, request);
     flow.down = new OpenPump(flow, loop, request.opener);
     loop.opened(flow);
@@ -162,8 +165,16 @@ export class NearSide {
       if (typeof broken === 'string') loop.fault(broken);
       return loop.end(flow, typeof broken === 'string' ? broken : errnoName(broken), 'reset');
     }
+    if (flow.isStream) loop.streams.stands(flow);
     if (loop.site.peers[flow.peer]!.paths.length > 1) this.#narrow.add(flow, loop.nowMs);
     else flow.widened = true;
+  }
+
+  #requestOf(flow: Flow): RequestSealer {
+    const { codec } = this.#loop;
+    if (flow.isStream) return new RequestSealer(codec, flow.peer, CONTROL_REQUEST);
+    const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
+    return new RequestSealer(codec, flow.peer, FLOW_REQUEST, this.#proxyHeader.subarray(0, length));
   }
 
   #widen(flow: Flow): void {
@@ -179,5 +190,3 @@ export class NearSide {
 function anyPath(paths: readonly number[]): PeerPaths {
   return { dial: paths, carry: paths, upSinceMs: paths.map(() => 0), warm: 0, reverse: 0 };
 }
-
-const FLOW_REQUEST: Target = { kind: 'name', name: FLOW_TARGET, port: 0 };

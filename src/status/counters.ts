@@ -32,6 +32,7 @@ export const FAULTS = [
   'target-outside-lan',
   'target-is-uplink',
   'not-allowed',
+  'too-many-streams',
   // on a running flow
   'bad-chunk',
   'truncated',
