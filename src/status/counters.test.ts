@@ -18,6 +18,8 @@ describe('counters', () => {
         for (let peer = 0; peer < peers; peer++) {
           mine.addFlow(peer, 1);
           mine.addPeerBytes(peer, 1_000 + peer, 2_000 + peer);
+          mine.setPool(peer, 1 + peer, 2 + peer, 3 + peer);
+          mine.addPoolUse(peer, true);
         }
         for (let path = 0; path < paths; path++) {
           mine.addSubflows(path, path + 1);
@@ -26,6 +28,8 @@ describe('counters', () => {
         }
         expect([theirs.beats(), theirs.pendingBytes()]).toEqual([1, 77]);
         expect(theirs.faults()).toEqual(Object.fromEntries(FAULTS.map((fault, index) => [fault, index + 1])));
+        for (let peer = 0; peer < peers; peer++)
+          expect(theirs.pool(peer)).toEqual({ warm: 1 + peer, reverse: 2 + peer, offered: 3 + peer, hits: 1, misses: 0 });
         for (let peer = 0; peer < peers; peer++)
           expect(theirs.peer(peer)).toEqual({ flows: 1, txBytes: 1_000 + peer, rxBytes: 2_000 + peer });
         for (let path = 0; path < paths; path++)

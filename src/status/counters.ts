@@ -3,7 +3,8 @@
  * A double is exact to 2^53 and is written at once, so a reader sees an old or a new number, never half of one. Leaf.
  *
  *    ┌────────────────────┬──────────────────────────────┬───────────────────────────────────────────┐
- *    │ totals, faults     │ each peer: flows, tx, rx     │ each path: subflows, tx, rx, rtt, heard   │
+ *    │ totals, faults     │ each peer: flows, tx, rx,    │ each path: subflows, tx, rx, rtt, heard   │
+ *    │                    │ connections kept ready       │                                           │
  *    └────────────────────┴──────────────────────────────┴───────────────────────────────────────────┘
  */
 
@@ -33,6 +34,7 @@ export const FAULTS = [
   'target-is-uplink',
   'not-allowed',
   'too-many-streams',
+  'too-many-parked',
   // on a running flow
   'bad-chunk',
   'truncated',
@@ -59,7 +61,9 @@ export function pathIndexOf(peer: number, path: number): number {
   return peer * PATHS_MOST + path;
 }
 
-const PEER_FIELDS = 3;
+const PEER_FIELDS = 8;
+/** flows, warm, reverse, offered */
+const PEER_GAUGES = [0, 3, 4, 5] as const;
 const PATH_FIELDS = 5;
 const TOTALS = 2;
 
@@ -67,6 +71,19 @@ export interface PeerFigures {
   readonly flows: number;
   readonly txBytes: number;
   readonly rxBytes: number;
+}
+
+/** Connections kept ready for flows of this peer (engine/pool.ts). */
+export interface PoolFigures {
+  /** Dialled ahead. */
+  readonly warm: number;
+  /** Opened by the peer, for our flows. */
+  readonly reverse: number;
+  /** Opened by us, for the peer's flows. */
+  readonly offered: number;
+  /** New flows that found one, and that did not. */
+  readonly hits: number;
+  readonly misses: number;
 }
 
 export interface PathFigures {
@@ -103,7 +120,7 @@ export class Counters {
   /** What counts something that is there now: nothing is, before a worker starts. Sums stay. */
   resetGauges(): void {
     this.#cells[1] = 0;
-    for (let at = this.#peersAt; at < this.#pathsAt; at += PEER_FIELDS) this.#cells[at] = 0;
+    for (let at = this.#peersAt; at < this.#pathsAt; at += PEER_FIELDS) for (const field of PEER_GAUGES) this.#cells[at + field] = 0;
     for (let at = this.#pathsAt; at < this.#cells.length; at += PATH_FIELDS) this.#cells[at] = 0;
   }
 
@@ -138,6 +155,23 @@ export class Counters {
   peer(peer: number): PeerFigures {
     const at = this.#peersAt + peer * PEER_FIELDS;
     return { flows: this.#cells[at]!, txBytes: this.#cells[at + 1]!, rxBytes: this.#cells[at + 2]! };
+  }
+
+  setPool(peer: number, warm: number, reverse: number, offered: number): void {
+    const at = this.#peersAt + peer * PEER_FIELDS;
+    this.#cells[at + 3] = warm;
+    this.#cells[at + 4] = reverse;
+    this.#cells[at + 5] = offered;
+  }
+
+  addPoolUse(peer: number, isHit: boolean): void {
+    this.#cells[this.#peersAt + peer * PEER_FIELDS + (isHit ? 6 : 7)]! += 1;
+  }
+
+  pool(peer: number): PoolFigures {
+    const at = this.#peersAt + peer * PEER_FIELDS;
+    const cells = this.#cells;
+    return { warm: cells[at + 3]!, reverse: cells[at + 4]!, offered: cells[at + 5]!, hits: cells[at + 6]!, misses: cells[at + 7]! };
   }
 
   addSubflows(path: number, by: number): void {
