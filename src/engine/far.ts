@@ -19,7 +19,7 @@ import type { Flow } from './flow.ts';
 import { OpenPump } from './open-pump.ts';
 import { FRONT_BYTES } from './scratch.ts';
 import { SealPump } from './seal-pump.ts';
-import { CONTROL_TARGET, FLOW_TARGET } from './targets.ts';
+import { CONTROL_TARGET, FLOW_TARGET, REVERSE_TARGET } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** From accept to a complete request. The same for whoever is not authentic, whatever it sent. */
@@ -150,28 +150,26 @@ export class FarSide {
     const behind = FRONT_BYTES + request.consumedBytes;
     const behindBytes = heardBytes - request.consumedBytes;
     const name = target.kind === 'name' && loop.site.peers[flow.peer]!.kind === 'braid' ? target.name : '';
-    if (name === FLOW_TARGET) return this.bring(flow, at, payloadBytes, behind, behindBytes);
-    if (name !== CONTROL_TARGET) return this.#refuse(flow, 'unknown-target');
+    if (name !== FLOW_TARGET && name !== CONTROL_TARGET && name !== REVERSE_TARGET) return this.#refuse(flow, 'unknown-target');
     if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
-    const fault = loop.streams.accept(flow);
+    if (name === FLOW_TARGET && payloadBytes === 0) return loop.pooled.parked.add(flow);
+    if (name === FLOW_TARGET) return this.bring(flow, slab.bytes.subarray(at, at + payloadBytes));
+    const fault = name === CONTROL_TARGET ? loop.streams.accept(flow) : loop.pooled.accept(flow, payloadBytes + behindBytes);
     if (fault) this.#refuse(flow, fault);
   }
 
-  /** The peer brings a LAN connection: `plainBytes` in the scratch begin with the PROXY header, `sealedBytes` are chunks behind it. */
-  bring(flow: Flow, plainAt: number, plainBytes: number, sealedAt: number, sealedBytes: number): void {
+  /** The peer brings a LAN connection: `said` begins with the PROXY header, and so does what the pump towards the LAN holds. */
+  bring(flow: Flow, said: Uint8Array): void {
     const loop = this.#loop;
-    const { slab } = loop.scratch;
     loop.belongsTo(flow, flow.peer);
-    const proxy = parseProxyHeader(slab.bytes.subarray(plainAt, plainAt + plainBytes));
+    const proxy = parseProxyHeader(said);
     if (!proxy) return this.#refuse(flow, 'bad-proxy-header');
     flow.client = proxy.source;
     flow.target = proxy.destination;
     const peer = loop.site.peers[flow.peer]!;
     const fault = refusal(loop.site, peer, proxy.source, proxy.destination);
     if (fault) return this.#refuse(flow, fault);
-    const { headerBytes } = proxy;
-    const kept = flow.down!.preload(slab, plainAt + headerBytes, plainBytes - headerBytes, sealedAt, sealedBytes);
-    if (!kept) return this.#refuse(flow, 'memory-limit');
+    flow.down!.heardOut(proxy.headerBytes);
     this.#connect(flow, peer.snat);
   }
 

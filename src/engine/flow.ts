@@ -3,13 +3,17 @@
  *
  *   near (our LAN client):   dialling ──▶ open ──▶ closed
  *   far (the peer called):   calling ──▶ connecting ──▶ open ──▶ closed
+ *                               │  └──▶ parked ──▶ connecting            it waits for the PROXY header (parked.ts)
  *                               └──▶ draining ──▶ closed        a caller who proved nothing: read, never answered, reset when its time is up
+ *   kept ready (pool.ts):    warming ──▶ ready (ours to use) ──▶ open
+ *                               └──▶ parked (the peer's to use) ──▶ connecting
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { Held } from './blocks.ts';
 import type { OpenPump } from './open-pump.ts';
 import type { SealPump } from './seal-pump.ts';
 
-export type Phase = 'dialling' | 'calling' | 'draining' | 'connecting' | 'open' | 'closed';
+export type Phase = 'dialling' | 'calling' | 'draining' | 'warming' | 'ready' | 'parked' | 'connecting' | 'open' | 'closed';
 
 export class Flow {
   /** Travels with each epoll event, so that an event of a descriptor's former owner is told apart. 32 bits, never 0. */
@@ -56,6 +60,8 @@ export class Flow {
   isStream = false;
   client: SocketAddress | undefined;
   target: SocketAddress | undefined;
+  /** What was read of the client before the connection for it stood. */
+  early: Held | undefined;
   up: SealPump | undefined;
   down: OpenPump | undefined;
 
@@ -77,6 +83,11 @@ export class Flow {
     this.weDialled = weDialled;
     this.startedAtMs = startedAtMs;
     this.phase = side === 'near' ? 'dialling' : 'calling';
+  }
+
+  /** The peer's leg stands and the request went over it: it has subflows to be looked after. */
+  get stands(): boolean {
+    return this.phase === 'open' || this.phase === 'ready' || this.phase === 'parked';
   }
 
   get txBytes(): number {

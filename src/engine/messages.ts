@@ -25,6 +25,8 @@ export type FromWorker =
   /** A stream to or from the peer's main thread stands: `fd` is ours from now on. Without a ticket the peer opened it. */
   | { readonly kind: 'stream'; readonly ticket: number | null; readonly peer: number; readonly fd: number }
   | { readonly kind: 'stream-failed'; readonly ticket: number; readonly peer: number; readonly reason: string }
+  /** Flows wait, and the peer, which cannot be dialled, has no connection open to this worker. At most one each 100 ms. */
+  | { readonly kind: 'reverse-wanted'; readonly peer: number }
   | { readonly kind: 'drained' };
 
 export type ToWorker =

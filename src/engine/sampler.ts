@@ -38,7 +38,7 @@ export class Sampler {
         this.#turn = undefined;
         return;
       }
-      if (next.value.phase === 'open') this.sample(next.value);
+      if (next.value.stands) this.sample(next.value);
     }
   }
 

@@ -22,6 +22,7 @@ import type { FromWorker, Notice, ToWorker } from './messages.ts';
 import { NearSide } from './near.ts';
 import type { OpenPump } from './open-pump.ts';
 import { type Ending, Parting } from './parting.ts';
+import { Pool } from './pool.ts';
 import { AGAIN, BROKEN, ENDED, WAITING } from './pump.ts';
 import { Sampler } from './sampler.ts';
 import { Scratch } from './scratch.ts';
@@ -59,6 +60,7 @@ export class WorkerLoop {
   readonly pool = new BlockPool(PENDING_LIMIT_BYTES);
   readonly sampler: Sampler;
   readonly streams: Streams;
+  readonly pooled: Pool;
   readonly post: (message: FromWorker) => void;
   readonly flows = new Set<Flow>();
   readonly near: NearSide;
@@ -91,6 +93,7 @@ export class WorkerLoop {
     this.#acceptor = new Acceptor(parts.sockets, () => this.fault('descriptor-limit'));
     this.#parting = new Parting(parts.sockets);
     this.sampler = new Sampler(this);
+    this.pooled = new Pool(this);
     this.streams = new Streams(this);
     this.near = new NearSide(this);
     this.far = new FarSide(this);
@@ -144,8 +147,8 @@ export class WorkerLoop {
 
   // For near and far ----------------------------------------------------------------------------------------------------------------
 
-  newFlow(side: 'near' | 'far'): Flow {
-    const flow = new Flow(this.#nextSerial, side, this.nowMs);
+  newFlow(side: 'near' | 'far', weDialled = side === 'near'): Flow {
+    const flow = new Flow(this.#nextSerial, side, this.nowMs, weDialled);
     this.#nextSerial = this.#nextSerial >= 0xffff_fffe ? 1 : this.#nextSerial + 1;
     this.flows.add(flow);
     return flow;
@@ -198,6 +201,7 @@ export class WorkerLoop {
     if (how === 'late reset of lan') this.near.peerReset(flow);
     this.near.forget(flow);
     this.far.forget(flow);
+    this.pooled.forget(flow);
     this.streams.forget(flow, reason);
     this.#young.remove(flow);
     flow.phase = 'closed';
@@ -209,6 +213,7 @@ export class WorkerLoop {
       else if (how === 'reset' || fd !== (how === 'late reset of lan' ? flow.lanFd : flow.wanFd)) this.sockets.reset(fd);
       else this.#parting.add(fd, this.nowMs);
     }
+    flow.early?.clear();
     flow.up?.release();
     flow.down?.release();
     this.flows.delete(flow);
@@ -253,6 +258,7 @@ export class WorkerLoop {
     flow.queued = false;
     if (flow.phase === 'open') this.#pump(flow);
     else if (flow.phase === 'dialling') this.near.dialled(flow);
+    else if (flow.phase === 'warming' || flow.phase === 'ready' || flow.phase === 'parked') this.pooled.step(flow);
     else if (flow.phase !== 'closed') this.far.step(flow);
   }
 
@@ -272,7 +278,7 @@ export class WorkerLoop {
     if (flow.wanFailed && down.hasEnded) return this.end(flow, 'reset', 'late reset of lan');
     this.#blocked.note(flow, up.isBlocked && !flow.wanBroken, this.nowMs);
     this.#noteHeld(flow);
-    if (flow.side === 'near') this.near.moved(flow);
+    if (flow.weDialled) this.near.moved(flow);
   }
 
   /**
@@ -332,6 +338,7 @@ export class WorkerLoop {
       this.#acceptor.nextAtMs(),
       this.near.nextAtMs(),
       this.far.nextAtMs(),
+      this.pooled.nextAtMs(),
       this.#drainEnd.atMs,
     );
     return Math.max(0, Math.min(longestMs, Math.ceil(dueAtMs - this.nowMs)));
@@ -345,6 +352,7 @@ export class WorkerLoop {
     for (let due = this.#young.take(nowMs); due; due = this.#young.take(nowMs)) this.#settle(due);
     this.near.seeWhatIsDue(nowMs);
     this.far.seeWhatIsDue(nowMs);
+    this.pooled.seeWhatIsDue(nowMs);
     if (nowMs >= this.#nextTickAtMs) {
       this.#nextTickAtMs = nowMs + TICK_MS;
       this.sampler.tick();
@@ -369,6 +377,7 @@ export class WorkerLoop {
 
   #drain(graceMs: number): void {
     this.#acceptor.close();
+    this.pooled.stop();
     this.#drainEnd.atMs = this.nowMs + graceMs;
   }
 }
