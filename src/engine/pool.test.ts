@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { METHODS, type Method } from '../crypto/methods.ts';
 import { ECONNRESET, EPIPE } from '../kernel/constants.ts';
 import { endpointKey } from '../kernel/memory-network.ts';
 import type { Flow } from './flow.ts';
@@ -353,5 +355,48 @@ describe('connections that the peer opens because it cannot be dialled', () => {
     expect(inPhase(pair.near.loop.flows, 'open').map((flow) => flow.weDialled)).toEqual([true, false]);
     for (const client of clients) client.write(Buffer.from('x'));
     expect([said(pair.accept()), said(pair.accept())].length).toBe(2);
+  });
+});
+
+describe('a flow over a connection that stood ready', () => {
+  it('carries bytes of any sizes through buffers of any size, as a fresh one does', () => {
+    const method = fc.constantFrom(...(Object.keys(METHODS) as Method[]));
+    const size = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 70_000 }));
+    const bufferBytes = fc.oneof(fc.integer({ min: 1_000, max: 5_000 }), fc.integer({ min: 5_000, max: 400_000 }));
+    fc.assert(
+      fc.property(
+        method,
+        bufferBytes,
+        fc.boolean(),
+        fc.array(size, { maxLength: 4 }),
+        size,
+        (method, bufferBytes, isReverse, ups, down) => {
+          const pair = new Pair({ method, bufferBytes, farHasNoAddress: isReverse });
+          (isReverse ? pair.far : pair.near).keepReady({ warm: 1, reverse: 1 });
+          pair.pass(300);
+          pair.listen();
+          const sent = Buffer.concat(ups.map((length, i) => Buffer.alloc(length, 65 + i)));
+          const answer = Buffer.alloc(down, 'x');
+          let [toSend, toAnswer] = [sent, answer];
+          const client = pair.connect();
+          toSend = toSend.subarray(Math.max(0, client.write(toSend)));
+          const server = pair.accept();
+          pair.until(() => {
+            if (toSend.length > 0) toSend = toSend.subarray(Math.max(0, client.write(toSend)));
+            else client.end();
+            if (toAnswer.length > 0) toAnswer = toAnswer.subarray(Math.max(0, server.write(toAnswer)));
+            else server.end();
+            client.read();
+            server.read();
+            return client.ended && server.ended;
+          }, 20_000);
+          expect(server.received.equals(sent)).toBe(true);
+          expect(client.received.equals(answer)).toBe(true);
+          expect({ ...pair.near.counters.faults(), ...pair.far.counters.faults() }).toEqual({});
+          expect(pair.near.counters.pool(0).hits).toBe(1);
+        },
+      ),
+      { numRuns: 60 },
+    );
   });
 });
