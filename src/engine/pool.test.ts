@@ -190,6 +190,27 @@ describe('connections kept warm', () => {
     expect(pair.near.counters.pool(0).warm).toBe(1);
   });
 
+  it('leave the loop asleep while nothing is due, whatever is missing', () => {
+    const isAsleep = (pair: Pair) => {
+      pair.settle();
+      return [pair.near, pair.far].every(({ loop }) => loop.pooled.nextAtMs() > loop.nowMs);
+    };
+    const pair = warmed(1);
+    expect(isAsleep(pair)).toBe(true);
+    pair.connect();
+    expect(isAsleep(pair)).toBe(true);
+    for (const uplink of UPLINKS) pair.network.refused.add(uplink);
+    for (const flow of pair.far.loop.flows) pair.far.loop.end(flow, 'test', 'reset');
+    pair.pass(1_000);
+    expect(isAsleep(pair)).toBe(true);
+    pair.near.tell({ kind: 'paths', peers: [{ dial: [], carry: [], upSinceMs: [0, 0], warm: 1, reverse: 1 }] });
+    expect(isAsleep(pair)).toBe(true);
+    pair.connect();
+    expect(isAsleep(pair)).toBe(true);
+    pair.near.tell({ kind: 'drain', graceMs: 60_000 });
+    expect(isAsleep(pair)).toBe(true);
+  });
+
   it('are not asked for again and again of a peer that resets them', () => {
     const pair = new Pair();
     pair.near.keepReady({ warm: 1 });
@@ -216,6 +237,9 @@ describe('connections kept warm', () => {
     pair.pass(200);
     expect(pair.near.posted.some((message) => message.kind === 'drained')).toBe(true);
     expect(pair.near.isClean && pair.far.isClean).toBe(true);
+    pair.near.keepReady({ warm: 2 });
+    pair.pass(200);
+    expect(pair.near.counters.pool(0).warm).toBe(0);
   });
 });
 

@@ -88,12 +88,14 @@ export class Pool {
       for (const flow of [...pool.warm, ...pool.reverse]) if (!this.#isCarried(flow)) this.#loop.end(flow, 'its paths are gone', 'reset');
       while (pool.warm.length > this.#loop.near.pathsOf(peer).warm) this.#loop.end(pool.warm[0]!, 'one too many', 'close');
     });
-    this.#nextAtMs = 0;
+    if (!this.isStopped) this.#nextAtMs = 0;
     this.queue.usePaths();
   }
 
   /** Starts a flow over a connection that stands ready. @returns false where none does: dial. */
   serve(leg: LanLeg): boolean {
+    const { warm, reverse } = this.#peers[leg.peer]!;
+    if (warm.length + reverse.length === 0) return false;
     const length = emitProxyHeader(leg.client, leg.target, this.#proxyHeader);
     const header = this.#proxyHeader.subarray(0, length);
     for (let flow = this.take(leg.peer); flow; flow = this.take(leg.peer)) if (this.#start(flow, leg, header)) return true;
@@ -156,7 +158,7 @@ export class Pool {
     const pool = this.#peers[flow.peer]!;
     if (!(pool.dialling.delete(flow) || pool.offered.delete(flow) || remove(pool.warm, flow) || remove(pool.reverse, flow))) return;
     this.#dialling.remove(flow);
-    this.#nextAtMs = Math.min(this.#nextAtMs, pool.nextDialAtMs);
+    if (!this.isStopped) this.#nextAtMs = Math.min(this.#nextAtMs, pool.nextDialAtMs);
     this.#publish(flow.peer);
   }
 
