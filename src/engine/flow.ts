@@ -3,19 +3,26 @@
  *
  *   near (our LAN client):   dialling ──▶ open ──▶ closed
  *   far (the peer called):   calling ──▶ connecting ──▶ open ──▶ closed
+ *                               │  └──▶ parked ──▶ connecting            it waits for the PROXY header (parked.ts)
  *                               └──▶ draining ──▶ closed        a caller who proved nothing: read, never answered, reset when its time is up
+ *   kept ready (pool.ts):    warming ──▶ ready (ours to use) ──▶ open
+ *                               └──▶ parked (the peer's to use) ──▶ connecting
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { Held } from './blocks.ts';
 import type { OpenPump } from './open-pump.ts';
 import type { SealPump } from './seal-pump.ts';
 
-export type Phase = 'dialling' | 'calling' | 'draining' | 'connecting' | 'open' | 'closed';
+export type Phase = 'dialling' | 'calling' | 'draining' | 'warming' | 'ready' | 'parked' | 'connecting' | 'open' | 'closed';
 
 export class Flow {
   /** Travels with each epoll event, so that an event of a descriptor's former owner is told apart. 32 bits, never 0. */
   readonly serial: number;
-  readonly side: 'near' | 'far';
-  readonly startedAtMs: number;
+  /** Near: the LAN client is ours. Who has dialled the peer's leg is another question. */
+  side: 'near' | 'far';
+  /** Whether we dialled the peer's leg: then we open its subflows. */
+  readonly weDialled: boolean;
+  startedAtMs: number;
   phase: Phase;
 
   /** -1 while there is none. */
@@ -47,8 +54,14 @@ export class Flow {
 
   /** -1 until the key has named it. */
   peer = -1;
+  /** It carries a LAN connection: it counts in the peer's figures. */
+  isUsers = false;
+  /** Its LAN leg leads to the main thread (streams.ts). */
+  isStream = false;
   client: SocketAddress | undefined;
   target: SocketAddress | undefined;
+  /** What was read of the client before the connection for it stood. */
+  early: Held | undefined;
   up: SealPump | undefined;
   down: OpenPump | undefined;
 
@@ -64,11 +77,17 @@ export class Flow {
   /** The most that ever stood at once. */
   subflowsMost = 0;
 
-  constructor(serial: number, side: 'near' | 'far', startedAtMs: number) {
+  constructor(serial: number, side: 'near' | 'far', startedAtMs: number, weDialled = side === 'near') {
     this.serial = serial;
     this.side = side;
+    this.weDialled = weDialled;
     this.startedAtMs = startedAtMs;
     this.phase = side === 'near' ? 'dialling' : 'calling';
+  }
+
+  /** The peer's leg stands and the request went over it: it has subflows to be looked after. */
+  get stands(): boolean {
+    return this.phase === 'open' || this.phase === 'ready' || this.phase === 'parked';
   }
 
   get txBytes(): number {

@@ -22,6 +22,11 @@ export type FromWorker =
   | { readonly kind: 'suspect'; readonly peer: number; readonly path: number }
   | { readonly kind: 'notice'; readonly notice: Notice }
   | { readonly kind: 'flow'; readonly record: FlowRecord }
+  /** A stream to or from the peer's main thread stands: `fd` is ours from now on. Without a ticket the peer opened it. */
+  | { readonly kind: 'stream'; readonly ticket: number | null; readonly peer: number; readonly fd: number }
+  | { readonly kind: 'stream-failed'; readonly ticket: number; readonly peer: number; readonly reason: string }
+  /** Flows wait, and the peer, which cannot be dialled, has no connection open to this worker. At most one each 100 ms. */
+  | { readonly kind: 'reverse-wanted'; readonly peer: number }
   | { readonly kind: 'drained' };
 
 export type ToWorker =
@@ -31,6 +36,8 @@ export type ToWorker =
   | { readonly kind: 'paths'; readonly peers: readonly PeerPaths[] }
   /** An uplink's address came, went or changed; indices stay what they were. */
   | { readonly kind: 'site'; readonly site: Site }
+  /** Open a stream to the peer's main thread. */
+  | { readonly kind: 'stream'; readonly ticket: number; readonly peer: number }
   | { readonly kind: 'stop' };
 
 /** What is decided about the paths of one peer. */

@@ -3,17 +3,17 @@
  * said already. Where a dial fails the next path is tried; the request is written only when one stands, so nothing is ever sent twice.
  */
 import { errnoName } from '../kernel/errno.ts';
-import type { Target } from '../shadowsocks/address.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
 import { contains } from '../wire/ip.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
+import { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
-import { FLOW_TARGET } from './far.ts';
 import type { Flow } from './flow.ts';
 import type { PeerPaths } from './messages.ts';
 import { OpenPump } from './open-pump.ts';
 import { BROKEN } from './pump.ts';
 import { SealPump } from './seal-pump.ts';
+import { CONTROL_REQUEST, FLOW_REQUEST } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** Longer than a satellite's handshake with one lost packet. */
@@ -43,6 +43,11 @@ export class NearSide {
 
   usePaths(peers: readonly PeerPaths[]): void {
     this.#peerPaths = peers;
+    this.#loop.pooled.usePaths();
+  }
+
+  pathsOf(peer: number): PeerPaths {
+    return this.#peerPaths[peer]!;
   }
 
   accepted(fd: number): void {
@@ -56,13 +61,24 @@ export class NearSide {
       sockets.reset(fd);
       return;
     }
+    const early = new Held(this.#loop.pool);
+    const isServed = this.#loop.pooled.serve({ fd, client, target, peer: peer.index, early });
+    this.#loop.pooled.count(peer.index, isServed);
+    if (isServed) return;
     const flow = this.#loop.newFlow('near');
+    flow.early = early;
     flow.lanFd = fd;
     flow.client = client;
     flow.target = target;
-    flow.untried = this.#ranked(peer.index);
     this.#loop.belongsTo(flow, peer.index);
     this.#loop.own(flow, fd);
+    this.dial(flow);
+  }
+
+  /** Looks for a path that stands, for a flow that has its LAN leg and its peer. */
+  dial(flow: Flow): void {
+    flow.untried = this.ranked(flow.peer);
+    if (flow.untried.length === 0 && flow.early && this.#loop.pooled.queue.add(flow)) return;
     this.#dial(flow, 'no path');
   }
 
@@ -84,7 +100,7 @@ export class NearSide {
 
   /** After each turn of an open flow: a busy one gets all its subflows at once. */
   moved(flow: Flow): void {
-    if (!flow.widened && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.#widen(flow);
+    if (!flow.widened && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.widen(flow);
   }
 
   /** A peer that refuses a caller hears it out in silence and resets it then (far.ts): the wrong key looks like that from here. */
@@ -105,16 +121,13 @@ export class NearSide {
 
   seeWhatIsDue(nowMs: number): void {
     for (let flow = this.#dialling.take(nowMs); flow; flow = this.#dialling.take(nowMs)) this.#redial(flow, 'no answer');
-    for (let flow = this.#narrow.take(nowMs); flow; flow = this.#narrow.take(nowMs)) if (!flow.widened) this.#widen(flow);
+    for (let flow = this.#narrow.take(nowMs); flow; flow = this.#narrow.take(nowMs)) if (!flow.widened) this.widen(flow);
   }
 
   #dial(flow: Flow, lastReason: string): void {
-    const { sockets, site } = this.#loop;
     let reason = lastReason;
     for (let index = flow.untried.shift(); index !== undefined; index = flow.untried.shift()) {
-      const path = site.peers[flow.peer]!.paths[index]!;
-      const { address, port } = path.peerAddress;
-      const fd = sockets.dialPeer({ bytes: path.localAddress.bytes, port: 0 }, { bytes: address.bytes, port });
+      const fd = this.dialPath(flow.peer, index);
       if (fd >= 0) {
         flow.path = index;
         flow.wanFd = fd;
@@ -128,7 +141,21 @@ export class NearSide {
     this.#loop.end(flow, `no path to the peer: ${reason}`, 'reset');
   }
 
-  #ranked(peer: number): number[] {
+  /** @returns a descriptor, or -errno. */
+  dialPath(peer: number, path: number): number {
+    const { localAddress, peerAddress } = this.#loop.site.peers[peer]!.paths[path]!;
+    const { address, port } = peerAddress;
+    return this.#loop.sockets.dialPeer({ bytes: localAddress.bytes, port: 0 }, { bytes: address.bytes, port });
+  }
+
+  /** A dial over this path failed: others go first for a while. */
+  avoid(peer: number, path: number): void {
+    this.#avoidUntilMs[peer]![path] = this.#loop.nowMs + AVOID_MS;
+    this.#loop.post({ kind: 'suspect', peer, path });
+  }
+
+  /** The paths that may be dialled, best first. */
+  ranked(peer: number): number[] {
     const { nowMs } = this.#loop;
     const avoid = this.#avoidUntilMs[peer]!;
     const usable = this.#peerPaths[peer]!.dial;
@@ -136,8 +163,7 @@ export class NearSide {
   }
 
   #redial(flow: Flow, reason: string): void {
-    this.#avoidUntilMs[flow.peer]![flow.path] = this.#loop.nowMs + AVOID_MS;
-    this.#loop.post({ kind: 'suspect', peer: flow.peer, path: flow.path });
+    this.avoid(flow.peer, flow.path);
     this.#dialling.remove(flow);
     this.#loop.disown(flow.wanFd);
     this.#loop.sockets.close(flow.wanFd);
@@ -152,8 +178,7 @@ export class NearSide {
   #open(flow: Flow): void {
     const loop = this.#loop;
     this.#dialling.remove(flow);
-    const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
-    const request = new RequestSealer(loop.codec, flow.peer, FLOW_REQUEST, this.#proxyHeader.subarray(0, length));
+    const request = this.#requestOf(flow);
     flow.up = new SealPump(flow, loop, request);
     flow.down = new OpenPump(flow, loop, request.opener);
     loop.opened(flow);
@@ -162,11 +187,22 @@ export class NearSide {
       if (typeof broken === 'string') loop.fault(broken);
       return loop.end(flow, typeof broken === 'string' ? broken : errnoName(broken), 'reset');
     }
+    flow.up.movedBytes += flow.early?.length ?? 0;
+    flow.early?.clear();
+    if (flow.isStream) loop.streams.stands(flow);
     if (loop.site.peers[flow.peer]!.paths.length > 1) this.#narrow.add(flow, loop.nowMs);
     else flow.widened = true;
   }
 
-  #widen(flow: Flow): void {
+  #requestOf(flow: Flow): RequestSealer {
+    const { codec } = this.#loop;
+    if (flow.isStream) return new RequestSealer(codec, flow.peer, CONTROL_REQUEST);
+    const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
+    return new RequestSealer(codec, flow.peer, FLOW_REQUEST, withEarly(this.#proxyHeader.subarray(0, length), flow));
+  }
+
+  /** All its subflows, now. */
+  widen(flow: Flow): void {
     flow.widened = true;
     this.#narrow.remove(flow);
     const snapshot = this.#loop.sockets.mptcp(flow.wanFd);
@@ -175,9 +211,12 @@ export class NearSide {
   }
 }
 
+/** Read for a connection that turned out to be dead; there is rarely any. */
+function withEarly(header: Uint8Array, { early }: Flow): Uint8Array {
+  return early && early.length > 0 ? Buffer.concat([header, early.slab.bytes.subarray(early.start, early.start + early.length)]) : header;
+}
+
 /** Before anybody has said which paths are alive. */
 function anyPath(paths: readonly number[]): PeerPaths {
   return { dial: paths, carry: paths, upSinceMs: paths.map(() => 0), warm: 0, reverse: 0 };
 }
-
-const FLOW_REQUEST: Target = { kind: 'name', name: FLOW_TARGET, port: 0 };

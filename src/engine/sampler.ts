@@ -38,13 +38,13 @@ export class Sampler {
         this.#turn = undefined;
         return;
       }
-      if (next.value.phase === 'open') this.sample(next.value);
+      if (next.value.stands) this.sample(next.value);
     }
   }
 
   /** @returns the living subflows; -1 where this is no MPTCP connection (any more). */
   sample(flow: Flow): number {
-    this.#parts.counters.addPeerBytes(flow.peer, flow.txBytes - flow.countedTxBytes, flow.rxBytes - flow.countedRxBytes);
+    if (flow.isUsers) this.#parts.counters.addPeerBytes(flow.peer, flow.txBytes - flow.countedTxBytes, flow.rxBytes - flow.countedRxBytes);
     flow.countedTxBytes = flow.txBytes;
     flow.countedRxBytes = flow.rxBytes;
     const snapshot = this.#parts.sockets.mptcp(flow.wanFd);
@@ -98,11 +98,11 @@ export class Sampler {
       (path) =>
         sameAddress(path.localAddress.bytes, local) &&
         sameAddress(path.peerAddress.address.bytes, remote) &&
-        (flow.side === 'far' || path.peerAddress.port === remotePort),
+        (!flow.weDialled || path.peerAddress.port === remotePort),
     );
     if (exact >= 0) return pathIndexOf(flow.peer, exact);
     // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.
-    const uplink = flow.side === 'far' ? paths.findIndex((path) => sameAddress(path.localAddress.bytes, local)) : -1;
+    const uplink = !flow.weDialled ? paths.findIndex((path) => sameAddress(path.localAddress.bytes, local)) : -1;
     return uplink >= 0 ? pathIndexOf(flow.peer, uplink) : -1;
   }
 }

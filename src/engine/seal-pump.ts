@@ -11,6 +11,8 @@ import type { Flow } from './flow.ts';
 import { AGAIN, BROKEN, type BrokenBy, ENDED, type PumpParts, READS_A_TURN, type Turn, WAITING } from './pump.ts';
 import { FRONT_BYTES, type Scratch, SLOTS } from './scratch.ts';
 
+/** What of a client's first words goes with the first chunk of a connection that stood ready. */
+const EARLY_MOST_BYTES = 32 << 10;
 const SLOTS_BYTES = SLOTS * CHUNK_MAX_BYTES;
 
 export class SealPump {
@@ -56,6 +58,36 @@ export class SealPump {
     const plainBytes = this.#took(n, SLOTS_BYTES);
     if (plainBytes < 0) return BROKEN;
     return this.#send(start, request.headerBytes + request.sealBatch(slab, FRONT_BYTES, plainBytes)) ? WAITING : BROKEN;
+  }
+
+  /**
+   * The first chunk of a connection that stood ready: `front`, then what the client has said. That stays in `early`, so that nothing of it is
+   * lost where the connection turns out to be dead.
+   */
+  sendFirst(front: Uint8Array, early: Held): Turn {
+    const { slab, vectors } = this.#scratch;
+    const payloadAt = FRONT_BYTES + PAYLOAD_AT;
+    const earlyAt = payloadAt + front.length;
+    let earlyBytes = early.length;
+    slab.bytes.set(front, payloadAt);
+    if (earlyBytes > 0) {
+      early.slab.bytes.copy(slab.bytes, earlyAt, early.start, early.start + earlyBytes);
+      this.movedBytes += earlyBytes;
+    } else if (this.#pool.hasRoom) {
+      vectors.set(0, slab, earlyAt, EARLY_MOST_BYTES);
+      earlyBytes = this.#took(this.#sockets.readInto(this.#flow.lanFd, vectors, 1), EARLY_MOST_BYTES);
+      if (earlyBytes < 0) return BROKEN;
+      if (earlyBytes > 0 && !early.put(slab, earlyAt, earlyBytes)) {
+        this.broken = 'memory-limit';
+        return BROKEN;
+      }
+    }
+    const plainBytes = front.length + earlyBytes;
+    const response = this.#response;
+    this.#response = undefined;
+    const start = response ? payloadAt - response.frontBytes : FRONT_BYTES;
+    const sealedBytes = response ? response.sealFirst(slab, payloadAt, plainBytes) : this.#sealer.sealBatch(slab, start, plainBytes);
+    return this.#send(start, sealedBytes) ? WAITING : BROKEN;
   }
 
   run(): Turn {

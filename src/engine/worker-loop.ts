@@ -22,10 +22,12 @@ import type { FromWorker, Notice, ToWorker } from './messages.ts';
 import { NearSide } from './near.ts';
 import type { OpenPump } from './open-pump.ts';
 import { type Ending, Parting } from './parting.ts';
+import { Pool } from './pool.ts';
 import { AGAIN, BROKEN, ENDED, WAITING } from './pump.ts';
 import { Sampler } from './sampler.ts';
 import { Scratch } from './scratch.ts';
 import type { SealPump } from './seal-pump.ts';
+import { Streams } from './streams.ts';
 
 /** What stalled flows may hold in one worker, together. */
 const PENDING_LIMIT_BYTES = 256 << 20;
@@ -57,12 +59,14 @@ export class WorkerLoop {
   readonly scratch = new Scratch();
   readonly pool = new BlockPool(PENDING_LIMIT_BYTES);
   readonly sampler: Sampler;
+  readonly streams: Streams;
+  readonly pooled: Pool;
   readonly post: (message: FromWorker) => void;
   readonly flows = new Set<Flow>();
+  readonly near: NearSide;
+  readonly far: FarSide;
 
   readonly #parts: LoopParts;
-  readonly #near: NearSide;
-  readonly #far: FarSide;
   readonly #acceptor: Acceptor;
   readonly #owners: (Flow | undefined)[] = [];
   #ready: Flow[] = [];
@@ -89,8 +93,10 @@ export class WorkerLoop {
     this.#acceptor = new Acceptor(parts.sockets, () => this.fault('descriptor-limit'));
     this.#parting = new Parting(parts.sockets);
     this.sampler = new Sampler(this);
-    this.#near = new NearSide(this);
-    this.#far = new FarSide(this);
+    this.pooled = new Pool(this);
+    this.streams = new Streams(this);
+    this.near = new NearSide(this);
+    this.far = new FarSide(this);
   }
 
   /** Opens the listeners. @returns the first that could not be had, as address and errno. */
@@ -104,14 +110,14 @@ export class WorkerLoop {
       const at = { bytes: loopback(family), port: network.tproxyPort };
       const fd = this.sockets.listenTransparent(at);
       if (fd < 0) return { what: `transparent listener on ${family === 4 ? '127.0.0.1' : '[::1]'}:${network.tproxyPort}`, error: -fd };
-      this.#acceptor.add(fd, (accepted) => this.#near.accepted(accepted));
+      this.#acceptor.add(fd, (accepted) => this.near.accepted(accepted));
     }
     for (const family of [4, 6] as const) {
       const needed = this.site.uplinks.some((uplink) => uplink.addresses.some((address) => address.family === family));
       if (!needed) continue;
       const fd = this.sockets.listenPeer(family, listenPort);
       if (fd < 0) return { what: `peer listener on ${family === 4 ? '0.0.0.0' : '[::]'}:${listenPort}`, error: -fd };
-      this.#acceptor.add(fd, (accepted) => this.#far.accepted(accepted));
+      this.#acceptor.add(fd, (accepted) => this.far.accepted(accepted));
     }
     return undefined;
   }
@@ -141,8 +147,8 @@ export class WorkerLoop {
 
   // For near and far ----------------------------------------------------------------------------------------------------------------
 
-  newFlow(side: 'near' | 'far'): Flow {
-    const flow = new Flow(this.#nextSerial, side, this.nowMs);
+  newFlow(side: 'near' | 'far', weDialled = side === 'near'): Flow {
+    const flow = new Flow(this.#nextSerial, side, this.nowMs, weDialled);
     this.#nextSerial = this.#nextSerial >= 0xffff_fffe ? 1 : this.#nextSerial + 1;
     this.flows.add(flow);
     return flow;
@@ -177,6 +183,7 @@ export class WorkerLoop {
   /** A flow has a peer from here on: it counts. */
   belongsTo(flow: Flow, peer: number): void {
     flow.peer = peer;
+    flow.isUsers = true;
     this.counters.addFlow(peer, 1);
   }
 
@@ -191,9 +198,11 @@ export class WorkerLoop {
   end(flow: Flow, reason: string, how: Ending): void {
     if (flow.phase === 'closed') return;
     const subflows = flow.wanFd >= 0 && flow.peer >= 0 ? this.sampler.last(flow) : 0;
-    if (how === 'late reset of lan') this.#near.peerReset(flow);
-    this.#near.forget(flow);
-    this.#far.forget(flow);
+    if (how === 'late reset of lan') this.near.peerReset(flow);
+    this.near.forget(flow);
+    this.far.forget(flow);
+    this.pooled.forget(flow);
+    this.streams.forget(flow, reason);
     this.#young.remove(flow);
     flow.phase = 'closed';
     for (const fd of [flow.lanFd, flow.wanFd]) {
@@ -204,11 +213,12 @@ export class WorkerLoop {
       else if (how === 'reset' || fd !== (how === 'late reset of lan' ? flow.lanFd : flow.wanFd)) this.sockets.reset(fd);
       else this.#parting.add(fd, this.nowMs);
     }
+    flow.early?.clear();
     flow.up?.release();
     flow.down?.release();
     this.flows.delete(flow);
     this.#blocked.forget(flow);
-    if (flow.peer < 0) return;
+    if (!flow.isUsers) return;
     this.counters.addFlow(flow.peer, -1);
     if (!this.site.logFlows || !flow.client || !flow.target) return;
     const { side, peer, client, target, txBytes, rxBytes } = flow;
@@ -247,8 +257,9 @@ export class WorkerLoop {
   #runFlow(flow: Flow): void {
     flow.queued = false;
     if (flow.phase === 'open') this.#pump(flow);
-    else if (flow.phase === 'dialling') this.#near.dialled(flow);
-    else if (flow.phase !== 'closed') this.#far.step(flow);
+    else if (flow.phase === 'dialling') this.near.dialled(flow);
+    else if (flow.phase === 'warming' || flow.phase === 'ready' || flow.phase === 'parked') this.pooled.step(flow);
+    else if (flow.phase !== 'closed') this.far.step(flow);
   }
 
   #pump(flow: Flow): void {
@@ -267,7 +278,7 @@ export class WorkerLoop {
     if (flow.wanFailed && down.hasEnded) return this.end(flow, 'reset', 'late reset of lan');
     this.#blocked.note(flow, up.isBlocked && !flow.wanBroken, this.nowMs);
     this.#noteHeld(flow);
-    if (flow.side === 'near') this.#near.moved(flow);
+    if (flow.weDialled) this.near.moved(flow);
   }
 
   /**
@@ -325,8 +336,9 @@ export class WorkerLoop {
       this.#young.nextAtMs(),
       this.#nextTickAtMs,
       this.#acceptor.nextAtMs(),
-      this.#near.nextAtMs(),
-      this.#far.nextAtMs(),
+      this.near.nextAtMs(),
+      this.far.nextAtMs(),
+      this.pooled.nextAtMs(),
       this.#drainEnd.atMs,
     );
     return Math.max(0, Math.min(longestMs, Math.ceil(dueAtMs - this.nowMs)));
@@ -338,15 +350,16 @@ export class WorkerLoop {
     if (this.#blocked.seeWhatIsDue(nowMs, this.pool.hasRoom)) this.#makeRoom();
     this.#parting.seeWhatIsDue(nowMs);
     for (let due = this.#young.take(nowMs); due; due = this.#young.take(nowMs)) this.#settle(due);
-    this.#near.seeWhatIsDue(nowMs);
-    this.#far.seeWhatIsDue(nowMs);
+    this.near.seeWhatIsDue(nowMs);
+    this.far.seeWhatIsDue(nowMs);
+    this.pooled.seeWhatIsDue(nowMs);
     if (nowMs >= this.#nextTickAtMs) {
       this.#nextTickAtMs = nowMs + TICK_MS;
       this.sampler.tick();
       this.counters.beat();
       this.counters.setPendingBytes(this.pool.usedBytes);
     }
-    if (nowMs >= this.#drainEnd.atMs || (this.#drainEnd.atMs < Number.POSITIVE_INFINITY && this.flows.size === 0)) {
+    if (nowMs >= this.#drainEnd.atMs || (this.#drainEnd.atMs < Number.POSITIVE_INFINITY && this.flows.size === this.streams.size)) {
       this.#drainEnd.atMs = Number.POSITIVE_INFINITY;
       this.post({ kind: 'drained' });
     }
@@ -356,13 +369,15 @@ export class WorkerLoop {
     this.sockets.drainWake();
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
       if (command.kind === 'stop') this.#stopped = true;
-      else if (command.kind === 'paths') this.#near.usePaths(command.peers);
+      else if (command.kind === 'stream') this.streams.ask(command.ticket, command.peer);
+      else if (command.kind === 'paths') this.near.usePaths(command.peers);
       else if (command.kind === 'drain') this.#drain(command.graceMs);
     }
   }
 
   #drain(graceMs: number): void {
     this.#acceptor.close();
+    this.pooled.stop();
     this.#drainEnd.atMs = this.nowMs + graceMs;
   }
 }

@@ -7,38 +7,14 @@
 import type { Slab } from '../native/index.ts';
 import * as k from './constants.ts';
 import type { SlabVectors } from './io-vectors.ts';
-import { endpointKey, type MemoryNetwork } from './memory-network.ts';
+import { type End, endpointKey, type MemoryNetwork } from './memory-network.ts';
 import type { MptcpSnapshot } from './mptcp-info.ts';
 import type { SocketAddress } from './sockaddr.ts';
 import type { IoVectors, Sockets } from './sockets.ts';
 
 const WAKE_FD = 3;
-
-/** One end of a connection. */
-interface End {
-  readonly fd: number;
-  readonly owner: MemorySockets;
-  readonly local: SocketAddress;
-  readonly remote: SocketAddress;
-  readonly isMptcp: boolean;
-  other: End | undefined;
-  /** Arrived and not read. */
-  inbox: Buffer[];
-  inboxBytes: number;
-  /** The other side ended behind the inbox. */
-  ended: boolean;
-  /** The other side closed in order: it takes nothing any more, but an end of ours does not surprise it. */
-  deserted: boolean;
-  /** A dial to which nobody says anything. */
-  unanswered: boolean;
-  /** We ended. */
-  shut: boolean;
-  error: number;
-  /** The writer at the other end was refused and waits for room. */
-  writerWaits: boolean;
-  readBytes: number;
-  writtenBytes: number;
-}
+/** Where the ends of a socket pair are. */
+const NOWHERE: SocketAddress = { bytes: new Uint8Array(0), port: 0 };
 
 export class MemorySockets implements Sockets {
   readonly wakeFd = WAKE_FD;
@@ -49,6 +25,7 @@ export class MemorySockets implements Sockets {
   readonly #serials = new Map<number, number>();
   /** Descriptors with an edge that `wait` has not told. */
   readonly #edges = new Set<number>();
+  readonly #handedOver = new Set<number>();
   /** As RLIMIT_NOFILE: what accept and the dials may open, together. */
   descriptorsMost = Number.POSITIVE_INFINITY;
   #told: { readonly fd: number; readonly serial: number; readonly bits: number }[] = [];
@@ -96,6 +73,18 @@ export class MemorySockets implements Sockets {
 
   dialFrom(source: SocketAddress, target: SocketAddress): number {
     return this.#dial({ bytes: source.bytes, port: this.#nextPort++ }, target, false);
+  }
+
+  pair(): readonly [number, number] | number {
+    if (this.openDescriptors + 2 > this.descriptorsMost) return -k.EMFILE;
+    const [mine, theirs] = [this.#newEnd(NOWHERE, NOWHERE, false), this.#newEnd(NOWHERE, NOWHERE, false)];
+    mine.other = theirs;
+    theirs.other = mine;
+    return [mine.fd, theirs.fd];
+  }
+
+  handOver(fd: number): void {
+    this.#handedOver.add(fd);
   }
 
   keepAlive(_fd: number, _leg: 'lan' | 'peer'): void {}
@@ -159,7 +148,9 @@ export class MemorySockets implements Sockets {
   }
 
   reset(fd: number): void {
-    const other = this.#ends.get(fd)?.other;
+    const end = this.#ends.get(fd);
+    if (end?.local === NOWHERE && end.inboxBytes === 0) return this.close(fd);
+    const other = end?.other;
     if (other) {
       // What arrived before it can still be read, as in the kernel.
       other.error = k.ECONNRESET;
@@ -210,7 +201,7 @@ export class MemorySockets implements Sockets {
 
   resetAll(): void {
     for (const fd of this.#queues.keys()) this.close(fd);
-    for (const fd of [...this.#ends.keys()]) this.reset(fd);
+    for (const fd of [...this.#ends.keys()]) if (!this.#handedOver.has(fd)) this.reset(fd);
   }
 
   // What only a test can do -------------------------------------------------------------------------------------------------------
@@ -240,7 +231,7 @@ export class MemorySockets implements Sockets {
   get openDescriptors(): number {
     let waiting = 0;
     for (const queue of this.#queues.values()) waiting += queue.length;
-    return this.#ends.size - waiting;
+    return this.#ends.size - waiting - this.#handedOver.size;
   }
 
   // --------------------------------------------------------------------------------------------------------------------------------
@@ -367,6 +358,7 @@ export class MemorySockets implements Sockets {
     this.#ends.delete(fd);
     this.#serials.delete(fd);
     this.#edges.delete(fd);
+    this.#handedOver.delete(fd);
     if (!this.#queues.delete(fd)) return;
     for (const [key, listener] of this.#network.listeners)
       if (listener.owner === this && listener.fd === fd) this.#network.listeners.delete(key);

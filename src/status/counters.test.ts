@@ -20,8 +20,8 @@ describe('counters', () => {
           mine.addPeerBytes(peer, 1_000 + peer, 2_000 + peer);
           mine.addWaitingFlow(peer, 1);
           mine.addPlainFlow(peer, -1, 1);
-          for (let i = 0; i < 3; i++) mine.addWarm(peer, 1);
-          for (let i = 0; i < 4; i++) mine.addReverse(peer, 1);
+          mine.setPool(peer, 1 + peer, 2 + peer, 3 + peer);
+          mine.addPoolUse(peer, true);
           mine.setWindow(peer, 5_000 + peer);
         }
         for (let path = 0; path < paths; path++) {
@@ -36,14 +36,14 @@ describe('counters', () => {
         expect([theirs.beats(), theirs.pendingBytes()]).toEqual([1, 77]);
         expect(theirs.faults()).toEqual(Object.fromEntries(FAULTS.map((fault, index) => [fault, index + 1])));
         for (let peer = 0; peer < peers; peer++)
+          expect(theirs.pool(peer)).toEqual({ warm: 1 + peer, reverse: 2 + peer, offered: 3 + peer, hits: 1, misses: 0 });
+        for (let peer = 0; peer < peers; peer++)
           expect(theirs.peer(peer)).toEqual({
             flows: 1,
             txBytes: 1_000 + peer,
             rxBytes: 2_000 + peer,
             waitingFlows: 1,
             plainFlows: 1,
-            warm: 3,
-            reverse: 4,
             windowBytes: 5_000 + peer,
           });
         for (let path = 0; path < paths; path++)
@@ -88,8 +88,8 @@ describe('counters', () => {
     counters.addFlow(1, 1);
     counters.addWaitingFlow(1, 1);
     counters.addPlainFlow(1, 3, 1);
-    counters.addWarm(1, 1);
-    counters.addReverse(1, 1);
+    counters.setPool(1, 1, 2, 3);
+    counters.addPoolUse(1, false);
     counters.setWindow(1, 9);
     counters.addPeerBytes(1, 7, 8);
     counters.addSubflows(path, 2);
@@ -100,8 +100,9 @@ describe('counters', () => {
     counters.setPathWaiting(path, 13);
     counters.setPathDelivery(path, 14);
     counters.resetGauges();
-    const nothing = { flows: 0, waitingFlows: 0, plainFlows: 0, warm: 0, reverse: 0, windowBytes: 0 };
+    const nothing = { flows: 0, waitingFlows: 0, plainFlows: 0, windowBytes: 0 };
     expect(counters.peer(1)).toEqual({ ...nothing, txBytes: 7, rxBytes: 8 });
+    expect(counters.pool(1)).toEqual({ warm: 0, reverse: 0, offered: 0, hits: 0, misses: 1 });
     const moments = { heardAtMs: 2, lastAckAtMs: 11, lastDataAtMs: 12, rttMs: 1, minRttMs: 3 };
     const gone = { subflows: 0, waitingSinceMs: 0, deliveryBytesPerSecond: 0, plainFlows: 0 };
     expect(counters.path(path)).toEqual({ ...moments, ...gone, txBytes: 5, rxBytes: 6 });

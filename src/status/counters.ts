@@ -32,6 +32,8 @@ export const FAULTS = [
   'target-outside-lan',
   'target-is-uplink',
   'not-allowed',
+  'too-many-streams',
+  'too-many-parked',
   // on a running flow
   'bad-chunk',
   'truncated',
@@ -68,9 +70,12 @@ const PEER_WAITING = 3;
 const PEER_PLAIN = 4;
 const PEER_WARM = 5;
 const PEER_REVERSE = 6;
-const PEER_WINDOW = 7;
-const PEER_FIELDS = 8;
-const PEER_GAUGES = [PEER_FLOWS, PEER_WAITING, PEER_PLAIN, PEER_WARM, PEER_REVERSE, PEER_WINDOW];
+const PEER_OFFERED = 7;
+const PEER_HITS = 8;
+const PEER_MISSES = 9;
+const PEER_WINDOW = 10;
+const PEER_FIELDS = 11;
+const PEER_GAUGES = [PEER_FLOWS, PEER_WAITING, PEER_PLAIN, PEER_WARM, PEER_REVERSE, PEER_OFFERED, PEER_WINDOW];
 // a path's cells
 const SUBFLOWS = 0;
 const TX = 1;
@@ -94,11 +99,21 @@ export interface PeerFigures {
   readonly waitingFlows: number;
   /** Flows whose connection to the peer lost its MPTCP on the way: they have one path, and no failover. */
   readonly plainFlows: number;
-  /** Connections that stand ready, and those kept open for the peer's flows. */
-  readonly warm: number;
-  readonly reverse: number;
   /** What may be under way to this peer at once (engine/send-window.ts). */
   readonly windowBytes: number;
+}
+
+/** Connections kept ready for flows of this peer (engine/pool.ts). */
+export interface PoolFigures {
+  /** Dialled ahead. */
+  readonly warm: number;
+  /** Opened by the peer, for our flows. */
+  readonly reverse: number;
+  /** Opened by us, for the peer's flows. */
+  readonly offered: number;
+  /** New flows that found one, and that did not. */
+  readonly hits: number;
+  readonly misses: number;
 }
 
 /** Moments are milliseconds of the monotonic clock; 0 for never. */
@@ -177,14 +192,6 @@ export class Counters {
     this.#addToPeer(peer, PEER_WAITING, by);
   }
 
-  addWarm(peer: number, by: 1 | -1): void {
-    this.#addToPeer(peer, PEER_WARM, by);
-  }
-
-  addReverse(peer: number, by: 1 | -1): void {
-    this.#addToPeer(peer, PEER_REVERSE, by);
-  }
-
   setWindow(peer: number, bytes: number): void {
     this.#cells[this.#peersAt + peer * PEER_FIELDS + PEER_WINDOW] = bytes;
   }
@@ -202,9 +209,29 @@ export class Counters {
       rxBytes: this.#cells[at + PEER_RX]!,
       waitingFlows: this.#cells[at + PEER_WAITING]!,
       plainFlows: this.#cells[at + PEER_PLAIN]!,
+      windowBytes: this.#cells[at + PEER_WINDOW]!,
+    };
+  }
+
+  setPool(peer: number, warm: number, reverse: number, offered: number): void {
+    const at = this.#peersAt + peer * PEER_FIELDS;
+    this.#cells[at + PEER_WARM] = warm;
+    this.#cells[at + PEER_REVERSE] = reverse;
+    this.#cells[at + PEER_OFFERED] = offered;
+  }
+
+  addPoolUse(peer: number, isHit: boolean): void {
+    this.#addToPeer(peer, isHit ? PEER_HITS : PEER_MISSES, 1);
+  }
+
+  pool(peer: number): PoolFigures {
+    const at = this.#peersAt + peer * PEER_FIELDS;
+    return {
       warm: this.#cells[at + PEER_WARM]!,
       reverse: this.#cells[at + PEER_REVERSE]!,
-      windowBytes: this.#cells[at + PEER_WINDOW]!,
+      offered: this.#cells[at + PEER_OFFERED]!,
+      hits: this.#cells[at + PEER_HITS]!,
+      misses: this.#cells[at + PEER_MISSES]!,
     };
   }
 
