@@ -61,6 +61,8 @@ export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
+/** Linux 6.10. */
+export const TCP_IS_MPTCP = 43;
 
 // linux/mptcp.h
 export const SOL_MPTCP = 284;

@@ -193,6 +193,13 @@ export class LinuxSockets implements Sockets {
     return this.#info.read(this.#getMptcpOption);
   }
 
+  isMptcp(fd: number): boolean {
+    this.#small.bytes.writeUInt32LE(4, LENGTH_AT);
+    const asked = libcCalls.getsockopt(fd, k.SOL_TCP, k.TCP_IS_MPTCP, this.#small.range(OPTION_AT, 4), this.#small.range(LENGTH_AT, 4));
+    // An older kernel has no such option; there, and only there, the longer way.
+    return asked < 0 ? this.mptcp(fd) !== undefined : this.#small.bytes.readUInt32LE(OPTION_AT) !== 0;
+  }
+
   watch(fd: number, serial: number): number {
     const { bytes } = this.#small;
     bytes.writeUInt32LE((k.EPOLLIN | k.EPOLLPRI | k.EPOLLOUT | k.EPOLLRDHUP | k.EPOLLET) >>> 0, EVENT_AT);

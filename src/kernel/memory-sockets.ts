@@ -8,6 +8,7 @@ import type { Slab } from '../native/index.ts';
 import * as k from './constants.ts';
 import type { SlabVectors } from './io-vectors.ts';
 import { type End, endpointKey, type MemoryNetwork } from './memory-network.ts';
+import { MemoryPathManager } from './memory-path-manager.ts';
 import type { MptcpSnapshot } from './mptcp-info.ts';
 import type { SocketAddress } from './sockaddr.ts';
 import type { IoVectors, Sockets } from './sockets.ts';
@@ -28,6 +29,10 @@ export class MemorySockets implements Sockets {
   readonly #handedOver = new Set<number>();
   /** As RLIMIT_NOFILE: what accept and the dials may open, together. */
   descriptorsMost = Number.POSITIVE_INFINITY;
+  /** The subflows of each connection, and who changes them; a descriptor is its token. */
+  readonly pathManager = new MemoryPathManager();
+  /** What SIOCOUTQ says, where a test says so. */
+  readonly unacked = new Map<number, number>();
   #told: { readonly fd: number; readonly serial: number; readonly bits: number }[] = [];
   #nextFd = 10;
   #nextPort = 40_000;
@@ -36,6 +41,7 @@ export class MemorySockets implements Sockets {
   constructor(network: MemoryNetwork, addresses: readonly Uint8Array[]) {
     this.#network = network;
     this.#addresses = addresses;
+    for (const bytes of addresses) this.pathManager.addresses.add(bytes.join('.'));
   }
 
   // Like the kernel ---------------------------------------------------------------------------------------------------------------
@@ -127,9 +133,9 @@ export class MemorySockets implements Sockets {
     this.close(fd);
   }
 
-  /** What is written has arrived. */
-  unackedBytes(_fd: number): number {
-    return 0;
+  /** What is written has arrived, unless a test says otherwise. */
+  unackedBytes(fd: number): number {
+    return this.unacked.get(fd) ?? 0;
   }
 
   close(fd: number): void {
@@ -162,10 +168,17 @@ export class MemorySockets implements Sockets {
   }
 
   mptcp(fd: number): MptcpSnapshot | undefined {
-    const end = this.#ends.get(fd);
-    if (!end?.isMptcp || this.#network.stripsMptcp) return undefined;
-    const { local, remote, writtenBytes, readBytes } = end;
-    return { token: fd, subflows: [{ local, remote, rttMicroseconds: 1_000, bytesAcked: writtenBytes, bytesReceived: readBytes }] };
+    const connection = this.pathManager.connections.get(fd);
+    if (!connection || !this.isMptcp(fd)) return undefined;
+    const { writtenBytes, readBytes } = this.#ends.get(fd)!;
+    const [first] = connection.subflows;
+    if (first) Object.assign(first, { bytesAcked: writtenBytes, bytesReceived: readBytes });
+    connection.established ||= writtenBytes > 0;
+    return { token: fd, subflows: connection.subflows };
+  }
+
+  isMptcp(fd: number): boolean {
+    return this.#ends.get(fd)?.isMptcp === true && !this.#network.stripsMptcp;
   }
 
   watch(fd: number, serial: number): number {
@@ -270,8 +283,15 @@ export class MemorySockets implements Sockets {
     const theirs = to.owner.#newEnd(remote, local, isMptcp);
     mine.other = theirs;
     theirs.other = mine;
+    if (isMptcp) this.#connect(mine, theirs);
     queue.push(theirs);
     to.owner.#edge(to.fd);
+  }
+
+  #connect(mine: End, theirs: End): void {
+    const [here, there] = [mine, theirs].map(({ owner, fd, local, remote }) => owner.pathManager.connect(fd, local, remote));
+    here!.other = there!;
+    there!.other = here!;
   }
 
   #newEnd(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): End {
@@ -356,6 +376,7 @@ export class MemorySockets implements Sockets {
 
   #forget(fd: number): void {
     this.#ends.delete(fd);
+    this.pathManager.connections.delete(fd);
     this.#serials.delete(fd);
     this.#edges.delete(fd);
     this.#handedOver.delete(fd);

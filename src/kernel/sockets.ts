@@ -51,8 +51,10 @@ export interface Sockets {
   /** Closes with a reset (TCP RST, MPTCP fast close): the other side must not take it for an orderly end. */
   reset(fd: number): void;
 
-  /** The MPTCP connection's own figures, subflow by subflow, or undefined where it fell back to plain TCP or is gone. */
+  /** The MPTCP connection's own figures, subflow by subflow, or undefined where it fell back to plain TCP or is gone. Good until the next call. */
   mptcp(fd: number): MptcpSnapshot | undefined;
+  /** Whether a connection that stands is MPTCP; false where the peer or somebody on the way made it plain TCP. */
+  isMptcp(fd: number): boolean;
 
   /** Watches `fd` for everything, edge-triggered, until it is closed. `serial` comes back with each event; watched again it is the new one, and what is true already makes an event again. */
   watch(fd: number, serial: number): number;
