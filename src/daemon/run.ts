@@ -33,7 +33,6 @@ import { PathChecks, type PathHealth } from './path-checks.ts';
 import { hideMemory } from './process-safety.ts';
 import { SdNotify } from './sd-notify.ts';
 import { takeSnapshot } from './snapshot.ts';
-import { Widening } from './widening.ts';
 import { Workers } from './workers.ts';
 
 export interface DaemonOptions {
@@ -74,7 +73,6 @@ class Daemon {
   readonly #down: (() => unknown)[] = [];
   readonly #drained = new Set<number>();
   #workers: Workers | undefined;
-  #widening: Widening | undefined;
 
   constructor(options: DaemonOptions, site: Site) {
     this.#options = options;
@@ -167,14 +165,6 @@ class Daemon {
     this.#down.push(() => pathManager.close());
     const answer = pathManager.acceptJoins();
     if (answer !== 'ok') this.#log.warn('paths', `the kernel will refuse further subflows of our callers: ${answer}`);
-    this.#widening = new Widening({
-      site: this.#site,
-      pathManager,
-      usable: () => this.#checks.usable(),
-      failed: ({ uplink }, why) =>
-        this.#log.warn('paths', `subflow over ${uplink.name} refused`, { why }, { limit: `subflow ${uplink.name}` }),
-      later: (delayMs, then) => void setTimeout(then, delayMs).unref(),
-    });
   }
 
   async #startWorkers(ring: KeyRing): Promise<void> {
@@ -204,11 +194,17 @@ class Daemon {
   }
 
   #heard(index: number, message: FromWorker): void {
-    if (message.kind === 'widen') this.#widening!.widen(message);
-    else if (message.kind === 'suspect') this.#checks.suspect(message.peer, message.path);
+    if (message.kind === 'suspect') this.#checks.suspect(message.peer, message.path);
+    else if (message.kind === 'join-failed') this.#joinFailed(message.peer, message.path, message.why);
     else if (message.kind === 'notice') logNotice(this.#log, this.#site, message.notice);
     else if (message.kind === 'drained') this.#drained.add(index);
     else if (message.kind === 'flow') logFlow(this.#log, this.#site, message.record);
+  }
+
+  #joinFailed(peer: number, path: number, why: string): void {
+    const { site, paths } = this.#site.peers[peer]!;
+    const where = `${paths[path]!.uplink.name} to ${site}`;
+    this.#log.warn('paths', `further subflows over ${where} do not come to stand`, { why }, { limit: `subflow ${where}` });
   }
 
   #pathChanged(health: PathHealth): void {

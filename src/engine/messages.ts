@@ -16,8 +16,12 @@ export interface WorkerStart {
 export type FromWorker =
   | { readonly kind: 'ready'; readonly wakeFd: number }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly hint?: string }
-  /** A flow that is worth more subflows. The dialler's side only. */
-  | { readonly kind: 'widen'; readonly flow: number; readonly token: number; readonly peer: number; readonly path: number }
+  /** Flows of this peer begin to move bytes, after half a second in which none did. */
+  | { readonly kind: 'busy'; readonly peer: number }
+  /** Subflows over this path do not come to stand, several in a row: a middlebox takes the option away, or `why` says what the kernel answered. */
+  | { readonly kind: 'join-failed'; readonly peer: number; readonly path: number; readonly why: string }
+  /** A connection dialled over this path came out as plain TCP. One a second and path. */
+  | { readonly kind: 'plain'; readonly peer: number; readonly path: number }
   /** A dial over this path failed. */
   | { readonly kind: 'suspect'; readonly peer: number; readonly path: number }
   | { readonly kind: 'notice'; readonly notice: Notice }
@@ -60,6 +64,8 @@ export type Notice =
   | { readonly what: 'refused'; readonly fault: Fault; readonly from: SocketAddress }
   /** The peer heard us out and never answered: as we do with a caller we refuse. */
   | { readonly what: 'unanswered'; readonly peer: number }
+  /** An address came of a family that none had before, and its port is taken. */
+  | { readonly what: 'cannot-listen'; readonly where: string; readonly error: number }
   | { readonly what: 'connect-timeout'; readonly peer: number; readonly client: SocketAddress; readonly target: SocketAddress };
 
 /** One line of the flow log. */

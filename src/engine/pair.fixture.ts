@@ -19,8 +19,9 @@ import { ReplayStore } from '../shadowsocks/replay.ts';
 import type { AllowRule, Path, Peer, Site, Uplink } from '../site/types.ts';
 import { Counters } from '../status/counters.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
+import { loopback } from './listeners.ts';
 import type { FlowRecord, FromWorker, ToWorker } from './messages.ts';
-import { loopback, WorkerLoop } from './worker-loop.ts';
+import { WorkerLoop } from './worker-loop.ts';
 
 export const START_UNIX_SECONDS = 1_795_350_673;
 const PORT = 8388;
@@ -108,6 +109,7 @@ export class Gateway {
     this.loop = new WorkerLoop({
       site,
       sockets: this.sockets,
+      pathManager: this.sockets.pathManager,
       codec: this.codec,
       counters: this.counters,
       clock,

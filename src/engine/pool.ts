@@ -12,7 +12,7 @@ import { EAGAIN } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
-import { type Fault, pathIndexOf } from '../status/counters.ts';
+import type { Fault } from '../status/counters.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
 import type { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
@@ -245,7 +245,7 @@ export class Pool {
     const { carry } = this.#loop.near.pathsOf(flow.peer);
     if (carry.length === 0) return true;
     if (flow.subflows.length === 0) return flow.path < 0 || carry.includes(flow.path);
-    for (const { path } of flow.subflows) for (const index of carry) if (path === pathIndexOf(flow.peer, index)) return true;
+    for (const { path } of flow.subflows) if (carry.includes(path)) return true;
     return false;
   }
 

@@ -1,14 +1,15 @@
 /**
- * New flows to a peer that nothing can be dialled to: they wait for a connection that the peer opens (pool.ts), a moment and not for ever. The
- * main thread is told that this worker has none, so that the peer can be asked for more.
+ * New flows to a peer that nothing can be dialled to: they wait for a path to live again, or for a connection that the peer opens (pool.ts),
+ * a moment and not for ever. The main thread is told that this worker has none, so that the peer can be asked for more.
  */
 import { Deadlines } from './deadlines.ts';
 import type { Flow } from './flow.ts';
 import type { Pool } from './pool.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
-const WAIT_MS = 3_000;
-/** Each worker; more are reset at once. */
+/** An uplink that comes back takes some seconds; a LAN client's patience is about that. */
+const WAIT_MS = 15_000;
+/** Each worker; then the one that waits longest makes room. */
 export const QUEUE_MOST = 1_024;
 const ASK_EVERY_MS = 100;
 
@@ -26,13 +27,12 @@ export class ReverseQueue {
     this.#nextAskAtMs = loop.site.peers.map(() => 0);
   }
 
-  /** @returns false where too many wait already. */
-  add(flow: Flow): boolean {
-    if (this.#due.size >= QUEUE_MOST) return false;
+  add(flow: Flow): void {
+    if (this.#due.size >= QUEUE_MOST) this.#giveUp(this.#due.oldest()!);
+    this.#loop.counters.addWaitingFlow(flow.peer, 1);
     this.#waiting[flow.peer]!.add(flow);
     this.#due.add(flow, this.#loop.nowMs);
     this.#ask(flow.peer);
-    return true;
   }
 
   /** A connection came: those who wait longest go first. */
@@ -52,7 +52,9 @@ export class ReverseQueue {
   }
 
   forget(flow: Flow): void {
-    if (flow.peer >= 0 && this.#waiting[flow.peer]!.delete(flow)) this.#due.remove(flow);
+    if (flow.peer < 0 || !this.#waiting[flow.peer]!.delete(flow)) return;
+    this.#due.remove(flow);
+    this.#loop.counters.addWaitingFlow(flow.peer, -1);
   }
 
   nextAtMs(): number {
@@ -63,11 +65,13 @@ export class ReverseQueue {
   }
 
   seeWhatIsDue(nowMs: number): void {
-    for (let flow = this.#due.take(nowMs); flow; flow = this.#due.take(nowMs)) {
-      this.#loop.fault('dial-failed');
-      this.#loop.end(flow, 'no path to the peer: it cannot be dialled and has not called', 'reset');
-    }
+    for (let flow = this.#due.take(nowMs); flow; flow = this.#due.take(nowMs)) this.#giveUp(flow);
     for (let peer = 0; peer < this.#waiting.length; peer++) if (this.#waiting[peer]!.size > 0) this.#ask(peer);
+  }
+
+  #giveUp(flow: Flow): void {
+    this.#loop.fault('waited-too-long');
+    this.#loop.end(flow, 'no path to the peer: it could not be dialled and has not called', 'reset');
   }
 
   #ask(peer: number): void {

@@ -29,7 +29,10 @@ export class SealPump {
   /** The listener's, until its header has gone out with the first payload. */
   #response: ResponseSealer | undefined;
   readonly #pool: BlockPool;
+  readonly #window: PumpParts['window'];
   readonly #held: Held;
+  /** The peer's window is full (send-window.ts). */
+  #isHeldBack = false;
   #sourceEnded = false;
   /** Reading failed behind bytes that go out first; the kernel says so only once. */
   #sourceBroken = false;
@@ -43,6 +46,7 @@ export class SealPump {
     this.#sealer = sealer;
     this.#response = response;
     this.#pool = parts.pool;
+    this.#window = parts.window;
     this.#held = new Held(parts.pool);
   }
 
@@ -92,6 +96,7 @@ export class SealPump {
 
   run(): Turn {
     if (this.#ended) return ENDED;
+    this.#isHeldBack = false;
     for (let reads = 0; reads < READS_A_TURN; reads++) {
       if (this.#held.length > 0) {
         if (!this.#flush()) return BROKEN;
@@ -105,6 +110,7 @@ export class SealPump {
       }
       if (!this.#flow.lanReadable) return WAITING;
       if (!this.#pool.hasRoom) return this.#starve();
+      if (!this.#window.opens(this.#flow)) return this.#holdBack();
       if (!(this.#response ? this.#moveFirst(this.#response) : this.#move())) return BROKEN;
     }
     return this.#sourceEnded || this.#sourceBroken || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
@@ -118,14 +124,19 @@ export class SealPump {
     return this.#held.length;
   }
 
-  /** Whether sealed bytes wait for the kernel to take them. */
+  /** Whether there are bytes for the peer that cannot go now, and nobody will tell when they can. */
   get isBlocked(): boolean {
-    return this.#held.length > 0;
+    return this.#held.length > 0 || this.#isHeldBack;
   }
 
   release(): void {
     this.#held.clear();
     this.#sealer.close();
+  }
+
+  #holdBack(): Turn {
+    this.#isHeldBack = true;
+    return WAITING;
   }
 
   #starve(): Turn {
@@ -134,7 +145,7 @@ export class SealPump {
   }
 
   #move(): boolean {
-    const slots = this.#pool.isTight ? 1 : SLOTS;
+    const slots = this.#pool.isTight ? 1 : Math.min(SLOTS, Math.ceil(this.#flow.creditBytes / CHUNK_MAX_BYTES));
     const n = this.#sockets.readInto(this.#flow.lanFd, this.#scratch.slots, slots);
     const plainBytes = this.#took(n, slots * CHUNK_MAX_BYTES);
     if (plainBytes <= 0) return plainBytes === 0;
@@ -210,6 +221,7 @@ export class SealPump {
       return length === 0;
     }
     let n = this.#flow.wanWritable ? this.#sockets.write(this.#flow.wanFd, this.#scratch.slab, at, length) : -EAGAIN;
+    if (n > 0) this.#wrote(n);
     if (n === length) return true;
     if (n < 0) {
       if (n !== -EAGAIN) {
@@ -237,9 +249,15 @@ export class SealPump {
       return false;
     }
     this.vainTries = 0;
+    this.#wrote(n);
     if (n < this.#held.length) this.#flow.wanWritable = false;
     this.#held.advance(n);
     return true;
+  }
+
+  #wrote(n: number): void {
+    this.#flow.wroteBytes += n;
+    this.#flow.creditBytes -= n;
   }
 
   #finish(): Turn {

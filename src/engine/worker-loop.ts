@@ -7,7 +7,7 @@
 import type { Clock } from '../kernel/clock.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
-import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { PathManager } from '../kernel/mptcp-pm.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Codec } from '../shadowsocks/codec.ts';
 import type { Site } from '../site/types.ts';
@@ -18,16 +18,20 @@ import { BlockPool } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import { FarSide } from './far.ts';
 import { Flow } from './flow.ts';
-import type { FromWorker, Notice, ToWorker } from './messages.ts';
+import { Listeners, type Refused } from './listeners.ts';
+import type { FromWorker, Notice, PeerPaths, ToWorker } from './messages.ts';
 import { NearSide } from './near.ts';
 import type { OpenPump } from './open-pump.ts';
-import { type Ending, Parting } from './parting.ts';
+import { type Ending, howBroken, type Leg, Parting } from './parting.ts';
+import { PlainFlows } from './plain-flows.ts';
 import { Pool } from './pool.ts';
 import { AGAIN, BROKEN, ENDED, WAITING } from './pump.ts';
 import { Sampler } from './sampler.ts';
 import { Scratch } from './scratch.ts';
 import type { SealPump } from './seal-pump.ts';
+import { SendWindow } from './send-window.ts';
 import { Streams } from './streams.ts';
+import { Subflows } from './subflows.ts';
 
 /** What stalled flows may hold in one worker, together. */
 const PENDING_LIMIT_BYTES = 256 << 20;
@@ -41,6 +45,7 @@ const NOTICE_EVERY_MS = 1_000;
 export interface LoopParts {
   readonly site: Site;
   readonly sockets: Sockets;
+  readonly pathManager: PathManager;
   readonly codec: Codec;
   readonly counters: Counters;
   readonly clock: Clock;
@@ -49,16 +54,18 @@ export interface LoopParts {
   readonly nextCommand: () => ToWorker | undefined;
 }
 
-type Leg = 'lan' | 'wan';
-
 export class WorkerLoop {
-  readonly site: Site;
+  site: Site;
   readonly sockets: Sockets;
+  readonly pathManager: PathManager;
   readonly codec: Codec;
   readonly counters: Counters;
   readonly scratch = new Scratch();
   readonly pool = new BlockPool(PENDING_LIMIT_BYTES);
   readonly sampler: Sampler;
+  readonly subflows: Subflows;
+  readonly window: SendWindow;
+  readonly plain: PlainFlows;
   readonly streams: Streams;
   readonly pooled: Pool;
   readonly post: (message: FromWorker) => void;
@@ -68,6 +75,7 @@ export class WorkerLoop {
 
   readonly #parts: LoopParts;
   readonly #acceptor: Acceptor;
+  readonly #listeners: Listeners;
   readonly #owners: (Flow | undefined)[] = [];
   #ready: Flow[] = [];
   #running: Flow[] = [];
@@ -77,7 +85,7 @@ export class WorkerLoop {
   readonly #blocked = new Blocked((flow) => this.enqueue(flow));
   readonly #parting: Parting;
   #nextTickAtMs = 0;
-  readonly #nextNoticeAtMs: Record<Notice['what'], number> = { refused: 0, unanswered: 0, 'connect-timeout': 0 };
+  readonly #nextNoticeAtMs: Record<Notice['what'], number> = { refused: 0, unanswered: 0, 'connect-timeout': 0, 'cannot-listen': 0 };
   #nextSerial = 1;
   #stopped = false;
   nowMs: number;
@@ -86,6 +94,7 @@ export class WorkerLoop {
     this.#parts = parts;
     this.site = parts.site;
     this.sockets = parts.sockets;
+    this.pathManager = parts.pathManager;
     this.codec = parts.codec;
     this.counters = parts.counters;
     this.post = parts.post;
@@ -93,33 +102,24 @@ export class WorkerLoop {
     this.#acceptor = new Acceptor(parts.sockets, () => this.fault('descriptor-limit'));
     this.#parting = new Parting(parts.sockets);
     this.sampler = new Sampler(this);
+    this.subflows = new Subflows(this);
+    this.window = new SendWindow(this);
+    this.plain = new PlainFlows(this);
     this.pooled = new Pool(this);
     this.streams = new Streams(this);
     this.near = new NearSide(this);
     this.far = new FarSide(this);
+    this.#listeners = new Listeners({
+      sockets: parts.sockets,
+      acceptor: this.#acceptor,
+      near: (fd) => this.near.accepted(fd),
+      far: (fd) => this.far.accepted(fd),
+    });
   }
 
   /** Opens the listeners. @returns the first that could not be had, as address and errno. */
-  listen(): { readonly what: string; readonly error: number } | undefined {
-    const { network, listenPort } = this.site;
-    const families = new Set([
-      ...this.site.lan.map((prefix) => prefix.family),
-      ...this.site.peers.flatMap((peer) => peer.lan.map((prefix) => prefix.family)),
-    ]);
-    for (const family of families) {
-      const at = { bytes: loopback(family), port: network.tproxyPort };
-      const fd = this.sockets.listenTransparent(at);
-      if (fd < 0) return { what: `transparent listener on ${family === 4 ? '127.0.0.1' : '[::1]'}:${network.tproxyPort}`, error: -fd };
-      this.#acceptor.add(fd, (accepted) => this.near.accepted(accepted));
-    }
-    for (const family of [4, 6] as const) {
-      const needed = this.site.uplinks.some((uplink) => uplink.addresses.some((address) => address.family === family));
-      if (!needed) continue;
-      const fd = this.sockets.listenPeer(family, listenPort);
-      if (fd < 0) return { what: `peer listener on ${family === 4 ? '0.0.0.0' : '[::]'}:${listenPort}`, error: -fd };
-      this.#acceptor.add(fd, (accepted) => this.far.accepted(accepted));
-    }
-    return undefined;
+  listen(): Refused | undefined {
+    return this.#listeners.open(this.site);
   }
 
   /** Runs until told to stop. */
@@ -133,7 +133,9 @@ export class WorkerLoop {
   /** One turn of the loop; the in-memory tests call it by hand. */
   turn(longestWaitMs = TICK_MS): void {
     const { sockets } = this;
-    const events = sockets.wait(this.#ready.length > 0 || this.#acceptor.hasWaiting ? 0 : this.#waitMs(longestWaitMs));
+    const events = sockets.wait(
+      this.#ready.length > 0 || this.#acceptor.hasWaiting || this.subflows.hasWork ? 0 : this.#waitMs(longestWaitMs),
+    );
     this.nowMs = this.#parts.clock.nowMs();
     for (let i = 0; i < events; i++) this.#event(sockets.eventFd(i), sockets.eventSerial(i), sockets.eventBits(i));
     if (this.#acceptor.hasWaiting) this.#acceptor.run(this.nowMs);
@@ -190,6 +192,8 @@ export class WorkerLoop {
   /** Both legs stand. */
   opened(flow: Flow): void {
     flow.phase = 'open';
+    flow.openedAtMs = this.nowMs;
+    this.plain.look(flow);
     this.#young.add(flow, this.nowMs);
     this.enqueue(flow);
   }
@@ -218,6 +222,8 @@ export class WorkerLoop {
     flow.down?.release();
     this.flows.delete(flow);
     this.#blocked.forget(flow);
+    this.subflows.forget(flow);
+    this.plain.forget(flow);
     if (!flow.isUsers) return;
     this.counters.addFlow(flow.peer, -1);
     if (!this.site.logFlows || !flow.client || !flow.target) return;
@@ -237,6 +243,7 @@ export class WorkerLoop {
     if (!flow || flow.serial !== serial) return;
     const hungUp = (bits & (EPOLLRDHUP | EPOLLHUP)) !== 0;
     const failed = (bits & EPOLLERR) !== 0;
+    if (fd !== flow.lanFd && fd !== flow.wanFd && this.near.elderWoken(flow, fd, bits)) return this.enqueue(flow);
     if (failed) flow.failed = true;
     // After urgent data too a short read does not mean that nothing is left: it ends at the mark.
     const noTrust = hungUp || failed || (bits & EPOLLPRI) !== 0;
@@ -276,33 +283,24 @@ export class WorkerLoop {
     // What a leg said before its end was taken; a reset behind it would be seen by nobody else.
     if (flow.lanFailed && up.hasEnded) return this.end(flow, 'reset', 'late reset of wan');
     if (flow.wanFailed && down.hasEnded) return this.end(flow, 'reset', 'late reset of lan');
+    this.sampler.noteTurn(flow);
     this.#blocked.note(flow, up.isBlocked && !flow.wanBroken, this.nowMs);
     this.#noteHeld(flow);
     if (flow.weDialled) this.near.moved(flow);
   }
 
-  /**
-   * A reset passes on as a reset, behind the bytes that came before it: a server that answers and resets has been heard on a LAN, too.
-   * Where a write failed, that leg may still have said something; where a read failed, everything it said has been taken.
-   */
-  #broke(flow: Flow, { broken, brokenBy }: SealPump | OpenPump, from: Leg, to: Leg): void {
-    if (typeof broken === 'string' || brokenBy === 'fault') {
-      if (typeof broken === 'string') this.fault(broken);
-      this.end(flow, String(broken), 'reset');
-    } else if (brokenBy === 'read') this.end(flow, errnoName(broken), to === 'wan' ? 'late reset of wan' : 'late reset of lan');
-    else if (flow.lanBroken || flow.wanBroken) this.end(flow, errnoName(broken), 'reset');
-    else if ((from === 'lan' ? flow.down : flow.up)!.hasEnded)
-      this.end(flow, errnoName(broken), to === 'lan' ? 'late reset of wan' : 'late reset of lan');
-    else {
-      if (to === 'lan') {
-        flow.lanBroken = true;
-        flow.lanReadable = true;
-      } else {
-        flow.wanBroken = true;
-        flow.wanReadable = true;
-      }
-      this.enqueue(flow);
+  #broke(flow: Flow, pump: SealPump | OpenPump, from: Leg, to: Leg): void {
+    if (typeof pump.broken === 'string') this.fault(pump.broken);
+    const how = howBroken(flow, pump, from, to);
+    if (how) return this.end(flow, typeof pump.broken === 'string' ? pump.broken : errnoName(pump.broken), how);
+    if (to === 'lan') {
+      flow.lanBroken = true;
+      flow.lanReadable = true;
+    } else {
+      flow.wanBroken = true;
+      flow.wanReadable = true;
     }
+    this.enqueue(flow);
   }
 
   #noteHeld(flow: Flow): void {
@@ -335,6 +333,8 @@ export class WorkerLoop {
       this.#parting.nextAtMs(),
       this.#young.nextAtMs(),
       this.#nextTickAtMs,
+      this.sampler.nextAtMs(),
+      this.subflows.nextAtMs(),
       this.#acceptor.nextAtMs(),
       this.near.nextAtMs(),
       this.far.nextAtMs(),
@@ -353,6 +353,8 @@ export class WorkerLoop {
     this.near.seeWhatIsDue(nowMs);
     this.far.seeWhatIsDue(nowMs);
     this.pooled.seeWhatIsDue(nowMs);
+    this.sampler.seeWhatIsDue(nowMs);
+    this.subflows.run(nowMs);
     if (nowMs >= this.#nextTickAtMs) {
       this.#nextTickAtMs = nowMs + TICK_MS;
       this.sampler.tick();
@@ -370,9 +372,22 @@ export class WorkerLoop {
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
       if (command.kind === 'stop') this.#stopped = true;
       else if (command.kind === 'stream') this.streams.ask(command.ticket, command.peer);
-      else if (command.kind === 'paths') this.near.usePaths(command.peers);
+      else if (command.kind === 'paths') this.#usePaths(command.peers);
+      else if (command.kind === 'site') this.#useSite(command.site);
       else if (command.kind === 'drain') this.#drain(command.graceMs);
     }
+  }
+
+  #usePaths(peers: readonly PeerPaths[]): void {
+    this.subflows.usePaths(peers); // first: what is on a dead path waits
+    this.near.usePaths(peers);
+  }
+
+  #useSite(site: Site): void {
+    this.site = site;
+    this.subflows.useSite(site);
+    const refused = this.pooled.isStopped ? undefined : this.#listeners.openForPeers(site);
+    if (refused) this.notice({ what: 'cannot-listen', where: refused.what, error: refused.error });
   }
 
   #drain(graceMs: number): void {
@@ -380,8 +395,4 @@ export class WorkerLoop {
     this.pooled.stop();
     this.#drainEnd.atMs = this.nowMs + graceMs;
   }
-}
-
-export function loopback(family: 4 | 6): SocketAddress['bytes'] {
-  return family === 4 ? Uint8Array.of(127, 0, 0, 1) : Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0));
 }
