@@ -2,9 +2,9 @@
  * How much of a peer's flows may be in the kernel, written and not acknowledged. What is queued there is what failover waits for, and what
  * everybody else waits behind: enough to fill the paths, and little more (DESIGN §5).
  *
- *   window = rate × max(1.5 × round trip, round trip + 15 ms), at least 256 KiB; the rate is the best of the last second, the round trip the
+ *   window = rate × max(1.5 × round trip, round trip + 15 ms), at least 64 KiB; the rate is the best of the last second, the round trip the
  *            longest least one of the paths that carry. Twice that while the rate still grows, and for one round now and then, so that a
- *            window that was too small shows itself.
+ *            window that was too small shows itself. 256 KiB where no rate is known.
  *
  * Flows that the window held back within the last 200 ms share it; one with little under way always passes. Asking the kernel costs a call, so a
  * flow gets credit for a quarter of its share at once. No allocation here.
@@ -15,7 +15,9 @@ import type { Flow } from './flow.ts';
 import type { PeerPaths } from './messages.ts';
 import type { Sampler } from './sampler.ts';
 
-export const WINDOW_LEAST_BYTES = 256 << 10;
+export const WINDOW_FIRST_BYTES = 256 << 10;
+/** 52 ms at 10 Mbit/s, and a chunk can still leave in one piece. */
+export const WINDOW_LEAST_BYTES = 64 << 10;
 /** A flow with less than this under way is never held back. */
 export const FLOW_LEAST_BYTES = 32 << 10;
 const QUEUE_MS = 15;
@@ -87,7 +89,7 @@ export class SendWindow {
 }
 
 class PeerWindow {
-  #bytes = WINDOW_LEAST_BYTES;
+  #bytes = WINDOW_FIRST_BYTES;
   #roundMs = ROUND_LEAST_MS;
   #roundSinceMs = 0;
   #roundBytes = 0;
@@ -108,6 +110,7 @@ class PeerWindow {
   acked(bytes: number, nowMs: number): boolean {
     // After a pause the time that passed says nothing of the paths.
     if (nowMs - this.#roundSinceMs > 2 * this.#roundMs + RATE_KEPT_MS / 2) {
+      if (nowMs - this.#rateSinceMs > 2 * RATE_KEPT_MS) this.#bytes = Math.max(this.#bytes, WINDOW_FIRST_BYTES);
       this.#roundSinceMs = nowMs;
       this.#roundBytes = 0;
       return false;
