@@ -17,6 +17,7 @@ export function writeKeys(): string {
     'to-paris.key': `${key(5)}:${key(6)}\n`,
     'long.key': key(7, 32),
     'long2.key': key(8, 32),
+    'long3.key': key(9, 32),
     'two.key': `${key(9)}:${key(10)}`,
     'text.key': 'correct horse battery staple\n',
     'copy.key': `${key(2)}\n`,

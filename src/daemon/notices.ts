@@ -1,5 +1,6 @@
 /** What the workers notice, in words an administrator can act on. Each is limited by its key: the network can cause them at will. */
 import type { Notice } from '../engine/messages.ts';
+import { errnoName } from '../kernel/errno.ts';
 import type { Log } from '../observe/log.ts';
 import type { Site } from '../site/types.ts';
 import { addressFromBytes, endpointText, sameAddress } from '../wire/ip.ts';
@@ -26,6 +27,9 @@ export function logNotice(log: Log, site: Site, notice: Notice): void {
       log.warn('flows', `${name} heard a request out and never answered`, { hint }, { limit: `unanswered ${name}` });
       return;
     }
+    case 'cannot-listen':
+      log.error('daemon', `${notice.where} cannot be had`, { error: errnoName(notice.error), hint: 'ss -tlnp shows who listens there' });
+      return;
     case 'connect-timeout': {
       const target = endpointText(addressFromBytes(notice.target.bytes), notice.target.port);
       const client = addressFromBytes(notice.client.bytes).text;

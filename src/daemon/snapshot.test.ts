@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
+import type { PathHealth } from '../paths/types.ts';
 import type { Site, Uplink } from '../site/types.ts';
 import { Counters, pathIndexOf } from '../status/counters.ts';
 import { parseAddress } from '../wire/ip.ts';
-import type { PathHealth } from '../paths/types.ts';
 import { type SnapshotParts, takeSnapshot } from './snapshot.ts';
 
 const site = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2), peerOf(1, 'paris', 18, 1, 3)]);

@@ -19,10 +19,8 @@ import type { Flow } from './flow.ts';
 import { OpenPump } from './open-pump.ts';
 import { FRONT_BYTES } from './scratch.ts';
 import { SealPump } from './seal-pump.ts';
+import { CONTROL_TARGET, FLOW_TARGET, REVERSE_TARGET } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
-
-/** Reserved names between two Braids (DESIGN §4). */
-export const FLOW_TARGET = 'flow.braid.internal';
 
 /** From accept to a complete request. The same for whoever is not authentic, whatever it sent. */
 const CALL_TIMEOUT_MS = 10_000;
@@ -145,21 +143,33 @@ export class FarSide {
     const { slab } = loop.scratch;
     this.#endCall(flow);
     this.#calling.remove(flow);
-    loop.belongsTo(flow, request.peer);
+    flow.peer = request.peer;
     flow.up = new SealPump(flow, loop, request.sealer, request.sealer);
     flow.down = new OpenPump(flow, loop, request.opener);
-    if (request.target.kind !== 'name' || request.target.name !== FLOW_TARGET) return this.#refuse(flow, 'unknown-target');
-    const proxy = parseProxyHeader(slab.bytes.subarray(request.payloadOffset, request.payloadOffset + request.payloadBytes));
+    const { payloadOffset: at, payloadBytes, target } = request;
+    const behind = FRONT_BYTES + request.consumedBytes;
+    const behindBytes = heardBytes - request.consumedBytes;
+    const name = target.kind === 'name' && loop.site.peers[flow.peer]!.kind === 'braid' ? target.name : '';
+    if (name !== FLOW_TARGET && name !== CONTROL_TARGET && name !== REVERSE_TARGET) return this.#refuse(flow, 'unknown-target');
+    if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
+    if (name === FLOW_TARGET && payloadBytes === 0) return loop.pooled.parked.add(flow);
+    if (name === FLOW_TARGET) return this.bring(flow, slab.bytes.subarray(at, at + payloadBytes));
+    const fault = name === CONTROL_TARGET ? loop.streams.accept(flow) : loop.pooled.accept(flow, payloadBytes + behindBytes);
+    if (fault) this.#refuse(flow, fault);
+  }
+
+  /** The peer brings a LAN connection: `said` begins with the PROXY header, and so does what the pump towards the LAN holds. */
+  bring(flow: Flow, said: Uint8Array): void {
+    const loop = this.#loop;
+    loop.belongsTo(flow, flow.peer);
+    const proxy = parseProxyHeader(said);
     if (!proxy) return this.#refuse(flow, 'bad-proxy-header');
     flow.client = proxy.source;
     flow.target = proxy.destination;
     const peer = loop.site.peers[flow.peer]!;
     const fault = refusal(loop.site, peer, proxy.source, proxy.destination);
     if (fault) return this.#refuse(flow, fault);
-    const plainAt = request.payloadOffset + proxy.headerBytes;
-    const sealedAt = FRONT_BYTES + request.consumedBytes;
-    const kept = flow.down.preload(slab, plainAt, request.payloadBytes - proxy.headerBytes, sealedAt, heardBytes - request.consumedBytes);
-    if (!kept) return this.#refuse(flow, 'memory-limit');
+    flow.down!.heardOut(proxy.headerBytes);
     this.#connect(flow, peer.snat);
   }
 

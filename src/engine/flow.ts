@@ -3,19 +3,27 @@
  *
  *   near (our LAN client):   dialling ──▶ open ──▶ closed
  *   far (the peer called):   calling ──▶ connecting ──▶ open ──▶ closed
+ *                               │  └──▶ parked ──▶ connecting            it waits for the PROXY header (parked.ts)
  *                               └──▶ draining ──▶ closed        a caller who proved nothing: read, never answered, reset when its time is up
+ *   kept ready (pool.ts):    warming ──▶ ready (ours to use) ──▶ open
+ *                               └──▶ parked (the peer's to use) ──▶ connecting
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { Held } from './blocks.ts';
 import type { OpenPump } from './open-pump.ts';
 import type { SealPump } from './seal-pump.ts';
+import { FLOW_LEAST_BYTES } from './send-window.ts';
 
-export type Phase = 'dialling' | 'calling' | 'draining' | 'connecting' | 'open' | 'closed';
+export type Phase = 'dialling' | 'calling' | 'draining' | 'warming' | 'ready' | 'parked' | 'connecting' | 'open' | 'closed';
 
 export class Flow {
   /** Travels with each epoll event, so that an event of a descriptor's former owner is told apart. 32 bits, never 0. */
   readonly serial: number;
-  readonly side: 'near' | 'far';
-  readonly startedAtMs: number;
+  /** Near: the LAN client is ours. Who has dialled the peer's leg is another question. */
+  side: 'near' | 'far';
+  /** Whether we dialled the peer's leg: then we open its subflows. */
+  readonly weDialled: boolean;
+  startedAtMs: number;
   phase: Phase;
 
   /** -1 while there is none. */
@@ -47,28 +55,67 @@ export class Flow {
 
   /** -1 until the key has named it. */
   peer = -1;
+  /** It carries a LAN connection: it counts in the peer's figures. */
+  isUsers = false;
+  /** Its LAN leg leads to the main thread (streams.ts). */
+  isStream = false;
   client: SocketAddress | undefined;
   target: SocketAddress | undefined;
+  /** What was read of the client before the connection for it stood. */
+  early: Held | undefined;
   up: SealPump | undefined;
   down: OpenPump | undefined;
 
-  /** Near: the paths still to be tried by the dial, and the one it is on. */
+  /** Near: the paths still to be tried by the dial, and the one it is on; the dials before it, which may stand yet. */
   untried: number[] = [];
   path = -1;
+  elders: readonly Dial[] = NO_DIALS;
+  dialledAtMs = 0;
+  openedAtMs = 0;
+  /** It is worth a subflow on each path. */
   widened = false;
+  /** Its connection to the peer turned out to be plain TCP. */
+  isPlain = false;
+
   /** How much of `txBytes` and `rxBytes` the peer's figures have. */
   countedTxBytes = 0;
   countedRxBytes = 0;
-  /** What the kernel said at the last sample, by subflow. */
+  /** For the sampler: what had been moved at the last turn and the last ranking, and when it last was. */
+  notedBytes = 0;
+  rankedBytes = 0;
+  rankBytes = 0;
+  movedAtMs = 0;
+  sampledAtMs = -1;
+  isActive = false;
+  /** What the kernel said at the last sample: the connection's token, and each subflow. */
+  token = 0;
   readonly subflows: SubflowFigures[] = [];
+  /** The first subflow's own end: its address has id 0. */
+  firstLocal: SocketAddress | undefined;
   /** The most that ever stood at once. */
   subflowsMost = 0;
+  /** Subflows that were asked for (subflows.ts). */
+  joins: Join[] | undefined;
+  looksQueued = false;
 
-  constructor(serial: number, side: 'near' | 'far', startedAtMs: number) {
+  /** For the send window (send-window.ts): bytes given to the kernel and what it may take before it is asked again. */
+  wroteBytes = 0;
+  creditBytes = FLOW_LEAST_BYTES;
+  ackedBytes = 0;
+  windowRetryAtMs = 0;
+  windowRound = -1;
+
+  constructor(serial: number, side: 'near' | 'far', startedAtMs: number, weDialled = side === 'near') {
     this.serial = serial;
     this.side = side;
+    this.weDialled = weDialled;
     this.startedAtMs = startedAtMs;
     this.phase = side === 'near' ? 'dialling' : 'calling';
+  }
+
+  /** The peer's leg stands and the request went over it: it has subflows to be looked after. */
+  get stands(): boolean {
+    return this.phase === 'open' || this.phase === 'ready' || this.phase === 'parked';
   }
 
   get txBytes(): number {
@@ -81,11 +128,43 @@ export class Flow {
 }
 
 export interface SubflowFigures {
-  /** `local:port remote:port`, as bytes joined. */
-  readonly key: string;
+  readonly local: SocketAddress;
+  readonly remote: SocketAddress;
   /** -1 where it runs between addresses that belong to no path. */
   readonly path: number;
+  /** false where only the uplink is known: a caller behind NAT. */
+  readonly isExact: boolean;
+  /** As exactly as we know. */
+  readonly bornAtMs: number;
+  state: number;
+  rttMs: number;
   ackedBytes: number;
   receivedBytes: number;
+  /** Since when something has waited for an acknowledgement at every sample; 0: nothing does. */
+  unackedSinceMs: number;
   seen: boolean;
 }
+
+/** A subflow that was asked for and does not stand yet. */
+export interface Join {
+  readonly path: number;
+  /** Which decision about the peer's paths it belongs to. */
+  readonly generation: number;
+  tries: number;
+  /** When the kernel took it, 0 while it did not. */
+  createdAtMs: number;
+  /** A sample has seen it stand. */
+  hasStood: boolean;
+  /** Not to be asked for before. */
+  againAtMs: number;
+}
+
+/** A dial that is still under way beside a younger one. */
+export interface Dial {
+  readonly fd: number;
+  readonly path: number;
+  isWritable: boolean;
+  hasFailed: boolean;
+}
+
+export const NO_DIALS: readonly Dial[] = [];

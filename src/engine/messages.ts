@@ -16,12 +16,21 @@ export interface WorkerStart {
 export type FromWorker =
   | { readonly kind: 'ready'; readonly wakeFd: number }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly hint?: string }
-  /** A flow that is worth more subflows. The dialler's side only. */
-  | { readonly kind: 'widen'; readonly flow: number; readonly token: number; readonly peer: number; readonly path: number }
+  /** Flows of this peer begin to move bytes, after half a second in which none did. */
+  | { readonly kind: 'busy'; readonly peer: number }
+  /** Subflows over this path do not come to stand, several in a row: a middlebox takes the option away, or `why` says what the kernel answered. */
+  | { readonly kind: 'join-failed'; readonly peer: number; readonly path: number; readonly why: string }
+  /** A connection dialled over this path came out as plain TCP. One a second and path. */
+  | { readonly kind: 'plain'; readonly peer: number; readonly path: number }
   /** A dial over this path failed. */
   | { readonly kind: 'suspect'; readonly peer: number; readonly path: number }
   | { readonly kind: 'notice'; readonly notice: Notice }
   | { readonly kind: 'flow'; readonly record: FlowRecord }
+  /** A stream to or from the peer's main thread stands: `fd` is ours from now on. Without a ticket the peer opened it. */
+  | { readonly kind: 'stream'; readonly ticket: number | null; readonly peer: number; readonly fd: number }
+  | { readonly kind: 'stream-failed'; readonly ticket: number; readonly peer: number; readonly reason: string }
+  /** Flows wait, and the peer, which cannot be dialled, has no connection open to this worker. At most one each 100 ms. */
+  | { readonly kind: 'reverse-wanted'; readonly peer: number }
   | { readonly kind: 'drained' };
 
 export type ToWorker =
@@ -31,6 +40,8 @@ export type ToWorker =
   | { readonly kind: 'paths'; readonly peers: readonly PeerPaths[] }
   /** An uplink's address came, went or changed; indices stay what they were. */
   | { readonly kind: 'site'; readonly site: Site }
+  /** Open a stream to the peer's main thread. */
+  | { readonly kind: 'stream'; readonly ticket: number; readonly peer: number }
   | { readonly kind: 'stop' };
 
 /** What is decided about the paths of one peer. */
@@ -53,6 +64,8 @@ export type Notice =
   | { readonly what: 'refused'; readonly fault: Fault; readonly from: SocketAddress }
   /** The peer heard us out and never answered: as we do with a caller we refuse. */
   | { readonly what: 'unanswered'; readonly peer: number }
+  /** An address came of a family that none had before, and its port is taken. */
+  | { readonly what: 'cannot-listen'; readonly where: string; readonly error: number }
   | { readonly what: 'connect-timeout'; readonly peer: number; readonly client: SocketAddress; readonly target: SocketAddress };
 
 /** One line of the flow log. */

@@ -44,21 +44,73 @@ describe('the dial to a peer', () => {
     expect(pair.near.sockets.openDescriptors).toBe(2);
   });
 
-  it('goes on to the next path where the first says nothing for three seconds', () => {
+  it('tries the next path beside the first where that says nothing for a quarter of a second', () => {
     const pair = new Pair();
     pair.listen();
     pair.network.silent.add(endpointKey(first));
     const client = pair.connect();
     client.write(Buffer.from('hello'));
-    pair.pass(2_900);
+    pair.settle();
+    pair.pass(240);
     expect(calledOn(pair)).toEqual([]);
-    pair.pass(200);
+    pair.pass(20);
     const server = pair.accept();
     pair.settle();
     server.read();
     expect(server.received.toString()).toBe('hello');
     expect(calledOn(pair)).toEqual(['10.1.0.2']);
     expect(pair.near.sockets.openDescriptors).toBe(2);
+    expect(pair.near.posted).toContainEqual({ kind: 'suspect', peer: 0, path: 0 });
+  });
+
+  it('takes the first that stands, also where that is the one dialled first', () => {
+    const pair = new Pair();
+    pair.listen();
+    pair.network.slow.add(endpointKey(first));
+    pair.network.silent.add(endpointKey(second));
+    const client = pair.connect();
+    client.write(Buffer.from('hello'));
+    pair.settle();
+    pair.pass(300);
+    expect(pair.near.sockets.openDescriptors).toBe(3);
+    pair.network.answer();
+    const server = pair.accept();
+    pair.settle();
+    server.read();
+    expect(server.received.toString()).toBe('hello');
+    expect(calledOn(pair)).toEqual(['10.0.0.2']);
+    expect(pair.near.sockets.openDescriptors).toBe(2);
+    expect(pair.near.posted).toContainEqual({ kind: 'suspect', peer: 0, path: 1 });
+  });
+
+  it('goes back to the older dial where the younger is refused', () => {
+    const pair = new Pair();
+    pair.listen();
+    pair.network.slow.add(endpointKey(first));
+    pair.network.refused.add(endpointKey(second));
+    const client = pair.connect();
+    client.write(Buffer.from('hello'));
+    pair.settle();
+    pair.pass(400);
+    expect(pair.near.sockets.openDescriptors).toBe(2);
+    pair.network.answer();
+    const server = pair.accept();
+    pair.settle();
+    server.read();
+    expect(server.received.toString()).toBe('hello');
+    expect(calledOn(pair)).toEqual(['10.0.0.2']);
+  });
+
+  it('is one of many, of which none is left over, whoever leaves first', () => {
+    const pair = new Pair({ uplinks: 3 });
+    for (const index of [0, 1, 2]) pair.network.silent.add(endpointKey(at(`10.${index}.0.2`, 8388)));
+    const client = pair.connect();
+    pair.settle();
+    pair.pass(800);
+    expect(pair.near.sockets.openDescriptors).toBe(4);
+    client.reset();
+    pair.settle();
+    expect(pair.near.isClean).toBe(true);
   });
 
   it('tells of the path that failed, and takes it last for five seconds', () => {
@@ -184,45 +236,49 @@ describe('the far dial', () => {
 });
 
 describe('widening', () => {
-  const widened = (pair: Pair) => pair.near.posted.filter((message) => message.kind === 'widen');
+  const subflows = (pair: Pair) => pair.far.loop.flows.values().next().value?.subflowsMost;
+  const calls = (pair: Pair) => [pair.near.sockets.pathManager.calls, pair.far.sockets.pathManager.calls];
 
-  it('is asked for once, as soon as 32 KiB went either way', () => {
+  it('comes once, as soon as 32 KiB went either way', () => {
     const pair = new Pair();
     const { client, server } = pair.joined();
     client.write(Buffer.alloc(20_000));
     pair.settle();
-    expect(widened(pair)).toEqual([]);
+    expect(calls(pair)).toEqual([0, 0]);
     server.write(Buffer.alloc(20_000));
     pair.settle();
-    expect(widened(pair)).toMatchObject([{ peer: 0, path: 0 }]);
+    expect(calls(pair)).toEqual([1, 0]);
     client.write(Buffer.alloc(60_000));
     pair.pass(1_000);
-    expect(widened(pair)).toHaveLength(1);
-    expect(pair.far.posted.filter((message) => message.kind === 'widen')).toEqual([]);
+    expect(calls(pair)).toEqual([1, 0]);
+    expect(subflows(pair)).toBe(2);
   });
 
-  it('is asked for after 250 ms where a flow lives that long, and names the path of the dial', () => {
+  it('comes after 250 ms where a flow lives that long, over the path that was not dialled', () => {
     const pair = new Pair();
     pair.network.refused.add(endpointKey(first));
     pair.joined();
     pair.pass(200);
-    expect(widened(pair)).toEqual([]);
+    expect(calls(pair)).toEqual([0, 0]);
     pair.pass(100);
-    expect(widened(pair)).toMatchObject([{ peer: 0, path: 1 }]);
+    expect(calls(pair)).toEqual([1, 0]);
+    expect([pair.near.counters.path(0).subflows, pair.near.counters.path(1).subflows]).toEqual([0, 1]);
+    pair.pass(1_000);
+    expect([pair.near.counters.path(0).subflows, pair.near.counters.path(1).subflows]).toEqual([1, 1]);
   });
 
-  it('is never asked for where there is one path only, nor for a flow that was short', () => {
+  it('never comes where there is one path only, nor for a flow that was short', () => {
     const single = new Pair({ uplinks: 1 });
     const { client } = single.joined();
     client.write(Buffer.alloc(60_000));
     single.pass(1_000);
-    expect(widened(single)).toEqual([]);
+    expect(calls(single)).toEqual([0, 0]);
     const pair = new Pair();
     const ends = pair.joined();
     ends.client.close();
     ends.server.close();
     pair.pass(1_000);
-    expect(widened(pair)).toEqual([]);
+    expect(calls(pair)).toEqual([0, 0]);
   });
 
   it('is a counted fault where the connection is no MPTCP connection, and the flow goes on', () => {
@@ -233,7 +289,18 @@ describe('widening', () => {
     pair.settle();
     server.read();
     expect(server.received).toHaveLength(60_000);
-    expect(widened(pair)).toEqual([]);
-    expect(pair.near.counters.faults()).toEqual({ 'no-mptcp': 1 });
+    expect(calls(pair)).toEqual([0, 0]);
+    for (const gateway of [pair.near, pair.far]) {
+      expect(gateway.counters.faults()).toEqual({ 'no-mptcp': 1 });
+      expect(gateway.counters.peer(0).plainFlows).toBe(1);
+    }
+    expect([pair.near, pair.far].map((gateway) => gateway.posted.filter((message) => message.kind === 'plain'))).toEqual([
+      [{ kind: 'plain', peer: 0, path: 0 }],
+      [],
+    ]);
+    expect(pair.near.counters.path(0).plainFlows).toBe(1);
+    client.reset();
+    pair.settle();
+    expect([pair.near.counters.peer(0).plainFlows, pair.near.counters.path(0).plainFlows]).toEqual([0, 0]);
   });
 });

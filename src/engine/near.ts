@@ -1,23 +1,32 @@
 /**
  * The side of the LAN client: takes up its connection, dials the peer over the best path, sends the request with whatever the client has
- * said already. Where a dial fails the next path is tried; the request is written only when one stands, so nothing is ever sent twice.
+ * said already. Where a dial fails the next path is tried, and where it says nothing for a moment another one is tried beside it: the first
+ * that stands is taken. The request is written only then, so nothing is ever sent twice.
+ *
+ *   dial ──▶ refused, or 3 s without an answer ──▶ the next path, or none: reset (where no path lives: wait, reverse-queue.ts)
+ *     │  └──▶ 3 round trips, at least 250 ms, without an answer ──▶ it becomes an elder, the next path is dialled, too
+ *     └──▶ stands ──▶ the others are closed and their paths avoided; open
  */
+import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
-import type { Target } from '../shadowsocks/address.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
 import { contains } from '../wire/ip.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
+import { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
-import { FLOW_TARGET } from './far.ts';
-import type { Flow } from './flow.ts';
+import { type Dial, type Flow, NO_DIALS } from './flow.ts';
 import type { PeerPaths } from './messages.ts';
 import { OpenPump } from './open-pump.ts';
 import { BROKEN } from './pump.ts';
 import { SealPump } from './seal-pump.ts';
+import { CONTROL_REQUEST, FLOW_REQUEST } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** Longer than a satellite's handshake with one lost packet. */
 const DIAL_TIMEOUT_MS = 3_000;
+/** Then another path is dialled, too: a little more than a handshake anywhere on earth, or so many round trips of the path. */
+const HEDGE_MS = 250;
+const HEDGE_ROUND_TRIPS = 3;
 /** How long a path whose dial failed comes last; the path checks are told at once and know better soon. */
 const AVOID_MS = 5_000;
 /** A flow is worth its further subflows once it moved this much, or lived this long (docs/adr/0001). */
@@ -29,6 +38,7 @@ const UNANSWERED_MS = 9_000;
 export class NearSide {
   readonly #loop: WorkerLoop;
   readonly #dialling = new Deadlines<Flow>(DIAL_TIMEOUT_MS);
+  readonly #hedging = new Deadlines<Flow>(HEDGE_MS);
   readonly #narrow = new Deadlines<Flow>(WIDEN_AGE_MS);
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
   /** Until when each peer's paths are avoided. */
@@ -38,11 +48,16 @@ export class NearSide {
   constructor(loop: WorkerLoop) {
     this.#loop = loop;
     this.#peerPaths = loop.site.peers.map((peer) => anyPath(peer.paths.map((path) => path.index)));
-    this.#avoidUntilMs = loop.site.peers.map((peer) => peer.paths.map(() => 0));
+    this.#avoidUntilMs = loop.site.peers.map(() => []);
   }
 
   usePaths(peers: readonly PeerPaths[]): void {
     this.#peerPaths = peers;
+    this.#loop.pooled.usePaths();
+  }
+
+  pathsOf(peer: number): PeerPaths {
+    return this.#peerPaths[peer]!;
   }
 
   accepted(fd: number): void {
@@ -56,13 +71,23 @@ export class NearSide {
       sockets.reset(fd);
       return;
     }
+    const early = new Held(this.#loop.pool);
+    const isServed = this.#loop.pooled.serve({ fd, client, target, peer: peer.index, early });
+    this.#loop.pooled.count(peer.index, isServed);
+    if (isServed) return;
     const flow = this.#loop.newFlow('near');
+    flow.early = early;
     flow.lanFd = fd;
     flow.client = client;
     flow.target = target;
-    flow.untried = this.#ranked(peer.index);
     this.#loop.belongsTo(flow, peer.index);
     this.#loop.own(flow, fd);
+    this.dial(flow);
+  }
+
+  /** Looks for a path that stands, for a flow that has its LAN leg and its peer. */
+  dial(flow: Flow): void {
+    flow.untried = this.ranked(flow.peer);
     this.#dial(flow, 'no path');
   }
 
@@ -74,6 +99,10 @@ export class NearSide {
       const lanError = sockets.pendingError(flow.lanFd);
       if (lanError > 0) return this.#loop.end(flow, errnoName(lanError), 'reset');
     }
+    for (const elder of flow.elders) {
+      if (elder.isWritable && sockets.pendingError(elder.fd) === 0) return this.#openOver(flow, elder);
+      if (elder.isWritable || elder.hasFailed) this.#giveUp(flow, elder);
+    }
     const touched = failed || flow.wanWritable || flow.wanHungUp;
     flow.failed = false;
     if (!touched || flow.wanFd < 0) return;
@@ -82,9 +111,18 @@ export class NearSide {
     else if (flow.wanWritable) this.#open(flow);
   }
 
+  /** An event of an older dial. @returns whether it is one. */
+  elderWoken(flow: Flow, fd: number, bits: number): boolean {
+    const elder = flow.elders.find((one) => one.fd === fd);
+    if (!elder) return false;
+    elder.hasFailed ||= (bits & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) !== 0;
+    elder.isWritable ||= (bits & EPOLLOUT) !== 0;
+    return true;
+  }
+
   /** After each turn of an open flow: a busy one gets all its subflows at once. */
   moved(flow: Flow): void {
-    if (!flow.widened && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.#widen(flow);
+    if (!flow.widened && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.widen(flow);
   }
 
   /** A peer that refuses a caller hears it out in silence and resets it then (far.ts): the wrong key looks like that from here. */
@@ -96,51 +134,111 @@ export class NearSide {
 
   forget(flow: Flow): void {
     this.#dialling.remove(flow);
+    this.#hedging.remove(flow);
     this.#narrow.remove(flow);
+    for (const elder of flow.elders) this.#close(elder.fd);
+    flow.elders = NO_DIALS;
   }
 
   nextAtMs(): number {
-    return Math.min(this.#dialling.nextAtMs(), this.#narrow.nextAtMs());
+    return Math.min(this.#dialling.nextAtMs(), this.#hedging.nextAtMs(), this.#narrow.nextAtMs());
   }
 
   seeWhatIsDue(nowMs: number): void {
     for (let flow = this.#dialling.take(nowMs); flow; flow = this.#dialling.take(nowMs)) this.#redial(flow, 'no answer');
-    for (let flow = this.#narrow.take(nowMs); flow; flow = this.#narrow.take(nowMs)) if (!flow.widened) this.#widen(flow);
+    for (let flow = this.#hedging.take(nowMs); flow; flow = this.#hedging.take(nowMs)) this.#hedge(flow, nowMs);
+    for (let flow = this.#narrow.take(nowMs); flow; flow = this.#narrow.take(nowMs)) if (!flow.widened) this.widen(flow);
   }
 
   #dial(flow: Flow, lastReason: string): void {
-    const { sockets, site } = this.#loop;
     let reason = lastReason;
     for (let index = flow.untried.shift(); index !== undefined; index = flow.untried.shift()) {
-      const path = site.peers[flow.peer]!.paths[index]!;
-      const { address, port } = path.peerAddress;
-      const fd = sockets.dialPeer({ bytes: path.localAddress.bytes, port: 0 }, { bytes: address.bytes, port });
+      const fd = this.dialPath(flow.peer, index);
       if (fd >= 0) {
         flow.path = index;
         flow.wanFd = fd;
+        flow.dialledAtMs = this.#loop.nowMs;
         this.#loop.own(flow, fd);
         this.#dialling.add(flow, this.#loop.nowMs);
+        if (flow.untried.length > 0) this.#hedging.add(flow, this.#loop.nowMs);
         return;
       }
       reason = errnoName(fd);
     }
+    const elder = flow.elders.at(-1);
+    if (elder) return this.#goBackTo(flow, elder);
+    if (flow.early && this.#peerPaths[flow.peer]!.dial.length === 0) return this.#loop.pooled.queue.add(flow);
     this.#loop.fault('dial-failed');
     this.#loop.end(flow, `no path to the peer: ${reason}`, 'reset');
   }
 
-  #ranked(peer: number): number[] {
+  /** Nobody has answered yet: the next path is tried beside it. */
+  #hedge(flow: Flow, nowMs: number): void {
+    const dial: Dial = { fd: flow.wanFd, path: flow.path, isWritable: false, hasFailed: false };
+    if (nowMs - flow.dialledAtMs < HEDGE_ROUND_TRIPS * this.#loop.sampler.minRttMs(flow.peer, flow.path))
+      return this.#hedging.add(flow, nowMs);
+    flow.elders = [...flow.elders, dial];
+    flow.wanFd = -1;
+    this.#dial(flow, 'no answer');
+  }
+
+  /** An elder stands: whatever was dialled after it is slower. */
+  #openOver(flow: Flow, elder: Dial): void {
+    const younger: Dial = { fd: flow.wanFd, path: flow.path, isWritable: false, hasFailed: false };
+    flow.elders = [...flow.elders.filter((one) => one !== elder), younger];
+    this.#goBackTo(flow, elder);
+    flow.wanWritable = true;
+    this.#open(flow);
+  }
+
+  #goBackTo(flow: Flow, elder: Dial): void {
+    flow.elders = flow.elders.filter((one) => one !== elder);
+    flow.wanFd = elder.fd;
+    flow.path = elder.path;
+    // Edges that it had were noted elsewhere: what is not so, the next call tells.
+    flow.wanReadable = true;
+    flow.wanHungUp = false;
+    flow.wanFailed = false;
+    this.#dialling.add(flow, this.#loop.nowMs);
+  }
+
+  #giveUp(flow: Flow, elder: Dial): void {
+    flow.elders = flow.elders.filter((one) => one !== elder);
+    this.avoid(flow.peer, elder.path);
+    this.#close(elder.fd);
+  }
+
+  #close(fd: number): void {
+    this.#loop.disown(fd);
+    this.#loop.sockets.close(fd);
+  }
+
+  /** @returns a descriptor, or -errno. */
+  dialPath(peer: number, path: number): number {
+    const { localAddress, peerAddress } = this.#loop.site.peers[peer]!.paths[path]!;
+    const { address, port } = peerAddress;
+    return this.#loop.sockets.dialPeer({ bytes: localAddress.bytes, port: 0 }, { bytes: address.bytes, port });
+  }
+
+  /** A dial over this path failed: others go first for a while. */
+  avoid(peer: number, path: number): void {
+    this.#avoidUntilMs[peer]![path] = this.#loop.nowMs + AVOID_MS;
+    this.#loop.post({ kind: 'suspect', peer, path });
+  }
+
+  /** The paths that may be dialled, best first. */
+  ranked(peer: number): number[] {
     const { nowMs } = this.#loop;
     const avoid = this.#avoidUntilMs[peer]!;
     const usable = this.#peerPaths[peer]!.dial;
-    return [...usable.filter((path) => avoid[path]! <= nowMs), ...usable.filter((path) => avoid[path]! > nowMs)];
+    return [...usable.filter((path) => (avoid[path] ?? 0) <= nowMs), ...usable.filter((path) => (avoid[path] ?? 0) > nowMs)];
   }
 
   #redial(flow: Flow, reason: string): void {
-    this.#avoidUntilMs[flow.peer]![flow.path] = this.#loop.nowMs + AVOID_MS;
-    this.#loop.post({ kind: 'suspect', peer: flow.peer, path: flow.path });
+    this.avoid(flow.peer, flow.path);
     this.#dialling.remove(flow);
-    this.#loop.disown(flow.wanFd);
-    this.#loop.sockets.close(flow.wanFd);
+    this.#hedging.remove(flow);
+    this.#close(flow.wanFd);
     flow.wanFd = -1;
     flow.wanReadable = false;
     flow.wanWritable = false;
@@ -152,8 +250,9 @@ export class NearSide {
   #open(flow: Flow): void {
     const loop = this.#loop;
     this.#dialling.remove(flow);
-    const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
-    const request = new RequestSealer(loop.codec, flow.peer, FLOW_REQUEST, this.#proxyHeader.subarray(0, length));
+    this.#hedging.remove(flow);
+    for (const elder of flow.elders) this.#giveUp(flow, elder);
+    const request = this.#requestOf(flow);
     flow.up = new SealPump(flow, loop, request);
     flow.down = new OpenPump(flow, loop, request.opener);
     loop.opened(flow);
@@ -162,22 +261,33 @@ export class NearSide {
       if (typeof broken === 'string') loop.fault(broken);
       return loop.end(flow, typeof broken === 'string' ? broken : errnoName(broken), 'reset');
     }
-    if (loop.site.peers[flow.peer]!.paths.length > 1) this.#narrow.add(flow, loop.nowMs);
-    else flow.widened = true;
+    flow.up.movedBytes += flow.early?.length ?? 0;
+    flow.early?.clear();
+    if (flow.isStream) loop.streams.stands(flow);
+    this.#narrow.add(flow, loop.nowMs);
   }
 
-  #widen(flow: Flow): void {
+  #requestOf(flow: Flow): RequestSealer {
+    const { codec } = this.#loop;
+    if (flow.isStream) return new RequestSealer(codec, flow.peer, CONTROL_REQUEST);
+    const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
+    return new RequestSealer(codec, flow.peer, FLOW_REQUEST, withEarly(this.#proxyHeader.subarray(0, length), flow));
+  }
+
+  /** All its subflows, now. */
+  widen(flow: Flow): void {
     flow.widened = true;
     this.#narrow.remove(flow);
-    const snapshot = this.#loop.sockets.mptcp(flow.wanFd);
-    if (!snapshot) return this.#loop.fault('no-mptcp');
-    this.#loop.post({ kind: 'widen', flow: flow.serial, token: snapshot.token, peer: flow.peer, path: flow.path });
+    if (flow.weDialled && this.#loop.subflows.hasMore(flow)) this.#loop.subflows.look(flow);
   }
+}
+
+/** Read for a connection that turned out to be dead; there is rarely any. */
+function withEarly(header: Uint8Array, { early }: Flow): Uint8Array {
+  return early && early.length > 0 ? Buffer.concat([header, early.slab.bytes.subarray(early.start, early.start + early.length)]) : header;
 }
 
 /** Before anybody has said which paths are alive. */
 function anyPath(paths: readonly number[]): PeerPaths {
   return { dial: paths, carry: paths, upSinceMs: paths.map(() => 0), warm: 0, reverse: 0 };
 }
-
-const FLOW_REQUEST: Target = { kind: 'name', name: FLOW_TARGET, port: 0 };

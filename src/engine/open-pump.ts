@@ -6,10 +6,14 @@ import { CHUNK_MAX_BYTES, PAYLOAD_AT, SLOT_BYTES } from '../shadowsocks/chunk.ts
 import type { Opener } from '../shadowsocks/opener.ts';
 import type { ResponseOpener } from '../shadowsocks/response.ts';
 import type { Fault } from '../status/counters.ts';
+import { PROXY_HEADER_MOST_BYTES } from '../wire/proxy-header.ts';
 import { type BlockPool, Held } from './blocks.ts';
 import type { Flow } from './flow.ts';
 import { AGAIN, BROKEN, type BrokenBy, ENDED, type PumpParts, READS_A_TURN, type Turn, WAITING } from './pump.ts';
 import { READ_BYTES, type Scratch, SEGMENTS_MOST, SLOTS } from './scratch.ts';
+
+/** A PROXY header that is not complete, and one more chunk. */
+const HEARD_MOST_BYTES = PROXY_HEADER_MOST_BYTES + CHUNK_MAX_BYTES;
 
 export class OpenPump {
   movedBytes = 0;
@@ -28,6 +32,8 @@ export class OpenPump {
   #restIsUnread = false;
   /** Where the peer fills its chunks, reads end with them: an incomplete chunk is copied twice. */
   #chunksAreFull = false;
+  /** The LAN leg does not stand yet. */
+  #isHearing = false;
   #sourceEnded = false;
   #ended = false;
 
@@ -48,6 +54,32 @@ export class OpenPump {
     return (
       (plainBytes === 0 || this.#held.put(slab, plainAt, plainBytes)) && (sealedBytes === 0 || this.#rest.put(slab, sealedAt, sealedBytes))
     );
+  }
+
+  /** While nobody knows where it leads: takes one more piece, and keeps what it says. @returns AGAIN where there may be more. */
+  hear(): Turn {
+    this.#isHearing = true;
+    if (!this.#flow.wanReadable && !this.#restIsUnread) return WAITING;
+    if (!this.#move()) return BROKEN;
+    if (this.#sourceEnded) return ENDED;
+    return this.#flow.wanReadable || this.#restIsUnread ? AGAIN : WAITING;
+  }
+
+  /** What was heard. */
+  get kept(): Held {
+    return this.#held;
+  }
+
+  /** Whether the peer has said anything at all. */
+  get hasBegun(): boolean {
+    return this.movedBytes > 0 || this.#rest.length > 0;
+  }
+
+  /** The first `bytes` of what was heard were for us; the rest goes to the LAN. */
+  heardOut(bytes: number): void {
+    this.#isHearing = false;
+    this.movedBytes -= bytes;
+    this.#held.advance(bytes);
   }
 
   run(): Turn {
@@ -111,7 +143,7 @@ export class OpenPump {
   }
 
   #readBytes(have: number): number {
-    if (!this.#pool.hasRoom) return this.#opener.neededBytes;
+    if (this.#isHearing || !this.#pool.hasRoom) return this.#opener.neededBytes;
     return this.#chunksAreFull ? this.#bytesToChunkEnd(have) + (SLOTS - 1) * SLOT_BYTES : READ_BYTES;
   }
 
@@ -175,7 +207,8 @@ export class OpenPump {
         skip -= length;
         continue;
       }
-      if (!this.#held.append(this.#scratch.slab, offsets[i]! + skip, length - skip, holdBytes)) return this.#outOfMemory();
+      const capacity = this.#isHearing ? Math.max(holdBytes, HEARD_MOST_BYTES) : holdBytes;
+      if (!this.#held.append(this.#scratch.slab, offsets[i]! + skip, length - skip, capacity)) return this.#outOfMemory();
       skip = 0;
     }
     return true;

@@ -3,6 +3,9 @@
  * deliver is reset only when the other side has acknowledged them, or after PARTING_MS.
  */
 import type { Sockets } from '../kernel/sockets.ts';
+import type { Flow } from './flow.ts';
+import type { OpenPump } from './open-pump.ts';
+import type { SealPump } from './seal-pump.ts';
 
 export type Ending =
   /** Both directions ended in order. */
@@ -12,6 +15,23 @@ export type Ending =
   /** One leg was reset by its other end: the other leg gets what came before, then a reset; the first is closed at once. */
   | 'late reset of lan'
   | 'late reset of wan';
+
+export type Leg = 'lan' | 'wan';
+
+/**
+ * What becomes of a flow whose bytes go from one leg to the other no more. A reset passes on as a reset, behind the bytes that came before it: a
+ * server that answers and resets has been heard on a LAN, too. Where a write failed, that leg may still have said something; where a read
+ * failed, everything it said has been taken.
+ *
+ * @returns undefined where the flow goes on until what the broken leg had said is carried to the other.
+ */
+export function howBroken(flow: Flow, { broken, brokenBy }: SealPump | OpenPump, from: Leg, to: Leg): Ending | undefined {
+  if (typeof broken === 'string' || brokenBy === 'fault') return 'reset';
+  if (brokenBy === 'read') return to === 'wan' ? 'late reset of wan' : 'late reset of lan';
+  if (flow.lanBroken || flow.wanBroken) return 'reset';
+  if (!(from === 'lan' ? flow.down : flow.up)!.hasEnded) return undefined;
+  return to === 'lan' ? 'late reset of wan' : 'late reset of lan';
+}
 
 const PARTING_MS = 5_000;
 const LOOK_EVERY_MS = 4;

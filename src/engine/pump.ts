@@ -16,6 +16,7 @@
 import type { Sockets } from '../kernel/sockets.ts';
 import type { BlockPool } from './blocks.ts';
 import type { Scratch } from './scratch.ts';
+import type { SendWindow } from './send-window.ts';
 
 /** What a turn came to. */
 export const WAITING = 0;
@@ -34,4 +35,5 @@ export interface PumpParts {
   readonly sockets: Sockets;
   readonly scratch: Scratch;
   readonly pool: BlockPool;
+  readonly window: Pick<SendWindow, 'opens'>;
 }

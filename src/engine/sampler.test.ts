@@ -1,22 +1,29 @@
 import { describe, expect, it } from 'vitest';
+import { subflowOf } from '../kernel/memory-path-manager.ts';
 import type { SubflowSnapshot } from '../kernel/mptcp-info.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import { Counters, pathIndexOf } from '../status/counters.ts';
 import { Flow } from './flow.ts';
+import type { FromWorker } from './messages.ts';
 import { at, peerOf, siteOf } from './pair.fixture.ts';
 import { Sampler } from './sampler.ts';
 
 const site = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2), peerOf(1, 'paris', 18, 1, 3)]);
 
 function subflow(local: string, remote: string, port: number, acked: number, received: number, rttMs = 5): SubflowSnapshot {
-  return { local: at(local, 40_000), remote: at(remote, port), rttMicroseconds: rttMs * 1_000, bytesAcked: acked, bytesReceived: received };
+  const known = { rttMicroseconds: rttMs * 1_000, minRttMicroseconds: rttMs * 500, bytesAcked: acked, bytesReceived: received };
+  return subflowOf(at(local, 40_000), at(remote, port), known);
 }
 
 class Sampled {
   readonly counters = new Counters(2);
   readonly flows = new Set<Flow>();
   readonly said = new Map<number, SubflowSnapshot[] | undefined>();
+  readonly posted: FromWorker[] = [];
+  readonly gone: Flow[] = [];
+  readonly plain: Flow[] = [];
   asked = 0;
+  nowMs = 123;
   readonly sampler: Sampler;
 
   constructor() {
@@ -25,12 +32,25 @@ class Sampled {
       const subflows = this.said.get(fd);
       return subflows && { token: fd, subflows };
     };
-    this.sampler = new Sampler({ site, sockets: { mptcp } as Sockets, counters: this.counters, flows: this.flows, nowMs: 123 });
+    const now = () => this.nowMs;
+    this.sampler = new Sampler({
+      site,
+      sockets: { mptcp } as Sockets,
+      counters: this.counters,
+      flows: this.flows,
+      get nowMs() {
+        return now();
+      },
+      post: (message) => this.posted.push(message),
+      subflows: { gone: (flow) => this.gone.push(flow) },
+      plain: { look: (flow) => this.plain.push(flow) },
+    });
   }
 
   flow(peer: number, side: 'near' | 'far' = 'near'): Flow {
     const flow = new Flow(this.flows.size + 1, side, 0);
     flow.peer = peer;
+    flow.isUsers = true;
     flow.phase = 'open';
     flow.wanFd = 100 + this.flows.size;
     this.flows.add(flow);

@@ -1,17 +1,29 @@
 /**
- * Asks the kernel, some flows a tick and every flow at its end, what each subflow carried, and adds the difference to its path's figures.
- * Bytes and round-trip times in `status` are these, never our own sums.
+ * Asks the kernel what each subflow carries and hears, and adds it to the figures of its path. Bytes and round-trip times in `status` are
+ * these, never our own sums; how soon a dead path is seen hangs on how often they are read.
+ *
+ *   a flow that moves bytes      each 5 ms, a bounded number a tick: whose data waits, then the busiest, then round robin
+ *   all others                   each 500 ms a hundred of them, round robin; and every flow at its end
  */
-
-import type { SubflowSnapshot } from '../kernel/mptcp-info.ts';
+import { type SubflowSnapshot, TCP_ESTABLISHED } from '../kernel/mptcp-info.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Sockets } from '../kernel/sockets.ts';
-import type { Site } from '../site/types.ts';
+import type { Path, Site } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
 import { sameAddress } from '../wire/ip.ts';
-import type { Flow, SubflowFigures } from './flow.ts';
+import type { Flow, Join, SubflowFigures } from './flow.ts';
+import type { FromWorker } from './messages.ts';
+import { PathMeter } from './path-meter.ts';
 
 /** At some 5 µs each this stays below 0.1 % of a core, and a hundred flows are seen each tick. */
-const FLOWS_A_TICK = 100;
+const FLOWS_A_SLOW_TICK = 100;
+const TICK_MS = 5;
+/** Below 2 % of a core while that many are busy. */
+const FLOWS_A_TICK = 16;
+const BUSIEST = 8;
+const RANK_EVERY_MS = 100;
+/** Who has not moved for so long is idle. */
+const QUIET_MS = 500;
 
 export interface SamplerParts {
   readonly site: Site;
@@ -19,39 +31,98 @@ export interface SamplerParts {
   readonly counters: Counters;
   readonly flows: ReadonlySet<Flow>;
   readonly nowMs: number;
+  readonly post: (message: FromWorker) => void;
+  readonly subflows: { gone(flow: Flow): void };
+  readonly plain: { look(flow: Flow): void };
 }
 
 export class Sampler {
   readonly #parts: SamplerParts;
   #turn: Iterator<Flow> | undefined;
+  /** Flows that moved of late, or whose data waits. */
+  readonly #active: Flow[] = [];
+  #cursor = 0;
+  #nextTickAtMs = 0;
+  readonly #busiest: Flow[] = [];
+  #nextRankAtMs = 0;
+  readonly #peerMovedAtMs: number[] = [];
+  readonly #meters: PathMeter[] = [];
+  readonly #meterOf: (PathMeter | undefined)[] = [];
 
   constructor(parts: SamplerParts) {
     this.#parts = parts;
   }
 
-  /** The next flows, round robin over all of them. */
+  /** After each turn of an open flow. */
+  noteTurn(flow: Flow): void {
+    const movedBytes = flow.txBytes + flow.rxBytes;
+    if (movedBytes === flow.notedBytes) return;
+    const { nowMs } = this.#parts;
+    flow.notedBytes = movedBytes;
+    flow.movedAtMs = nowMs;
+    if (!flow.isActive) {
+      flow.isActive = true;
+      this.#active.push(flow);
+    }
+    if (nowMs - (this.#peerMovedAtMs[flow.peer] ?? Number.NEGATIVE_INFINITY) >= QUIET_MS)
+      this.#parts.post({ kind: 'busy', peer: flow.peer });
+    this.#peerMovedAtMs[flow.peer] = nowMs;
+  }
+
+  nextAtMs(): number {
+    return this.#active.length > 0 ? this.#nextTickAtMs : Number.POSITIVE_INFINITY;
+  }
+
+  seeWhatIsDue(nowMs: number): void {
+    if (this.#active.length === 0 || nowMs < this.#nextTickAtMs) return;
+    this.#nextTickAtMs = nowMs + TICK_MS;
+    let room = FLOWS_A_TICK;
+    for (const { witness } of this.#meters) if (witness && room > 0) room -= this.#sampleOnce(witness, nowMs);
+    if (this.#active.length <= FLOWS_A_TICK) this.#busiest.length = 0;
+    else {
+      if (nowMs >= this.#nextRankAtMs) this.#rank(nowMs);
+      for (const flow of this.#busiest) room -= this.#sampleOnce(flow, nowMs);
+    }
+    for (let seen = this.#active.length; seen > 0 && room > 0 && this.#active.length > 0; seen--) {
+      if (this.#cursor >= this.#active.length) this.#cursor = 0;
+      const flow = this.#active[this.#cursor]!;
+      room -= this.#sampleOnce(flow, nowMs);
+      if (isIdle(flow, nowMs)) this.#retire(this.#cursor);
+      else this.#cursor++;
+    }
+    for (const meter of this.#meters) meter.roll(nowMs);
+  }
+
+  /** Of all flows the next ones, idle or not. */
   tick(): void {
-    for (let i = 0; i < FLOWS_A_TICK; i++) {
+    for (const meter of this.#meters) meter.roll(this.#parts.nowMs);
+    for (let i = 0; i < FLOWS_A_SLOW_TICK; i++) {
       this.#turn ??= this.#parts.flows.values();
       const next = this.#turn.next();
       if (next.done) {
         this.#turn = undefined;
         return;
       }
-      if (next.value.phase === 'open') this.sample(next.value);
+      if (next.value.stands) this.sample(next.value);
     }
   }
 
   /** @returns the living subflows; -1 where this is no MPTCP connection (any more). */
   sample(flow: Flow): number {
-    this.#parts.counters.addPeerBytes(flow.peer, flow.txBytes - flow.countedTxBytes, flow.rxBytes - flow.countedRxBytes);
+    const { counters, sockets, nowMs } = this.#parts;
+    if (flow.isUsers) counters.addPeerBytes(flow.peer, flow.txBytes - flow.countedTxBytes, flow.rxBytes - flow.countedRxBytes);
     flow.countedTxBytes = flow.txBytes;
     flow.countedRxBytes = flow.rxBytes;
-    const snapshot = this.#parts.sockets.mptcp(flow.wanFd);
-    if (!snapshot) return -1;
+    flow.sampledAtMs = nowMs;
+    const snapshot = sockets.mptcp(flow.wanFd);
+    if (!snapshot) {
+      if (flow.stands && !flow.isPlain) this.#parts.plain.look(flow);
+      return -1;
+    }
+    flow.token = snapshot.token;
     for (const known of flow.subflows) known.seen = false;
     for (const subflow of snapshot.subflows) this.#account(flow, subflow);
-    this.#dropUnseen(flow);
+    if (this.#dropUnseen(flow) && flow.stands) this.#parts.subflows.gone(flow);
     flow.subflowsMost = Math.max(flow.subflowsMost, snapshot.subflows.length);
     return snapshot.subflows.length;
   }
@@ -64,54 +135,133 @@ export class Sampler {
     return Math.max(1, flow.subflowsMost);
   }
 
-  #account(flow: Flow, { local, remote, rttMicroseconds, bytesAcked, bytesReceived }: SubflowSnapshot): void {
-    const key = keyOf(local.bytes, local.port, remote.bytes, remote.port);
-    let known = flow.subflows.find((one) => one.key === key);
-    if (!known) {
-      known = { key, path: this.#pathOf(flow, local.bytes, remote.bytes, remote.port), ackedBytes: 0, receivedBytes: 0, seen: true };
-      flow.subflows.push(known);
-      if (known.path >= 0) this.#parts.counters.addSubflows(known.path, 1);
-    }
-    known.seen = true;
-    const moved = known.ackedBytes !== bytesAcked || known.receivedBytes !== bytesReceived;
-    if (known.path >= 0 && moved) {
-      this.#parts.counters.addPathBytes(known.path, grown(known.ackedBytes, bytesAcked), grown(known.receivedBytes, bytesReceived));
-      if (rttMicroseconds > 0) this.#parts.counters.setPathRtt(known.path, rttMicroseconds / 1000, this.#parts.nowMs);
-    }
-    known.ackedBytes = bytesAcked;
-    known.receivedBytes = bytesReceived;
+  /** 0 where nothing is known. */
+  minRttMs(peer: number, path: number): number {
+    return this.#meterOf[pathIndexOf(peer, path)]?.minRttMs ?? 0;
   }
 
-  #dropUnseen(flow: Flow): void {
+  #sampleOnce(flow: Flow, nowMs: number): 0 | 1 {
+    if (!flow.stands || flow.sampledAtMs === nowMs) return 0;
+    this.sample(flow);
+    return 1;
+  }
+
+  #retire(at: number): void {
+    const flow = this.#active[at]!;
+    flow.isActive = false;
+    const last = this.#active.pop()!;
+    if (last !== flow) this.#active[at] = last;
+  }
+
+  /** Who moved most since the last time. */
+  #rank(nowMs: number): void {
+    this.#nextRankAtMs = nowMs + RANK_EVERY_MS;
+    this.#busiest.length = 0;
+    for (const flow of this.#active) {
+      flow.rankBytes = flow.notedBytes - flow.rankedBytes;
+      flow.rankedBytes = flow.notedBytes;
+      let at = this.#busiest.length;
+      while (at > 0 && this.#busiest[at - 1]!.rankBytes < flow.rankBytes) at--;
+      if (at >= BUSIEST) continue;
+      this.#busiest.splice(at, 0, flow);
+      if (this.#busiest.length > BUSIEST) this.#busiest.pop();
+    }
+  }
+
+  #account(flow: Flow, now: SubflowSnapshot): void {
+    const known = flow.subflows.find((one) => isSame(one, now)) ?? this.#meet(flow, now);
+    known.seen = true;
+    known.state = now.state;
+    known.rttMs = now.rttMicroseconds / 1_000;
+    if (known.path >= 0) this.#meter(pathIndexOf(flow.peer, known.path)).note(flow, known, now, this.#parts.nowMs);
+    if (flow.joins && now.state === TCP_ESTABLISHED) noteStanding(flow.joins, known);
+    known.ackedBytes = now.bytesAcked;
+    known.receivedBytes = now.bytesReceived;
+  }
+
+  #meet(flow: Flow, { local, remote, state }: SubflowSnapshot): SubflowFigures {
+    const paths = this.#parts.site.peers[flow.peer]!.paths;
+    const exact = paths.findIndex((path) => joins(path, local, remote, flow.weDialled));
+    // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.
+    const path = exact >= 0 || flow.weDialled ? exact : paths.findIndex((one) => sameAddress(one.localAddress.bytes, local.bytes));
+    const isFirst = flow.subflowsMost === 0 && flow.subflows.length === 0;
+    const known: SubflowFigures = {
+      local: copyOf(local),
+      remote: copyOf(remote),
+      path,
+      isExact: exact >= 0,
+      bornAtMs: isFirst
+        ? flow.openedAtMs || this.#parts.nowMs
+        : (flow.joins?.find((join) => join.path === path)?.createdAtMs ?? this.#parts.nowMs),
+      state,
+      rttMs: 0,
+      ackedBytes: 0,
+      receivedBytes: 0,
+      unackedSinceMs: 0,
+      seen: true,
+    };
+    if (isFirst) flow.firstLocal = known.local;
+    flow.subflows.push(known);
+    if (path >= 0) this.#parts.counters.addSubflows(pathIndexOf(flow.peer, path), 1);
+    return known;
+  }
+
+  /** @returns whether any was dropped. */
+  #dropUnseen(flow: Flow): boolean {
+    let dropped = false;
     for (let i = flow.subflows.length - 1; i >= 0; i--) {
-      const known: SubflowFigures = flow.subflows[i]!;
+      const known = flow.subflows[i]!;
       if (known.seen) continue;
-      if (known.path >= 0) this.#parts.counters.addSubflows(known.path, -1);
+      dropped = true;
+      if (known.path >= 0) {
+        const index = pathIndexOf(flow.peer, known.path);
+        this.#parts.counters.addSubflows(index, -1);
+        this.#meter(index).forget(known);
+      }
       flow.subflows.splice(i, 1);
     }
+    return dropped;
   }
 
-  /** For what we dialled the port belongs to the path; a caller's port is any. */
-  #pathOf(flow: Flow, local: Uint8Array, remote: Uint8Array, remotePort: number): number {
-    const { paths } = this.#parts.site.peers[flow.peer]!;
-    const exact = paths.findIndex(
-      (path) =>
-        sameAddress(path.localAddress.bytes, local) &&
-        sameAddress(path.peerAddress.address.bytes, remote) &&
-        (flow.side === 'far' || path.peerAddress.port === remotePort),
-    );
-    if (exact >= 0) return pathIndexOf(flow.peer, exact);
-    // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.
-    const uplink = flow.side === 'far' ? paths.findIndex((path) => sameAddress(path.localAddress.bytes, local)) : -1;
-    return uplink >= 0 ? pathIndexOf(flow.peer, uplink) : -1;
+  #meter(index: number): PathMeter {
+    const known = this.#meterOf[index];
+    if (known) return known;
+    const meter = new PathMeter(this.#parts.counters, index);
+    this.#meterOf[index] = meter;
+    this.#meters.push(meter);
+    return meter;
   }
 }
 
-/** A subflow that was closed and opened again on the same ports counts from zero: what it had before stays counted. */
-function grown(before: number, now: number): number {
-  return now >= before ? now - before : now;
+function isIdle(flow: Flow, nowMs: number): boolean {
+  if (flow.phase !== 'open') return true;
+  return nowMs - flow.movedAtMs > QUIET_MS && !flow.subflows.some((one) => one.unackedSinceMs > 0);
 }
 
-function keyOf(local: Uint8Array, localPort: number, remote: Uint8Array, remotePort: number): string {
-  return `${local.join('.')}:${localPort} ${remote.join('.')}:${remotePort}`;
+function noteStanding(joins: readonly Join[], known: SubflowFigures): void {
+  for (const join of joins)
+    if (join.path === known.path && join.createdAtMs > 0 && known.bornAtMs >= join.createdAtMs) join.hasStood = true;
+}
+
+function isSame(known: SubflowFigures, { local, remote }: SubflowSnapshot): boolean {
+  return (
+    known.local.port === local.port &&
+    known.remote.port === remote.port &&
+    sameAddress(known.local.bytes, local.bytes) &&
+    sameAddress(known.remote.bytes, remote.bytes)
+  );
+}
+
+/** For what we dialled the port belongs to the path; a caller's port is any. */
+function joins(path: Path, local: SocketAddress, remote: SocketAddress, weDialled: boolean): boolean {
+  return (
+    sameAddress(path.localAddress.bytes, local.bytes) &&
+    sameAddress(path.peerAddress.address.bytes, remote.bytes) &&
+    (!weDialled || path.peerAddress.port === remote.port)
+  );
+}
+
+/** The kernel's answer is written over by the next one. */
+function copyOf({ bytes, port }: SocketAddress): SocketAddress {
+  return { bytes: Uint8Array.from(bytes), port };
 }

@@ -11,6 +11,8 @@ import type { Flow } from './flow.ts';
 import { AGAIN, BROKEN, type BrokenBy, ENDED, type PumpParts, READS_A_TURN, type Turn, WAITING } from './pump.ts';
 import { FRONT_BYTES, type Scratch, SLOTS } from './scratch.ts';
 
+/** What of a client's first words goes with the first chunk of a connection that stood ready. */
+const EARLY_MOST_BYTES = 32 << 10;
 const SLOTS_BYTES = SLOTS * CHUNK_MAX_BYTES;
 
 export class SealPump {
@@ -27,7 +29,10 @@ export class SealPump {
   /** The listener's, until its header has gone out with the first payload. */
   #response: ResponseSealer | undefined;
   readonly #pool: BlockPool;
+  readonly #window: PumpParts['window'];
   readonly #held: Held;
+  /** The peer's window is full (send-window.ts). */
+  #isHeldBack = false;
   #sourceEnded = false;
   /** Reading failed behind bytes that go out first; the kernel says so only once. */
   #sourceBroken = false;
@@ -41,6 +46,7 @@ export class SealPump {
     this.#sealer = sealer;
     this.#response = response;
     this.#pool = parts.pool;
+    this.#window = parts.window;
     this.#held = new Held(parts.pool);
   }
 
@@ -58,8 +64,39 @@ export class SealPump {
     return this.#send(start, request.headerBytes + request.sealBatch(slab, FRONT_BYTES, plainBytes)) ? WAITING : BROKEN;
   }
 
+  /**
+   * The first chunk of a connection that stood ready: `front`, then what the client has said. That stays in `early`, so that nothing of it is
+   * lost where the connection turns out to be dead.
+   */
+  sendFirst(front: Uint8Array, early: Held): Turn {
+    const { slab, vectors } = this.#scratch;
+    const payloadAt = FRONT_BYTES + PAYLOAD_AT;
+    const earlyAt = payloadAt + front.length;
+    let earlyBytes = early.length;
+    slab.bytes.set(front, payloadAt);
+    if (earlyBytes > 0) {
+      early.slab.bytes.copy(slab.bytes, earlyAt, early.start, early.start + earlyBytes);
+      this.movedBytes += earlyBytes;
+    } else if (this.#pool.hasRoom) {
+      vectors.set(0, slab, earlyAt, EARLY_MOST_BYTES);
+      earlyBytes = this.#took(this.#sockets.readInto(this.#flow.lanFd, vectors, 1), EARLY_MOST_BYTES);
+      if (earlyBytes < 0) return BROKEN;
+      if (earlyBytes > 0 && !early.put(slab, earlyAt, earlyBytes)) {
+        this.broken = 'memory-limit';
+        return BROKEN;
+      }
+    }
+    const plainBytes = front.length + earlyBytes;
+    const response = this.#response;
+    this.#response = undefined;
+    const start = response ? payloadAt - response.frontBytes : FRONT_BYTES;
+    const sealedBytes = response ? response.sealFirst(slab, payloadAt, plainBytes) : this.#sealer.sealBatch(slab, start, plainBytes);
+    return this.#send(start, sealedBytes) ? WAITING : BROKEN;
+  }
+
   run(): Turn {
     if (this.#ended) return ENDED;
+    this.#isHeldBack = false;
     for (let reads = 0; reads < READS_A_TURN; reads++) {
       if (this.#held.length > 0) {
         if (!this.#flush()) return BROKEN;
@@ -73,6 +110,7 @@ export class SealPump {
       }
       if (!this.#flow.lanReadable) return WAITING;
       if (!this.#pool.hasRoom) return this.#starve();
+      if (!this.#window.opens(this.#flow)) return this.#holdBack();
       if (!(this.#response ? this.#moveFirst(this.#response) : this.#move())) return BROKEN;
     }
     return this.#sourceEnded || this.#sourceBroken || this.#held.length > 0 || this.#flow.lanReadable ? AGAIN : WAITING;
@@ -86,14 +124,19 @@ export class SealPump {
     return this.#held.length;
   }
 
-  /** Whether sealed bytes wait for the kernel to take them. */
+  /** Whether there are bytes for the peer that cannot go now, and nobody will tell when they can. */
   get isBlocked(): boolean {
-    return this.#held.length > 0;
+    return this.#held.length > 0 || this.#isHeldBack;
   }
 
   release(): void {
     this.#held.clear();
     this.#sealer.close();
+  }
+
+  #holdBack(): Turn {
+    this.#isHeldBack = true;
+    return WAITING;
   }
 
   #starve(): Turn {
@@ -102,7 +145,7 @@ export class SealPump {
   }
 
   #move(): boolean {
-    const slots = this.#pool.isTight ? 1 : SLOTS;
+    const slots = this.#pool.isTight ? 1 : Math.min(SLOTS, Math.ceil(this.#flow.creditBytes / CHUNK_MAX_BYTES));
     const n = this.#sockets.readInto(this.#flow.lanFd, this.#scratch.slots, slots);
     const plainBytes = this.#took(n, slots * CHUNK_MAX_BYTES);
     if (plainBytes <= 0) return plainBytes === 0;
@@ -178,6 +221,7 @@ export class SealPump {
       return length === 0;
     }
     let n = this.#flow.wanWritable ? this.#sockets.write(this.#flow.wanFd, this.#scratch.slab, at, length) : -EAGAIN;
+    if (n > 0) this.#wrote(n);
     if (n === length) return true;
     if (n < 0) {
       if (n !== -EAGAIN) {
@@ -205,9 +249,15 @@ export class SealPump {
       return false;
     }
     this.vainTries = 0;
+    this.#wrote(n);
     if (n < this.#held.length) this.#flow.wanWritable = false;
     this.#held.advance(n);
     return true;
+  }
+
+  #wrote(n: number): void {
+    this.#flow.wroteBytes += n;
+    this.#flow.creditBytes -= n;
   }
 
   #finish(): Turn {

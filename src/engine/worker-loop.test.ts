@@ -104,18 +104,18 @@ describe('flows of one worker', () => {
     pair.pass(1_000);
     client.read();
     server.read();
-    expect(pair.near.counters.peer(0)).toEqual({ flows: 1, txBytes: 5_000, rxBytes: 70 });
-    expect(pair.far.counters.peer(0)).toEqual({ flows: 1, txBytes: 70, rxBytes: 5_000 });
+    expect(pair.near.counters.peer(0)).toMatchObject({ flows: 1, txBytes: 5_000, rxBytes: 70 });
+    expect(pair.far.counters.peer(0)).toMatchObject({ flows: 1, txBytes: 70, rxBytes: 5_000 });
     const path = pair.near.counters.path(0);
     expect(path).toMatchObject({ subflows: 1, rttMs: 1 });
     // What the kernel says: the sealed bytes, so more than the plain ones.
     expect(path.txBytes).toBeGreaterThan(5_000);
     expect(path.txBytes).toBeLessThan(5_300);
-    expect(pair.near.counters.path(1)).toMatchObject({ subflows: 0, txBytes: 0, rttMs: 0 });
+    expect(pair.near.counters.path(1)).toMatchObject({ subflows: 1, txBytes: 0, rttMs: 0 });
     client.close();
     server.close();
     pair.settle();
-    const expected = { peer: 0, client: { port: 40_000 }, target: { port: 5_001 }, subflows: 1, end: 'ended' };
+    const expected = { peer: 0, client: { port: 40_000 }, target: { port: 5_001 }, subflows: 2, end: 'ended' };
     expect(pair.near.records()).toMatchObject([{ ...expected, side: 'near', txBytes: 5_000, rxBytes: 70 }]);
     expect(pair.far.records()).toMatchObject([{ ...expected, side: 'far', txBytes: 70, rxBytes: 5_000 }]);
     expect(pair.near.records()[0]!.durationMs).toBeGreaterThanOrEqual(900);

@@ -7,7 +7,7 @@
 import type { Clock } from '../kernel/clock.ts';
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
-import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { PathManager } from '../kernel/mptcp-pm.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Codec } from '../shadowsocks/codec.ts';
 import type { Site } from '../site/types.ts';
@@ -18,14 +18,20 @@ import { BlockPool } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import { FarSide } from './far.ts';
 import { Flow } from './flow.ts';
-import type { FromWorker, Notice, ToWorker } from './messages.ts';
+import { Listeners, type Refused } from './listeners.ts';
+import type { FromWorker, Notice, PeerPaths, ToWorker } from './messages.ts';
 import { NearSide } from './near.ts';
 import type { OpenPump } from './open-pump.ts';
-import { type Ending, Parting } from './parting.ts';
+import { type Ending, howBroken, type Leg, Parting } from './parting.ts';
+import { PlainFlows } from './plain-flows.ts';
+import { Pool } from './pool.ts';
 import { AGAIN, BROKEN, ENDED, WAITING } from './pump.ts';
 import { Sampler } from './sampler.ts';
 import { Scratch } from './scratch.ts';
 import type { SealPump } from './seal-pump.ts';
+import { SendWindow } from './send-window.ts';
+import { Streams } from './streams.ts';
+import { Subflows } from './subflows.ts';
 
 /** What stalled flows may hold in one worker, together. */
 const PENDING_LIMIT_BYTES = 256 << 20;
@@ -39,6 +45,7 @@ const NOTICE_EVERY_MS = 1_000;
 export interface LoopParts {
   readonly site: Site;
   readonly sockets: Sockets;
+  readonly pathManager: PathManager;
   readonly codec: Codec;
   readonly counters: Counters;
   readonly clock: Clock;
@@ -47,23 +54,28 @@ export interface LoopParts {
   readonly nextCommand: () => ToWorker | undefined;
 }
 
-type Leg = 'lan' | 'wan';
-
 export class WorkerLoop {
-  readonly site: Site;
+  site: Site;
   readonly sockets: Sockets;
+  readonly pathManager: PathManager;
   readonly codec: Codec;
   readonly counters: Counters;
   readonly scratch = new Scratch();
   readonly pool = new BlockPool(PENDING_LIMIT_BYTES);
   readonly sampler: Sampler;
+  readonly subflows: Subflows;
+  readonly window: SendWindow;
+  readonly plain: PlainFlows;
+  readonly streams: Streams;
+  readonly pooled: Pool;
   readonly post: (message: FromWorker) => void;
   readonly flows = new Set<Flow>();
+  readonly near: NearSide;
+  readonly far: FarSide;
 
   readonly #parts: LoopParts;
-  readonly #near: NearSide;
-  readonly #far: FarSide;
   readonly #acceptor: Acceptor;
+  readonly #listeners: Listeners;
   readonly #owners: (Flow | undefined)[] = [];
   #ready: Flow[] = [];
   #running: Flow[] = [];
@@ -73,7 +85,7 @@ export class WorkerLoop {
   readonly #blocked = new Blocked((flow) => this.enqueue(flow));
   readonly #parting: Parting;
   #nextTickAtMs = 0;
-  readonly #nextNoticeAtMs: Record<Notice['what'], number> = { refused: 0, unanswered: 0, 'connect-timeout': 0 };
+  readonly #nextNoticeAtMs: Record<Notice['what'], number> = { refused: 0, unanswered: 0, 'connect-timeout': 0, 'cannot-listen': 0 };
   #nextSerial = 1;
   #stopped = false;
   nowMs: number;
@@ -82,6 +94,7 @@ export class WorkerLoop {
     this.#parts = parts;
     this.site = parts.site;
     this.sockets = parts.sockets;
+    this.pathManager = parts.pathManager;
     this.codec = parts.codec;
     this.counters = parts.counters;
     this.post = parts.post;
@@ -89,31 +102,24 @@ export class WorkerLoop {
     this.#acceptor = new Acceptor(parts.sockets, () => this.fault('descriptor-limit'));
     this.#parting = new Parting(parts.sockets);
     this.sampler = new Sampler(this);
-    this.#near = new NearSide(this);
-    this.#far = new FarSide(this);
+    this.subflows = new Subflows(this);
+    this.window = new SendWindow(this);
+    this.plain = new PlainFlows(this);
+    this.pooled = new Pool(this);
+    this.streams = new Streams(this);
+    this.near = new NearSide(this);
+    this.far = new FarSide(this);
+    this.#listeners = new Listeners({
+      sockets: parts.sockets,
+      acceptor: this.#acceptor,
+      near: (fd) => this.near.accepted(fd),
+      far: (fd) => this.far.accepted(fd),
+    });
   }
 
   /** Opens the listeners. @returns the first that could not be had, as address and errno. */
-  listen(): { readonly what: string; readonly error: number } | undefined {
-    const { network, listenPort } = this.site;
-    const families = new Set([
-      ...this.site.lan.map((prefix) => prefix.family),
-      ...this.site.peers.flatMap((peer) => peer.lan.map((prefix) => prefix.family)),
-    ]);
-    for (const family of families) {
-      const at = { bytes: loopback(family), port: network.tproxyPort };
-      const fd = this.sockets.listenTransparent(at);
-      if (fd < 0) return { what: `transparent listener on ${family === 4 ? '127.0.0.1' : '[::1]'}:${network.tproxyPort}`, error: -fd };
-      this.#acceptor.add(fd, (accepted) => this.#near.accepted(accepted));
-    }
-    for (const family of [4, 6] as const) {
-      const needed = this.site.uplinks.some((uplink) => uplink.addresses.some((address) => address.family === family));
-      if (!needed) continue;
-      const fd = this.sockets.listenPeer(family, listenPort);
-      if (fd < 0) return { what: `peer listener on ${family === 4 ? '0.0.0.0' : '[::]'}:${listenPort}`, error: -fd };
-      this.#acceptor.add(fd, (accepted) => this.#far.accepted(accepted));
-    }
-    return undefined;
+  listen(): Refused | undefined {
+    return this.#listeners.open(this.site);
   }
 
   /** Runs until told to stop. */
@@ -127,7 +133,9 @@ export class WorkerLoop {
   /** One turn of the loop; the in-memory tests call it by hand. */
   turn(longestWaitMs = TICK_MS): void {
     const { sockets } = this;
-    const events = sockets.wait(this.#ready.length > 0 || this.#acceptor.hasWaiting ? 0 : this.#waitMs(longestWaitMs));
+    const events = sockets.wait(
+      this.#ready.length > 0 || this.#acceptor.hasWaiting || this.subflows.hasWork ? 0 : this.#waitMs(longestWaitMs),
+    );
     this.nowMs = this.#parts.clock.nowMs();
     for (let i = 0; i < events; i++) this.#event(sockets.eventFd(i), sockets.eventSerial(i), sockets.eventBits(i));
     if (this.#acceptor.hasWaiting) this.#acceptor.run(this.nowMs);
@@ -141,8 +149,8 @@ export class WorkerLoop {
 
   // For near and far ----------------------------------------------------------------------------------------------------------------
 
-  newFlow(side: 'near' | 'far'): Flow {
-    const flow = new Flow(this.#nextSerial, side, this.nowMs);
+  newFlow(side: 'near' | 'far', weDialled = side === 'near'): Flow {
+    const flow = new Flow(this.#nextSerial, side, this.nowMs, weDialled);
     this.#nextSerial = this.#nextSerial >= 0xffff_fffe ? 1 : this.#nextSerial + 1;
     this.flows.add(flow);
     return flow;
@@ -177,12 +185,15 @@ export class WorkerLoop {
   /** A flow has a peer from here on: it counts. */
   belongsTo(flow: Flow, peer: number): void {
     flow.peer = peer;
+    flow.isUsers = true;
     this.counters.addFlow(peer, 1);
   }
 
   /** Both legs stand. */
   opened(flow: Flow): void {
     flow.phase = 'open';
+    flow.openedAtMs = this.nowMs;
+    this.plain.look(flow);
     this.#young.add(flow, this.nowMs);
     this.enqueue(flow);
   }
@@ -191,9 +202,11 @@ export class WorkerLoop {
   end(flow: Flow, reason: string, how: Ending): void {
     if (flow.phase === 'closed') return;
     const subflows = flow.wanFd >= 0 && flow.peer >= 0 ? this.sampler.last(flow) : 0;
-    if (how === 'late reset of lan') this.#near.peerReset(flow);
-    this.#near.forget(flow);
-    this.#far.forget(flow);
+    if (how === 'late reset of lan') this.near.peerReset(flow);
+    this.near.forget(flow);
+    this.far.forget(flow);
+    this.pooled.forget(flow);
+    this.streams.forget(flow, reason);
     this.#young.remove(flow);
     flow.phase = 'closed';
     for (const fd of [flow.lanFd, flow.wanFd]) {
@@ -204,11 +217,14 @@ export class WorkerLoop {
       else if (how === 'reset' || fd !== (how === 'late reset of lan' ? flow.lanFd : flow.wanFd)) this.sockets.reset(fd);
       else this.#parting.add(fd, this.nowMs);
     }
+    flow.early?.clear();
     flow.up?.release();
     flow.down?.release();
     this.flows.delete(flow);
     this.#blocked.forget(flow);
-    if (flow.peer < 0) return;
+    this.subflows.forget(flow);
+    this.plain.forget(flow);
+    if (!flow.isUsers) return;
     this.counters.addFlow(flow.peer, -1);
     if (!this.site.logFlows || !flow.client || !flow.target) return;
     const { side, peer, client, target, txBytes, rxBytes } = flow;
@@ -227,6 +243,7 @@ export class WorkerLoop {
     if (!flow || flow.serial !== serial) return;
     const hungUp = (bits & (EPOLLRDHUP | EPOLLHUP)) !== 0;
     const failed = (bits & EPOLLERR) !== 0;
+    if (fd !== flow.lanFd && fd !== flow.wanFd && this.near.elderWoken(flow, fd, bits)) return this.enqueue(flow);
     if (failed) flow.failed = true;
     // After urgent data too a short read does not mean that nothing is left: it ends at the mark.
     const noTrust = hungUp || failed || (bits & EPOLLPRI) !== 0;
@@ -247,8 +264,9 @@ export class WorkerLoop {
   #runFlow(flow: Flow): void {
     flow.queued = false;
     if (flow.phase === 'open') this.#pump(flow);
-    else if (flow.phase === 'dialling') this.#near.dialled(flow);
-    else if (flow.phase !== 'closed') this.#far.step(flow);
+    else if (flow.phase === 'dialling') this.near.dialled(flow);
+    else if (flow.phase === 'warming' || flow.phase === 'ready' || flow.phase === 'parked') this.pooled.step(flow);
+    else if (flow.phase !== 'closed') this.far.step(flow);
   }
 
   #pump(flow: Flow): void {
@@ -265,33 +283,24 @@ export class WorkerLoop {
     // What a leg said before its end was taken; a reset behind it would be seen by nobody else.
     if (flow.lanFailed && up.hasEnded) return this.end(flow, 'reset', 'late reset of wan');
     if (flow.wanFailed && down.hasEnded) return this.end(flow, 'reset', 'late reset of lan');
+    this.sampler.noteTurn(flow);
     this.#blocked.note(flow, up.isBlocked && !flow.wanBroken, this.nowMs);
     this.#noteHeld(flow);
-    if (flow.side === 'near') this.#near.moved(flow);
+    if (flow.weDialled) this.near.moved(flow);
   }
 
-  /**
-   * A reset passes on as a reset, behind the bytes that came before it: a server that answers and resets has been heard on a LAN, too.
-   * Where a write failed, that leg may still have said something; where a read failed, everything it said has been taken.
-   */
-  #broke(flow: Flow, { broken, brokenBy }: SealPump | OpenPump, from: Leg, to: Leg): void {
-    if (typeof broken === 'string' || brokenBy === 'fault') {
-      if (typeof broken === 'string') this.fault(broken);
-      this.end(flow, String(broken), 'reset');
-    } else if (brokenBy === 'read') this.end(flow, errnoName(broken), to === 'wan' ? 'late reset of wan' : 'late reset of lan');
-    else if (flow.lanBroken || flow.wanBroken) this.end(flow, errnoName(broken), 'reset');
-    else if ((from === 'lan' ? flow.down : flow.up)!.hasEnded)
-      this.end(flow, errnoName(broken), to === 'lan' ? 'late reset of wan' : 'late reset of lan');
-    else {
-      if (to === 'lan') {
-        flow.lanBroken = true;
-        flow.lanReadable = true;
-      } else {
-        flow.wanBroken = true;
-        flow.wanReadable = true;
-      }
-      this.enqueue(flow);
+  #broke(flow: Flow, pump: SealPump | OpenPump, from: Leg, to: Leg): void {
+    if (typeof pump.broken === 'string') this.fault(pump.broken);
+    const how = howBroken(flow, pump, from, to);
+    if (how) return this.end(flow, typeof pump.broken === 'string' ? pump.broken : errnoName(pump.broken), how);
+    if (to === 'lan') {
+      flow.lanBroken = true;
+      flow.lanReadable = true;
+    } else {
+      flow.wanBroken = true;
+      flow.wanReadable = true;
     }
+    this.enqueue(flow);
   }
 
   #noteHeld(flow: Flow): void {
@@ -324,9 +333,12 @@ export class WorkerLoop {
       this.#parting.nextAtMs(),
       this.#young.nextAtMs(),
       this.#nextTickAtMs,
+      this.sampler.nextAtMs(),
+      this.subflows.nextAtMs(),
       this.#acceptor.nextAtMs(),
-      this.#near.nextAtMs(),
-      this.#far.nextAtMs(),
+      this.near.nextAtMs(),
+      this.far.nextAtMs(),
+      this.pooled.nextAtMs(),
       this.#drainEnd.atMs,
     );
     return Math.max(0, Math.min(longestMs, Math.ceil(dueAtMs - this.nowMs)));
@@ -338,15 +350,18 @@ export class WorkerLoop {
     if (this.#blocked.seeWhatIsDue(nowMs, this.pool.hasRoom)) this.#makeRoom();
     this.#parting.seeWhatIsDue(nowMs);
     for (let due = this.#young.take(nowMs); due; due = this.#young.take(nowMs)) this.#settle(due);
-    this.#near.seeWhatIsDue(nowMs);
-    this.#far.seeWhatIsDue(nowMs);
+    this.near.seeWhatIsDue(nowMs);
+    this.far.seeWhatIsDue(nowMs);
+    this.pooled.seeWhatIsDue(nowMs);
+    this.sampler.seeWhatIsDue(nowMs);
+    this.subflows.run(nowMs);
     if (nowMs >= this.#nextTickAtMs) {
       this.#nextTickAtMs = nowMs + TICK_MS;
       this.sampler.tick();
       this.counters.beat();
       this.counters.setPendingBytes(this.pool.usedBytes);
     }
-    if (nowMs >= this.#drainEnd.atMs || (this.#drainEnd.atMs < Number.POSITIVE_INFINITY && this.flows.size === 0)) {
+    if (nowMs >= this.#drainEnd.atMs || (this.#drainEnd.atMs < Number.POSITIVE_INFINITY && this.flows.size === this.streams.size)) {
       this.#drainEnd.atMs = Number.POSITIVE_INFINITY;
       this.post({ kind: 'drained' });
     }
@@ -356,17 +371,28 @@ export class WorkerLoop {
     this.sockets.drainWake();
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
       if (command.kind === 'stop') this.#stopped = true;
-      else if (command.kind === 'paths') this.#near.usePaths(command.peers);
+      else if (command.kind === 'stream') this.streams.ask(command.ticket, command.peer);
+      else if (command.kind === 'paths') this.#usePaths(command.peers);
+      else if (command.kind === 'site') this.#useSite(command.site);
       else if (command.kind === 'drain') this.#drain(command.graceMs);
     }
   }
 
+  #usePaths(peers: readonly PeerPaths[]): void {
+    this.subflows.usePaths(peers); // first: what is on a dead path waits
+    this.near.usePaths(peers);
+  }
+
+  #useSite(site: Site): void {
+    this.site = site;
+    this.subflows.useSite(site);
+    const refused = this.pooled.isStopped ? undefined : this.#listeners.openForPeers(site);
+    if (refused) this.notice({ what: 'cannot-listen', where: refused.what, error: refused.error });
+  }
+
   #drain(graceMs: number): void {
     this.#acceptor.close();
+    this.pooled.stop();
     this.#drainEnd.atMs = this.nowMs + graceMs;
   }
-}
-
-export function loopback(family: 4 | 6): SocketAddress['bytes'] {
-  return family === 4 ? Uint8Array.of(127, 0, 0, 1) : Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0));
 }

@@ -5,6 +5,7 @@ import { MonotonicClock } from '../kernel/clock.ts';
 import { EADDRINUSE } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
+import { LinuxPathManager } from '../kernel/mptcp-pm.ts';
 import { Codec } from '../shadowsocks/codec.ts';
 import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
@@ -27,6 +28,7 @@ try {
   const loop = new WorkerLoop({
     site,
     sockets,
+    pathManager: new LinuxPathManager(),
     codec,
     counters: new Counters(site.peers.length, start.counters),
     clock: new MonotonicClock(),

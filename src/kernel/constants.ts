@@ -2,6 +2,7 @@
 
 // asm-generic/errno.h; results here are kernel style, -errno on failure
 export const EAGAIN = 11;
+export const EEXIST = 17;
 export const EMFILE = 24;
 export const ENFILE = 23;
 export const EPIPE = 32;
@@ -60,6 +61,8 @@ export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
+/** Linux 6.10. */
+export const TCP_IS_MPTCP = 43;
 
 // linux/mptcp.h
 export const SOL_MPTCP = 284;
@@ -74,6 +77,7 @@ export const SIOCOUTQ = 0x5411;
 // sys/epoll.h
 export const EPOLL_CLOEXEC = 0o2000000;
 export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 0x1;
 /** Urgent data. */
 export const EPOLLPRI = 0x2;

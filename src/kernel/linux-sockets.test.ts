@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
 import * as k from './constants.ts';
 import { LinuxSockets, PEER_RECEIVE_BUFFER_BYTES } from './linux-sockets.ts';
+import { TCP_ESTABLISHED } from './mptcp-info.ts';
 import type { SocketAddress } from './sockaddr.ts';
 
 /** What only the kernel has; what it shares with its twin is in sockets.test.ts. Loopback only. */
@@ -79,12 +80,16 @@ describe.each([
     sockets.watch(far, 3);
     sockets.wait(1_000);
     expect(sockets.read(far, new Slab(4096), 0, 4_096)).toBe(1_000);
-    const [ours, theirs] = [sockets.mptcp(near)!, sockets.mptcp(far)!];
-    expect(ours.token).not.toBe(theirs.token);
-    expect(ours.subflows).toHaveLength(1);
-    expect(ours.subflows[0]).toMatchObject({ local: sockets.localAddress(near), remote: { port } });
-    expect(ours.subflows[0]!.rttMicroseconds).toBeGreaterThan(0);
+    const { token, subflows } = sockets.mptcp(near)!;
+    expect(subflows).toHaveLength(1);
+    const { local, remote, state, rttMicroseconds, segmentBytes, cwndSegments } = subflows[0]!;
+    const { bytes: localBytes, port: localPort } = sockets.localAddress(near)!;
+    expect([[...local.bytes], local.port, remote.port, state]).toEqual([[...localBytes], localPort, port, TCP_ESTABLISHED]);
+    for (const figure of [rttMicroseconds, segmentBytes, cwndSegments]) expect(figure).toBeGreaterThan(0);
+    const theirs = sockets.mptcp(far)!;
+    expect(theirs.token).not.toBe(token);
     expect(theirs.subflows[0]!.bytesReceived).toBe(1_000);
+    expect([sockets.isMptcp(near), sockets.isMptcp(far)]).toEqual([true, true]);
   });
 
   it('has a receive buffer that a dying path cannot fill, no delay, and keepalive where it is wanted', ({ skip }) => {
@@ -121,6 +126,7 @@ describe.each([
     const plain = sockets.dialFrom({ bytes: here, port: 0 }, { bytes: here, port });
     const far = acceptFrom(sockets, listener);
     expect(sockets.mptcp(far)).toBeUndefined();
+    expect(sockets.isMptcp(far)).toBe(false);
     expect(sockets.write(plain, small, 0, 10)).toBe(10);
     // The next one, which is MPTCP, is still told apart: one fallen-back answer must not change how the kernel is asked.
     const again = sockets.dialPeer({ bytes: here, port: 0 }, { bytes: here, port });

@@ -40,6 +40,8 @@ export class LinuxSockets implements Sockets {
   readonly #epoll: number;
   readonly #info = new MptcpInfoReader();
   readonly #open = new Set<number>();
+  /** Our ends of socket pairs: what is TCP's does not go for them. */
+  readonly #paired = new Set<number>();
   #asking = -1;
 
   constructor() {
@@ -106,7 +108,25 @@ export class LinuxSockets implements Sockets {
     return this.#bindAndConnect(fd, { bytes: source.bytes, port: 0 }, target);
   }
 
+  pair(): readonly [number, number] | number {
+    const at = this.#small.range(OPTION_AT, 8);
+    if (libcCalls.socketpair(k.AF_UNIX, k.SOCK_STREAM | k.SOCK_NONBLOCK | k.SOCK_CLOEXEC, 0, at) < 0) return -errno();
+    const mine = this.#small.bytes.readInt32LE(OPTION_AT);
+    const theirs = this.#small.bytes.readInt32LE(OPTION_AT + 4);
+    for (const fd of [mine, theirs]) {
+      this.#open.add(fd);
+      this.#paired.add(fd);
+    }
+    return [mine, theirs];
+  }
+
+  handOver(fd: number): void {
+    this.#open.delete(fd);
+    this.#paired.delete(fd);
+  }
+
   keepAlive(fd: number, leg: 'lan' | 'peer'): void {
+    if (this.#paired.has(fd)) return;
     const { idleSeconds, intervalSeconds, count } = KEEPALIVE[leg];
     this.#number(fd, k.SOL_SOCKET, k.SO_KEEPALIVE, 1);
     this.#number(fd, k.SOL_TCP, k.TCP_KEEPIDLE, idleSeconds);
@@ -146,11 +166,12 @@ export class LinuxSockets implements Sockets {
 
   close(fd: number): void {
     this.#open.delete(fd);
+    this.#paired.delete(fd);
     libcCalls.close(fd);
   }
 
   closeInOrder(fd: number): void {
-    this.#lingerZero(fd, false);
+    if (!this.#paired.has(fd)) this.#lingerZero(fd, false);
     this.close(fd);
   }
 
@@ -159,6 +180,7 @@ export class LinuxSockets implements Sockets {
   }
 
   reset(fd: number): void {
+    if (this.#paired.has(fd)) return this.close(fd);
     // connect(AF_UNSPEC) disconnects: a RST on TCP, MP_FASTCLOSE on MPTCP. SO_LINGER 0 alone leaves MPTCP with an orderly end on older kernels.
     this.#lingerZero(fd, true);
     this.#small.bytes.fill(0, ADDRESS_AT, ADDRESS_AT + 16);
@@ -171,12 +193,22 @@ export class LinuxSockets implements Sockets {
     return this.#info.read(this.#getMptcpOption);
   }
 
+  isMptcp(fd: number): boolean {
+    this.#small.bytes.writeUInt32LE(4, LENGTH_AT);
+    const asked = libcCalls.getsockopt(fd, k.SOL_TCP, k.TCP_IS_MPTCP, this.#small.range(OPTION_AT, 4), this.#small.range(LENGTH_AT, 4));
+    // An older kernel has no such option; there, and only there, the longer way.
+    return asked < 0 ? this.mptcp(fd) !== undefined : this.#small.bytes.readUInt32LE(OPTION_AT) !== 0;
+  }
+
   watch(fd: number, serial: number): number {
     const { bytes } = this.#small;
     bytes.writeUInt32LE((k.EPOLLIN | k.EPOLLPRI | k.EPOLLOUT | k.EPOLLRDHUP | k.EPOLLET) >>> 0, EVENT_AT);
     bytes.writeInt32LE(fd, EVENT_AT + EVENT_DATA);
     bytes.writeUInt32LE(serial, EVENT_AT + EVENT_DATA + 4);
-    return libcCalls.epoll_ctl(this.#epoll, k.EPOLL_CTL_ADD, fd, this.#small.range(EVENT_AT, EVENT_BYTES)) < 0 ? -errno() : 0;
+    const event = this.#small.range(EVENT_AT, EVENT_BYTES);
+    if (libcCalls.epoll_ctl(this.#epoll, k.EPOLL_CTL_ADD, fd, event) >= 0) return 0;
+    const error = errno();
+    return error === k.EEXIST && libcCalls.epoll_ctl(this.#epoll, k.EPOLL_CTL_MOD, fd, event) >= 0 ? 0 : -error;
   }
 
   wait(timeoutMs: number): number {

@@ -1,48 +1,80 @@
-/** The in-memory twin of the path manager: it knows the connections a test gave it and answers as the kernel does (docs/adr/0001). */
+/**
+ * The in-memory twin of the path manager: it knows the connections a test gave it, subflow by subflow, and answers as the kernel does
+ * (docs/adr/0001). Two connections may be each other's other end: what joins or leaves here, joins or leaves there.
+ */
 import type { IpAddress } from '../wire/ip.ts';
+import { type SubflowSnapshot, TCP_ESTABLISHED, TCP_SYN_SENT } from './mptcp-info.ts';
 import type { PathManager, PathManagerAnswer, SubflowEnd } from './mptcp-pm.ts';
+import type { SocketAddress } from './sockaddr.ts';
+
+export type MemorySubflow = { -readonly [K in keyof SubflowSnapshot]: SubflowSnapshot[K] };
 
 export interface MemoryConnection {
   /** Whether the peer has acknowledged data: before, CREATE answers ENOTCONN. */
   established: boolean;
-  readonly firstLocal: IpAddress;
-  /** `local remote:port` of each further subflow. */
-  readonly subflows: string[];
+  readonly firstLocal: string;
+  readonly subflows: MemorySubflow[];
   readonly ids: Map<string, number>;
+  /** The same connection at its other end. */
+  other?: MemoryConnection;
 }
+
+/** `silent`: nobody answers the SYN. `refused`: it comes to nothing at once, as where a middlebox takes the option away. */
+export type JoinFate = 'silent' | 'refused';
 
 export class MemoryPathManager implements PathManager {
   readonly connections = new Map<number, MemoryConnection>();
-  /** Addresses of this host; CREATE from another is EADDRNOTAVAIL. */
+  /** Addresses of this host, as their bytes joined by dots; CREATE from another is EADDRNOTAVAIL. */
   readonly addresses = new Set<string>();
+  /** By the remote address; where nothing is said, a join stands at once. */
+  readonly fates = new Map<string, JoinFate>();
   joinsAccepted = false;
+  /** Netlink messages so far. */
+  calls = 0;
+  #nextPort = 50_000;
 
-  connect(token: number, firstLocal: IpAddress): MemoryConnection {
-    const connection: MemoryConnection = { established: false, firstLocal, subflows: [], ids: new Map([[firstLocal.text, 0]]) };
+  connect(token: number, local: SocketAddress, remote: SocketAddress): MemoryConnection {
+    const first = textOf(local.bytes);
+    const connection = { established: false, firstLocal: first, subflows: [subflowOf(local, remote)], ids: new Map([[first, 0]]) };
     this.connections.set(token, connection);
     return connection;
   }
 
   createSubflow(token: number, local: IpAddress, localId: number, remote: SubflowEnd): PathManagerAnswer {
+    this.calls++;
     const connection = this.connections.get(token);
     if (!connection || local.family !== remote.address.family) return 'EINVAL';
-    const known = connection.ids.get(local.text);
+    const key = textOf(local.bytes);
+    const known = connection.ids.get(key);
     const holder = [...connection.ids].find(([, id]) => id === localId)?.[0];
-    if ((known !== undefined && known !== localId) || (holder !== undefined && holder !== local.text)) return 'EINVAL';
+    if ((known !== undefined && known !== localId) || (holder !== undefined && holder !== key)) return 'EINVAL';
     if (!connection.established) return 'ENOTCONN';
-    if (!this.addresses.has(local.text)) return 'EADDRNOTAVAIL';
-    connection.ids.set(local.text, localId);
-    connection.subflows.push(subflowText(local, remote));
+    if (!this.addresses.has(key)) return 'EADDRNOTAVAIL';
+    connection.ids.set(key, localId);
+    const fate = this.fates.get(textOf(remote.address.bytes));
+    if (fate === 'refused') return 'ok';
+    const ends = [
+      { bytes: local.bytes, port: this.#nextPort++ },
+      { bytes: remote.address.bytes, port: remote.port },
+    ] as const;
+    connection.subflows.push(subflowOf(...ends, { state: fate === 'silent' ? TCP_SYN_SENT : TCP_ESTABLISHED }));
+    if (fate === undefined) connection.other?.subflows.push(subflowOf(ends[1], ends[0]));
     return 'ok';
   }
 
   destroySubflow(token: number, local: SubflowEnd, remote: SubflowEnd): PathManagerAnswer {
+    this.calls++;
     const connection = this.connections.get(token);
     if (!connection) return 'EINVAL';
-    const at = connection.subflows.indexOf(subflowText(local.address, remote));
+    const here = endsText({ ...local, ...local.address }, { ...remote, ...remote.address });
+    const at = connection.subflows.findIndex((one) => endsText(one.local, one.remote) === here);
     if (at < 0) return 'ESRCH';
     connection.subflows.splice(at, 1);
-    if (local.address.text !== connection.firstLocal.text) connection.ids.delete(local.address.text);
+    const key = textOf(local.address.bytes);
+    if (key !== connection.firstLocal) connection.ids.delete(key);
+    const there = connection.other?.subflows.findIndex((one) => endsText(one.remote, one.local) === here) ?? -1;
+    // The reset is lost on a path that is dead.
+    if (there >= 0 && !this.fates.has(textOf(remote.address.bytes))) connection.other!.subflows.splice(there, 1);
     return 'ok';
   }
 
@@ -56,6 +88,34 @@ export class MemoryPathManager implements PathManager {
   }
 }
 
-function subflowText(local: IpAddress, remote: SubflowEnd): string {
-  return `${local.text} ${remote.address.text}:${remote.port}`;
+/** A subflow of which nothing is known but what a test says. */
+export function subflowOf(local: SocketAddress, remote: SocketAddress, known: Partial<SubflowSnapshot> = {}): MemorySubflow {
+  return {
+    local,
+    remote,
+    state: TCP_ESTABLISHED,
+    rttMicroseconds: 1_000,
+    minRttMicroseconds: 1_000,
+    bytesAcked: 0,
+    bytesReceived: 0,
+    unackedSegments: 0,
+    notSentBytes: 0,
+    lastAckRecvMs: 0,
+    lastDataRecvMs: 0,
+    lastDataSentMs: 0,
+    deliveryBytesPerSecond: 0,
+    cwndSegments: 10,
+    segmentBytes: 1_448,
+    retransmits: 0,
+    backoff: 0,
+    ...known,
+  };
+}
+
+function endsText(local: SocketAddress, remote: SocketAddress): string {
+  return [textOf(local.bytes), local.port, textOf(remote.bytes), remote.port].join();
+}
+
+function textOf(bytes: Uint8Array): string {
+  return bytes.join('.');
 }

@@ -7,38 +7,15 @@
 import type { Slab } from '../native/index.ts';
 import * as k from './constants.ts';
 import type { SlabVectors } from './io-vectors.ts';
-import { endpointKey, type MemoryNetwork } from './memory-network.ts';
+import { type End, endpointKey, type MemoryNetwork } from './memory-network.ts';
+import { MemoryPathManager } from './memory-path-manager.ts';
 import type { MptcpSnapshot } from './mptcp-info.ts';
 import type { SocketAddress } from './sockaddr.ts';
 import type { IoVectors, Sockets } from './sockets.ts';
 
 const WAKE_FD = 3;
-
-/** One end of a connection. */
-interface End {
-  readonly fd: number;
-  readonly owner: MemorySockets;
-  readonly local: SocketAddress;
-  readonly remote: SocketAddress;
-  readonly isMptcp: boolean;
-  other: End | undefined;
-  /** Arrived and not read. */
-  inbox: Buffer[];
-  inboxBytes: number;
-  /** The other side ended behind the inbox. */
-  ended: boolean;
-  /** The other side closed in order: it takes nothing any more, but an end of ours does not surprise it. */
-  deserted: boolean;
-  /** A dial to which nobody says anything. */
-  unanswered: boolean;
-  /** We ended. */
-  shut: boolean;
-  error: number;
-  /** The writer at the other end was refused and waits for room. */
-  writerWaits: boolean;
-  readBytes: number;
-  writtenBytes: number;
-}
+/** Where the ends of a socket pair are. */
+const NOWHERE: SocketAddress = { bytes: new Uint8Array(0), port: 0 };
 
 export class MemorySockets implements Sockets {
   readonly wakeFd = WAKE_FD;
@@ -49,8 +26,13 @@ export class MemorySockets implements Sockets {
   readonly #serials = new Map<number, number>();
   /** Descriptors with an edge that `wait` has not told. */
   readonly #edges = new Set<number>();
+  readonly #handedOver = new Set<number>();
   /** As RLIMIT_NOFILE: what accept and the dials may open, together. */
   descriptorsMost = Number.POSITIVE_INFINITY;
+  /** The subflows of each connection, and who changes them; a descriptor is its token. */
+  readonly pathManager = new MemoryPathManager();
+  /** What SIOCOUTQ says, where a test says so. */
+  readonly unacked = new Map<number, number>();
   #told: { readonly fd: number; readonly serial: number; readonly bits: number }[] = [];
   #nextFd = 10;
   #nextPort = 40_000;
@@ -59,6 +41,7 @@ export class MemorySockets implements Sockets {
   constructor(network: MemoryNetwork, addresses: readonly Uint8Array[]) {
     this.#network = network;
     this.#addresses = addresses;
+    for (const bytes of addresses) this.pathManager.addresses.add(bytes.join('.'));
   }
 
   // Like the kernel ---------------------------------------------------------------------------------------------------------------
@@ -96,6 +79,18 @@ export class MemorySockets implements Sockets {
 
   dialFrom(source: SocketAddress, target: SocketAddress): number {
     return this.#dial({ bytes: source.bytes, port: this.#nextPort++ }, target, false);
+  }
+
+  pair(): readonly [number, number] | number {
+    if (this.openDescriptors + 2 > this.descriptorsMost) return -k.EMFILE;
+    const [mine, theirs] = [this.#newEnd(NOWHERE, NOWHERE, false), this.#newEnd(NOWHERE, NOWHERE, false)];
+    mine.other = theirs;
+    theirs.other = mine;
+    return [mine.fd, theirs.fd];
+  }
+
+  handOver(fd: number): void {
+    this.#handedOver.add(fd);
   }
 
   keepAlive(_fd: number, _leg: 'lan' | 'peer'): void {}
@@ -138,9 +133,9 @@ export class MemorySockets implements Sockets {
     this.close(fd);
   }
 
-  /** What is written has arrived. */
-  unackedBytes(_fd: number): number {
-    return 0;
+  /** What is written has arrived, unless a test says otherwise. */
+  unackedBytes(fd: number): number {
+    return this.unacked.get(fd) ?? 0;
   }
 
   close(fd: number): void {
@@ -159,7 +154,9 @@ export class MemorySockets implements Sockets {
   }
 
   reset(fd: number): void {
-    const other = this.#ends.get(fd)?.other;
+    const end = this.#ends.get(fd);
+    if (end?.local === NOWHERE && end.inboxBytes === 0) return this.close(fd);
+    const other = end?.other;
     if (other) {
       // What arrived before it can still be read, as in the kernel.
       other.error = k.ECONNRESET;
@@ -171,10 +168,17 @@ export class MemorySockets implements Sockets {
   }
 
   mptcp(fd: number): MptcpSnapshot | undefined {
-    const end = this.#ends.get(fd);
-    if (!end?.isMptcp || this.#network.stripsMptcp) return undefined;
-    const { local, remote, writtenBytes, readBytes } = end;
-    return { token: fd, subflows: [{ local, remote, rttMicroseconds: 1_000, bytesAcked: writtenBytes, bytesReceived: readBytes }] };
+    const connection = this.pathManager.connections.get(fd);
+    if (!connection || !this.isMptcp(fd)) return undefined;
+    const { writtenBytes, readBytes } = this.#ends.get(fd)!;
+    const [first] = connection.subflows;
+    if (first) Object.assign(first, { bytesAcked: writtenBytes, bytesReceived: readBytes });
+    connection.established ||= writtenBytes > 0;
+    return { token: fd, subflows: connection.subflows };
+  }
+
+  isMptcp(fd: number): boolean {
+    return this.#ends.get(fd)?.isMptcp === true && !this.#network.stripsMptcp;
   }
 
   watch(fd: number, serial: number): number {
@@ -210,7 +214,7 @@ export class MemorySockets implements Sockets {
 
   resetAll(): void {
     for (const fd of this.#queues.keys()) this.close(fd);
-    for (const fd of [...this.#ends.keys()]) this.reset(fd);
+    for (const fd of [...this.#ends.keys()]) if (!this.#handedOver.has(fd)) this.reset(fd);
   }
 
   // What only a test can do -------------------------------------------------------------------------------------------------------
@@ -240,7 +244,7 @@ export class MemorySockets implements Sockets {
   get openDescriptors(): number {
     let waiting = 0;
     for (const queue of this.#queues.values()) waiting += queue.length;
-    return this.#ends.size - waiting;
+    return this.#ends.size - waiting - this.#handedOver.size;
   }
 
   // --------------------------------------------------------------------------------------------------------------------------------
@@ -279,8 +283,15 @@ export class MemorySockets implements Sockets {
     const theirs = to.owner.#newEnd(remote, local, isMptcp);
     mine.other = theirs;
     theirs.other = mine;
+    if (isMptcp) this.#connect(mine, theirs);
     queue.push(theirs);
     to.owner.#edge(to.fd);
+  }
+
+  #connect(mine: End, theirs: End): void {
+    const [here, there] = [mine, theirs].map(({ owner, fd, local, remote }) => owner.pathManager.connect(fd, local, remote));
+    here!.other = there!;
+    there!.other = here!;
   }
 
   #newEnd(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): End {
@@ -365,8 +376,10 @@ export class MemorySockets implements Sockets {
 
   #forget(fd: number): void {
     this.#ends.delete(fd);
+    this.pathManager.connections.delete(fd);
     this.#serials.delete(fd);
     this.#edges.delete(fd);
+    this.#handedOver.delete(fd);
     if (!this.#queues.delete(fd)) return;
     for (const [key, listener] of this.#network.listeners)
       if (listener.owner === this && listener.fd === fd) this.#network.listeners.delete(key);

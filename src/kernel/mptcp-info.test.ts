@@ -92,7 +92,14 @@ class FakeKernel {
   #tcpInfo({ state, rtt, acked, received }: Subflow): Buffer {
     const info = Buffer.alloc(this.#release.tcpInfoBytes, 0xee);
     info[0] = state;
+    info[2] = 3;
+    info[4] = 2;
+    [16, 24, 44, 52, 56, 80, 144].forEach((at, i) => {
+      info.writeUInt32LE(1_000 * (rtt % 1_000) + i, at);
+    });
     info.writeUInt32LE(rtt, 68);
+    info.writeUInt32LE(rtt > 50_000 ? 0xffff_ffff : rtt - 1, 148);
+    info.writeBigUInt64LE(acked + 1n, 160);
     info.writeBigUInt64LE(acked, 120);
     info.writeBigUInt64LE(received, 128);
     return info;
@@ -188,6 +195,18 @@ const shown = ({ local, remote, rtt, acked, received }: Subflow) => ({
   rttMicroseconds: rtt,
   bytesAcked: Number(acked),
   bytesReceived: Number(received),
+  state: ESTABLISHED,
+  retransmits: 3,
+  backoff: 2,
+  segmentBytes: 1_000 * (rtt % 1_000),
+  unackedSegments: 1_000 * (rtt % 1_000) + 1,
+  lastDataSentMs: 1_000 * (rtt % 1_000) + 2,
+  lastDataRecvMs: 1_000 * (rtt % 1_000) + 3,
+  lastAckRecvMs: 1_000 * (rtt % 1_000) + 4,
+  cwndSegments: 1_000 * (rtt % 1_000) + 5,
+  notSentBytes: 1_000 * (rtt % 1_000) + 6,
+  minRttMicroseconds: rtt > 50_000 ? 0 : rtt - 1,
+  deliveryBytesPerSecond: Number(acked) + 1,
 });
 
 describe.each(Object.entries(RELEASES))('the answer of Linux %s', (_, release) => {

@@ -6,8 +6,10 @@
  */
 import { type Address, Slab } from '../native/index.ts';
 import { AF_INET, AF_INET6, ENOPROTOOPT, MPTCP_FULL_INFO, MPTCP_INFO, MPTCP_SUBFLOW_ADDRS, MPTCP_TCPINFO } from './constants.ts';
-import { parseSockaddr, type SocketAddress } from './sockaddr.ts';
+import type { SocketAddress } from './sockaddr.ts';
+import { readSockaddr, SocketAddressCell } from './sockaddr.ts';
 
+/** The reader's own memory: what it says holds until the next connection is asked. */
 export interface MptcpSnapshot {
   /** Names the connection to the path manager (mptcp_pm). */
   readonly token: number;
@@ -18,11 +20,33 @@ export interface MptcpSnapshot {
 export interface SubflowSnapshot {
   readonly local: SocketAddress;
   readonly remote: SocketAddress;
+  /** TCP_ESTABLISHED, TCP_SYN_SENT and so on; never TCP_CLOSE. */
+  readonly state: number;
   readonly rttMicroseconds: number;
+  /** 0 before the first measurement. */
+  readonly minRttMicroseconds: number;
   /** TCP payload, retransmissions not counted twice. */
   readonly bytesAcked: number;
   readonly bytesReceived: number;
+  /** Sent and not acknowledged; a SYN counts, too. */
+  readonly unackedSegments: number;
+  /** Given to this subflow and not sent yet. */
+  readonly notSentBytes: number;
+  /** How long ago, in milliseconds with the resolution of a jiffy; very large for never. */
+  readonly lastAckRecvMs: number;
+  readonly lastDataRecvMs: number;
+  readonly lastDataSentMs: number;
+  readonly deliveryBytesPerSecond: number;
+  readonly cwndSegments: number;
+  readonly segmentBytes: number;
+  /** Timeouts in a row of the segment that waits, and how often they doubled. */
+  readonly retransmits: number;
+  readonly backoff: number;
 }
+
+// linux/tcp_states.h
+export const TCP_ESTABLISHED = 1;
+export const TCP_SYN_SENT = 2;
 
 /** One getsockopt(SOL_MPTCP): 0 or -errno; the length is read and written at `LENGTH_AT` of the same slab. */
 export type GetMptcpOption = (name: number, value: Address, length: Address) => number;
@@ -54,9 +78,22 @@ const INFO_TOKEN = 12;
 // struct tcp_info, as much as is read here
 const TCPINFO_BYTES = 248;
 const TCPINFO_STATE = 0;
+const TCPINFO_RETRANSMITS = 2;
+const TCPINFO_BACKOFF = 4;
+const TCPINFO_SND_MSS = 16;
+const TCPINFO_UNACKED = 24;
+const TCPINFO_LAST_DATA_SENT = 44;
+const TCPINFO_LAST_DATA_RECV = 52;
+const TCPINFO_LAST_ACK_RECV = 56;
 const TCPINFO_RTT = 68;
+const TCPINFO_CWND = 80;
 const TCPINFO_BYTES_ACKED = 120;
 const TCPINFO_BYTES_RECEIVED = 128;
+const TCPINFO_NOTSENT_BYTES = 144;
+const TCPINFO_MIN_RTT = 148;
+const TCPINFO_DELIVERY_RATE = 160;
+/** tcp_info.min_rtt before the first measurement: ~0. */
+const NO_RTT = 0xffff_ffff;
 const TCP_CLOSE = 7;
 
 // where each lies in the slab
@@ -68,6 +105,8 @@ const SLAB_BYTES = TCPINFO_AT + DATA_BYTES + SUBFLOWS_MOST * TCPINFO_BYTES;
 
 export class MptcpInfoReader {
   readonly #slab = new Slab(SLAB_BYTES);
+  readonly #cells = Array.from({ length: SUBFLOWS_MOST }, () => new SubflowCell());
+  readonly #snapshot: { token: number; readonly subflows: SubflowSnapshot[] } = { token: 0, subflows: [] };
   #hasFullInfo = true;
 
   /** @returns undefined for a connection that is no MPTCP connection (any more). */
@@ -126,23 +165,58 @@ export class MptcpInfoReader {
   }
 
   #collect(token: number, count: number, addrsAt: number, addrsStride: number, tcpInfoAt: number): MptcpSnapshot {
-    const { bytes } = this.#slab;
-    const subflows: SubflowSnapshot[] = [];
+    const { subflows } = this.#snapshot;
+    this.#snapshot.token = token;
+    subflows.length = 0;
     for (let i = 0; i < count; i++) {
-      const addrs = addrsAt + i * addrsStride;
-      const info = tcpInfoAt + i * TCPINFO_BYTES;
-      const local = parseSockaddr(bytes, addrs);
-      const remote = parseSockaddr(bytes, addrs + ADDRS_REMOTE);
-      if (!local || !remote || bytes[info + TCPINFO_STATE] === TCP_CLOSE) continue;
-      subflows.push({
-        local,
-        remote,
-        rttMicroseconds: bytes.readUInt32LE(info + TCPINFO_RTT),
-        bytesAcked: readU64(bytes, info + TCPINFO_BYTES_ACKED),
-        bytesReceived: readU64(bytes, info + TCPINFO_BYTES_RECEIVED),
-      });
+      const cell = this.#cells[i]!;
+      if (cell.read(this.#slab.bytes, addrsAt + i * addrsStride, tcpInfoAt + i * TCPINFO_BYTES)) subflows.push(cell);
     }
-    return { token, subflows };
+    return this.#snapshot;
+  }
+}
+
+/** Read again each few milliseconds for every busy flow, so it is filled in place. */
+class SubflowCell implements SubflowSnapshot {
+  readonly local = new SocketAddressCell();
+  readonly remote = new SocketAddressCell();
+  state = 0;
+  rttMicroseconds = 0;
+  minRttMicroseconds = 0;
+  bytesAcked = 0;
+  bytesReceived = 0;
+  unackedSegments = 0;
+  notSentBytes = 0;
+  lastAckRecvMs = 0;
+  lastDataRecvMs = 0;
+  lastDataSentMs = 0;
+  deliveryBytesPerSecond = 0;
+  cwndSegments = 0;
+  segmentBytes = 0;
+  retransmits = 0;
+  backoff = 0;
+
+  /** @returns false for what is no living subflow. */
+  read(bytes: Buffer, addrs: number, info: number): boolean {
+    this.state = bytes[info + TCPINFO_STATE]!;
+    if (this.state === TCP_CLOSE) return false;
+    if (!readSockaddr(bytes, addrs, this.local) || !readSockaddr(bytes, addrs + ADDRS_REMOTE, this.remote)) return false;
+    this.retransmits = bytes[info + TCPINFO_RETRANSMITS]!;
+    this.backoff = bytes[info + TCPINFO_BACKOFF]!;
+    this.segmentBytes = bytes.readUInt32LE(info + TCPINFO_SND_MSS);
+    this.unackedSegments = bytes.readUInt32LE(info + TCPINFO_UNACKED);
+    this.lastDataSentMs = bytes.readUInt32LE(info + TCPINFO_LAST_DATA_SENT);
+    this.lastDataRecvMs = bytes.readUInt32LE(info + TCPINFO_LAST_DATA_RECV);
+    this.lastAckRecvMs = bytes.readUInt32LE(info + TCPINFO_LAST_ACK_RECV);
+    this.rttMicroseconds = bytes.readUInt32LE(info + TCPINFO_RTT);
+    this.cwndSegments = bytes.readUInt32LE(info + TCPINFO_CWND);
+    this.bytesAcked = readU64(bytes, info + TCPINFO_BYTES_ACKED);
+    this.bytesReceived = readU64(bytes, info + TCPINFO_BYTES_RECEIVED);
+    this.notSentBytes = bytes.readUInt32LE(info + TCPINFO_NOTSENT_BYTES);
+    const minRtt = bytes.readUInt32LE(info + TCPINFO_MIN_RTT);
+    this.minRttMicroseconds = minRtt === NO_RTT ? 0 : minRtt;
+    this.deliveryBytesPerSecond = readU64(bytes, info + TCPINFO_DELIVERY_RATE);
+    return true;
   }
 }
 

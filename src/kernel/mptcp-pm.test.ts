@@ -168,12 +168,14 @@ describe('the path manager by netlink', () => {
   });
 });
 
+const at = (text: string, port: number) => ({ bytes: parseAddress(text)!.bytes, port });
+
 describe('the in-memory path manager', () => {
   it('answers as the kernel was seen to', () => {
     const memory = new MemoryPathManager();
     const manager: PathManager = memory;
     expect(manager.createSubflow(5, near, 2, far)).toBe('EINVAL');
-    const connection = memory.connect(5, parseAddress('10.0.0.1')!);
+    const connection = memory.connect(5, at('10.0.0.1', 4_000), at('10.0.0.2', 8_388));
     expect(manager.createSubflow(5, near, 2, far)).toBe('ENOTCONN');
     connection.established = true;
     expect(manager.createSubflow(5, near, 2, far)).toBe('EADDRNOTAVAIL');
@@ -181,10 +183,31 @@ describe('the in-memory path manager', () => {
     expect(manager.createSubflow(5, near, 2, far)).toBe('ok');
     expect(manager.createSubflow(5, near, 7, far)).toBe('EINVAL');
     expect(manager.createSubflow(5, parseAddress('10.2.0.1')!, 2, far)).toBe('EINVAL');
-    expect(manager.destroySubflow(5, { address: near, port: 4000 }, far)).toBe('ok');
-    expect(manager.destroySubflow(5, { address: near, port: 4000 }, far)).toBe('ESRCH');
+    const { port } = connection.subflows[1]!.local;
+    expect(manager.destroySubflow(5, { address: near, port: port + 1 }, far)).toBe('ESRCH');
+    expect(manager.destroySubflow(5, { address: near, port }, far)).toBe('ok');
+    expect(manager.destroySubflow(5, { address: near, port }, far)).toBe('ESRCH');
     expect(manager.createSubflow(5, near, 3, far)).toBe('ok');
     expect(manager.acceptJoins()).toBe('ok');
     expect(memory.joinsAccepted).toBe(true);
+  });
+
+  it('shows a join and a departure at the other end, and what becomes of a join that nobody answers', () => {
+    const memory = new MemoryPathManager();
+    const here = memory.connect(5, at('10.0.0.1', 4_000), at('10.0.0.2', 8_388));
+    const there = memory.connect(6, at('10.0.0.2', 8_388), at('10.0.0.1', 4_000));
+    here.other = there;
+    here.established = true;
+    memory.addresses.add('10.1.0.1');
+    memory.createSubflow(5, near, 2, far);
+    expect([here.subflows.length, there.subflows.length]).toEqual([2, 2]);
+    memory.destroySubflow(5, { address: near, port: here.subflows[1]!.local.port }, far);
+    expect([here.subflows.length, there.subflows.length]).toEqual([1, 1]);
+    memory.fates.set('10.1.0.2', 'silent');
+    memory.createSubflow(5, near, 2, far);
+    expect([here.subflows[1]!.state, there.subflows.length]).toEqual([2, 1]);
+    memory.fates.set('10.1.0.2', 'refused');
+    memory.createSubflow(5, near, 2, far);
+    expect([here.subflows.length, memory.calls]).toEqual([2, 4]);
   });
 });

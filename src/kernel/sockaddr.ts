@@ -30,21 +30,36 @@ export function emitSockaddr(address: SocketAddress, into: Buffer, at: number): 
 
 /** @returns undefined for a family other than IPv4 and IPv6. A mapped IPv6 address comes back as IPv4. */
 export function parseSockaddr(from: Buffer, at: number): SocketAddress | undefined {
-  const port = from.readUInt16BE(at + 2);
-  switch (from.readUInt16LE(at)) {
-    case AF_INET:
-      return { bytes: Uint8Array.prototype.slice.call(from, at + 4, at + 8), port };
-    case AF_INET6: {
-      const bytes = Uint8Array.prototype.slice.call(from, at + 8, at + 24);
-      return { bytes: isMapped(bytes) ? bytes.slice(12) : bytes, port };
-    }
-    default:
-      return undefined;
+  const cell = new SocketAddressCell();
+  return readSockaddr(from, at, cell) ? { bytes: cell.bytes, port: cell.port } : undefined;
+}
+
+/** A place for one address, filled again and again. */
+export class SocketAddressCell implements SocketAddress {
+  readonly #four = new Uint8Array(4);
+  readonly #sixteen = new Uint8Array(16);
+  bytes: Uint8Array = this.#four;
+  port = 0;
+
+  take(from: Buffer, at: number, length: 4 | 16): void {
+    this.bytes = length === 4 ? this.#four : this.#sixteen;
+    for (let i = 0; i < length; i++) this.bytes[i] = from[at + i]!;
   }
 }
 
-function isMapped(bytes: Uint8Array): boolean {
-  if (bytes[10] !== 0xff || bytes[11] !== 0xff) return false;
-  for (let i = 0; i < 10; i++) if (bytes[i] !== 0) return false;
+/** `parseSockaddr` without a new object. @returns false for another family. */
+export function readSockaddr(from: Buffer, at: number, into: SocketAddressCell): boolean {
+  into.port = from.readUInt16BE(at + 2);
+  const family = from.readUInt16LE(at);
+  if (family === AF_INET) into.take(from, at + 4, 4);
+  else if (family !== AF_INET6) return false;
+  else if (isMapped(from, at + 8)) into.take(from, at + 20, 4);
+  else into.take(from, at + 8, 16);
+  return true;
+}
+
+function isMapped(from: Buffer, at: number): boolean {
+  if (from[at + 10] !== 0xff || from[at + 11] !== 0xff) return false;
+  for (let i = 0; i < 10; i++) if (from[at + i] !== 0) return false;
   return true;
 }

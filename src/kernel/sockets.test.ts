@@ -177,6 +177,49 @@ describe.each([
     expect(sockets.pendingError(fd)).toBe(0);
   });
 
+  it('joins two ends of a pair, and a reset of one is an end at the other, behind what was said', () => {
+    fresh();
+    const [mine, theirs] = sockets.pair() as readonly [number, number];
+    sockets.watch(mine, 4);
+    sockets.handOver(theirs);
+    expect(told(mine, EPOLLOUT) & (EPOLLOUT | EPOLLRDHUP)).toBe(EPOLLOUT);
+    sockets.keepAlive(mine, 'lan');
+    say(theirs, 'question');
+    expect(told(mine, EPOLLIN) & EPOLLIN).toBe(EPOLLIN);
+    expect(hear(mine)).toBe('question');
+    expect(sockets.shutdownWrite(theirs)).toBe(0);
+    expect(told(mine, EPOLLRDHUP) & EPOLLRDHUP).toBe(EPOLLRDHUP);
+    expect(hear(mine)).toBe(0);
+    say(mine, 'answer');
+    sockets.reset(mine);
+    expect(hear(theirs)).toBe('answer');
+    expect(hear(theirs)).toBe(0);
+    expect(say(theirs, 'x')).toBe(-EPIPE);
+    sockets.close(theirs);
+  });
+
+  it('makes an end of a pair that goes with bytes unread a reset', () => {
+    fresh();
+    const [mine, theirs] = sockets.pair() as readonly [number, number];
+    sockets.watch(mine, 4);
+    say(mine, 'never read');
+    sockets.close(theirs);
+    expect(told(mine, EPOLLHUP) & EPOLLHUP).toBe(EPOLLHUP);
+    expect(hear(mine)).toBe(-ECONNRESET);
+  });
+
+  it('tells what is true again, with the new serial, where a descriptor is watched once more', () => {
+    const { near, far } = connected();
+    say(near, 'x');
+    expect(told(far, EPOLLIN) & EPOLLIN).toBe(EPOLLIN);
+    sockets.watch(far, 77);
+    let serial = 0;
+    for (let i = 0; i < 50 && serial === 0; i++)
+      for (let n = sockets.wait(20) - 1; n >= 0; n--)
+        if (sockets.eventFd(n) === far && (sockets.eventBits(n) & EPOLLIN) !== 0) serial = sockets.eventSerial(n);
+    expect(serial).toBe(77);
+  });
+
   it('takes no more than its buffers hold, and tells when there is room again', () => {
     const { near, far } = connected();
     let written = 0;

@@ -25,6 +25,13 @@ export interface Sockets {
   dialAs(source: SocketAddress, target: SocketAddress): number;
   /** Starts a TCP connection from our own address `source`. */
   dialFrom(source: SocketAddress, target: SocketAddress): number;
+  /**
+   * Two ends of one connection inside this process: the first serves as a LAN leg, the second is for another thread (`handOver`). It knows no
+   * addresses, and no reset either: where one end is reset the other reads what was written, then an end.
+   */
+  pair(): readonly [mine: number, theirs: number] | number;
+  /** Somebody else closes `fd` from now on. */
+  handOver(fd: number): void;
   /** From now on a host that vanished is noticed: for connections that live; the many that do not would pay four calls each. */
   keepAlive(fd: number, leg: 'lan' | 'peer'): void;
   /** The pending error of a socket (SO_ERROR), 0 or a positive errno. */
@@ -44,10 +51,12 @@ export interface Sockets {
   /** Closes with a reset (TCP RST, MPTCP fast close): the other side must not take it for an orderly end. */
   reset(fd: number): void;
 
-  /** The MPTCP connection's own figures, subflow by subflow, or undefined where it fell back to plain TCP or is gone. */
+  /** The MPTCP connection's own figures, subflow by subflow, or undefined where it fell back to plain TCP or is gone. Good until the next call. */
   mptcp(fd: number): MptcpSnapshot | undefined;
+  /** Whether a connection that stands is MPTCP; false where the peer or somebody on the way made it plain TCP. */
+  isMptcp(fd: number): boolean;
 
-  /** Watches `fd` for everything, edge-triggered, until it is closed. `serial` comes back with each event. */
+  /** Watches `fd` for everything, edge-triggered, until it is closed. `serial` comes back with each event; watched again it is the new one, and what is true already makes an event again. */
   watch(fd: number, serial: number): number;
   /** Waits at most `timeoutMs` (-1: for ever). @returns how many events there are to read by the accessors below. */
   wait(timeoutMs: number): number;

@@ -44,6 +44,12 @@ export const libcCalls = {
   open: libc.func('int open(const char*, int, int)') as (path: string, flags: number, mode: number) => number,
   close: libc.func('int close(int)') as (fd: Fd) => number,
   socket: libc.func('int socket(int, int, int)') as (family: number, type: number, protocol: number) => number,
+  socketpair: libc.func('int socketpair(int, int, int, int64)') as (
+    family: number,
+    type: number,
+    protocol: number,
+    into: Address,
+  ) => number,
   bind: libc.func('int bind(int, int64, uint)') as (fd: Fd, address: Address, length: number) => number,
   connect: libc.func('int connect(int, int64, uint)') as (fd: Fd, address: Address, length: number) => number,
   listen: libc.func('int listen(int, int)') as (fd: Fd, backlog: number) => number,

@@ -2,9 +2,9 @@
  * The figures that workers publish and the main thread reads: one SharedArrayBuffer of doubles for each worker, which alone writes it.
  * A double is exact to 2^53 and is written at once, so a reader sees an old or a new number, never half of one. Leaf.
  *
- *    ┌────────────────────┬──────────────────────────────┬───────────────────────────────────────────┐
- *    │ totals, faults     │ each peer: flows, tx, rx     │ each path: subflows, tx, rx, rtt, heard   │
- *    └────────────────────┴──────────────────────────────┴───────────────────────────────────────────┘
+ *    ┌────────────────────┬───────────────────────────┬───────────────────────────────────┐
+ *    │ totals, faults     │ each peer: `PeerFigures`  │ each peer's paths: `PathFigures`  │
+ *    └────────────────────┴───────────────────────────┴───────────────────────────────────┘
  */
 
 /** What the network did wrong. A reason is counted, never answered. Documented in docs/operations.md. */
@@ -32,6 +32,8 @@ export const FAULTS = [
   'target-outside-lan',
   'target-is-uplink',
   'not-allowed',
+  'too-many-streams',
+  'too-many-parked',
   // on a running flow
   'bad-chunk',
   'truncated',
@@ -43,6 +45,7 @@ export const FAULTS = [
   'no-peer',
   'dial-failed',
   'unanswered',
+  'waited-too-long',
   'connect-failed',
   'connect-timeout',
   // between two Braids: the control stream and the sealed datagrams
@@ -65,24 +68,81 @@ export function pathIndexOf(peer: number, path: number): number {
   return peer * PATHS_MOST + path;
 }
 
-const PEER_FIELDS = 3;
-const PATH_FIELDS = 5;
 const TOTALS = 2;
+// a peer's cells
+const PEER_FLOWS = 0;
+const PEER_TX = 1;
+const PEER_RX = 2;
+const PEER_WAITING = 3;
+const PEER_PLAIN = 4;
+const PEER_WARM = 5;
+const PEER_REVERSE = 6;
+const PEER_OFFERED = 7;
+const PEER_HITS = 8;
+const PEER_MISSES = 9;
+const PEER_WINDOW = 10;
+const PEER_FIELDS = 11;
+const PEER_GAUGES = [PEER_FLOWS, PEER_WAITING, PEER_PLAIN, PEER_WARM, PEER_REVERSE, PEER_OFFERED, PEER_WINDOW];
+// a path's cells
+const SUBFLOWS = 0;
+const TX = 1;
+const RX = 2;
+const RTT = 3;
+const MIN_RTT = 4;
+const HEARD = 5;
+const LAST_ACK = 6;
+const LAST_DATA = 7;
+const WAITING = 8;
+const DELIVERY = 9;
+const PLAIN = 10;
+const PATH_FIELDS = 11;
+const PATH_GAUGES = [SUBFLOWS, WAITING, DELIVERY, PLAIN];
 
 export interface PeerFigures {
   readonly flows: number;
   readonly txBytes: number;
   readonly rxBytes: number;
+  /** New connections that wait for a path to live. */
+  readonly waitingFlows: number;
+  /** Flows whose connection to the peer lost its MPTCP on the way: they have one path, and no failover. */
+  readonly plainFlows: number;
+  /** What may be under way to this peer at once (engine/send-window.ts). */
+  readonly windowBytes: number;
 }
 
+/** Connections kept ready for flows of this peer (engine/pool.ts). */
+export interface PoolFigures {
+  /** Dialled ahead. */
+  readonly warm: number;
+  /** Opened by the peer, for our flows. */
+  readonly reverse: number;
+  /** Opened by us, for the peer's flows. */
+  readonly offered: number;
+  /** New flows that found one, and that did not. */
+  readonly hits: number;
+  readonly misses: number;
+}
+
+/** Moments are milliseconds of the monotonic clock; 0 for never. */
 export interface PathFigures {
   readonly subflows: number;
   readonly txBytes: number;
   readonly rxBytes: number;
   /** 0 where no subflow has told one. */
   readonly rttMs: number;
-  /** When a byte last came over this path, milliseconds of the monotonic clock; 0 for never. */
+  /** The least of the last seconds. */
+  readonly minRttMs: number;
+  /** When a byte last came over this path. */
   readonly heardAtMs: number;
+  /** The newest TCP acknowledgement heard while data was under way. */
+  readonly lastAckAtMs: number;
+  /** The newest TCP data heard. */
+  readonly lastDataAtMs: number;
+  /** Since when data waits for an acknowledgement and none was heard; 0: nothing waits. */
+  readonly waitingSinceMs: number;
+  /** Acknowledged of late; 0 while idle. */
+  readonly deliveryBytesPerSecond: number;
+  readonly plainFlows: number;
 }
 
 export class Counters {
@@ -106,11 +166,11 @@ export class Counters {
     return this.#cells[0]!;
   }
 
-  /** What counts something that is there now: nothing is, before a worker starts. Sums stay. */
+  /** What counts something that is there now: nothing is, before a worker starts. Sums and moments stay. */
   resetGauges(): void {
     this.#cells[1] = 0;
-    for (let at = this.#peersAt; at < this.#pathsAt; at += PEER_FIELDS) this.#cells[at] = 0;
-    for (let at = this.#pathsAt; at < this.#cells.length; at += PATH_FIELDS) this.#cells[at] = 0;
+    for (let at = this.#peersAt; at < this.#pathsAt; at += PEER_FIELDS) for (const gauge of PEER_GAUGES) this.#cells[at + gauge] = 0;
+    for (let at = this.#pathsAt; at < this.#cells.length; at += PATH_FIELDS) for (const gauge of PATH_GAUGES) this.#cells[at + gauge] = 0;
   }
 
   setPendingBytes(bytes: number): void {
@@ -132,44 +192,121 @@ export class Counters {
   }
 
   addFlow(peer: number, by: 1 | -1): void {
-    this.#cells[this.#peersAt + peer * PEER_FIELDS]! += by;
+    this.#addToPeer(peer, PEER_FLOWS, by);
+  }
+
+  addWaitingFlow(peer: number, by: 1 | -1): void {
+    this.#addToPeer(peer, PEER_WAITING, by);
+  }
+
+  setWindow(peer: number, bytes: number): void {
+    this.#cells[this.#peersAt + peer * PEER_FIELDS + PEER_WINDOW] = bytes;
   }
 
   addPeerBytes(peer: number, txBytes: number, rxBytes: number): void {
-    const at = this.#peersAt + peer * PEER_FIELDS;
-    this.#cells[at + 1]! += txBytes;
-    this.#cells[at + 2]! += rxBytes;
+    this.#addToPeer(peer, PEER_TX, txBytes);
+    this.#addToPeer(peer, PEER_RX, rxBytes);
   }
 
   peer(peer: number): PeerFigures {
     const at = this.#peersAt + peer * PEER_FIELDS;
-    return { flows: this.#cells[at]!, txBytes: this.#cells[at + 1]!, rxBytes: this.#cells[at + 2]! };
+    return {
+      flows: this.#cells[at + PEER_FLOWS]!,
+      txBytes: this.#cells[at + PEER_TX]!,
+      rxBytes: this.#cells[at + PEER_RX]!,
+      waitingFlows: this.#cells[at + PEER_WAITING]!,
+      plainFlows: this.#cells[at + PEER_PLAIN]!,
+      windowBytes: this.#cells[at + PEER_WINDOW]!,
+    };
   }
 
+  setPool(peer: number, warm: number, reverse: number, offered: number): void {
+    const at = this.#peersAt + peer * PEER_FIELDS;
+    this.#cells[at + PEER_WARM] = warm;
+    this.#cells[at + PEER_REVERSE] = reverse;
+    this.#cells[at + PEER_OFFERED] = offered;
+  }
+
+  addPoolUse(peer: number, isHit: boolean): void {
+    this.#addToPeer(peer, isHit ? PEER_HITS : PEER_MISSES, 1);
+  }
+
+  pool(peer: number): PoolFigures {
+    const at = this.#peersAt + peer * PEER_FIELDS;
+    return {
+      warm: this.#cells[at + PEER_WARM]!,
+      reverse: this.#cells[at + PEER_REVERSE]!,
+      offered: this.#cells[at + PEER_OFFERED]!,
+      hits: this.#cells[at + PEER_HITS]!,
+      misses: this.#cells[at + PEER_MISSES]!,
+    };
+  }
+
+  // A path below is what `pathIndexOf` names. --------------------------------------------------------------------------------------
+
   addSubflows(path: number, by: number): void {
-    this.#cells[this.#pathsAt + path * PATH_FIELDS]! += by;
+    this.#addToPath(path, SUBFLOWS, by);
   }
 
   addPathBytes(path: number, txBytes: number, rxBytes: number): void {
-    const at = this.#pathsAt + path * PATH_FIELDS;
-    this.#cells[at + 1]! += txBytes;
-    this.#cells[at + 2]! += rxBytes;
+    this.#addToPath(path, TX, txBytes);
+    this.#addToPath(path, RX, rxBytes);
   }
 
   setPathRtt(path: number, rttMs: number, heardAtMs: number): void {
-    const at = this.#pathsAt + path * PATH_FIELDS;
-    this.#cells[at + 3] = rttMs;
-    this.#cells[at + 4] = heardAtMs;
+    this.#setOfPath(path, RTT, rttMs);
+    this.#setOfPath(path, HEARD, heardAtMs);
+  }
+
+  setPathMinRtt(path: number, minRttMs: number): void {
+    this.#setOfPath(path, MIN_RTT, minRttMs);
+  }
+
+  setPathHeard(path: number, lastAckAtMs: number, lastDataAtMs: number): void {
+    this.#setOfPath(path, LAST_ACK, lastAckAtMs);
+    this.#setOfPath(path, LAST_DATA, lastDataAtMs);
+  }
+
+  setPathWaiting(path: number, sinceMs: number): void {
+    this.#setOfPath(path, WAITING, sinceMs);
+  }
+
+  setPathDelivery(path: number, bytesPerSecond: number): void {
+    this.#setOfPath(path, DELIVERY, bytesPerSecond);
+  }
+
+  /** @param path of `peer`, or -1 where the connection runs on none. */
+  addPlainFlow(peer: number, path: number, by: 1 | -1): void {
+    this.#addToPeer(peer, PEER_PLAIN, by);
+    if (path >= 0) this.#addToPath(pathIndexOf(peer, path), PLAIN, by);
   }
 
   path(path: number): PathFigures {
     const at = this.#pathsAt + path * PATH_FIELDS;
     return {
-      subflows: this.#cells[at]!,
-      txBytes: this.#cells[at + 1]!,
-      rxBytes: this.#cells[at + 2]!,
-      rttMs: this.#cells[at + 3]!,
-      heardAtMs: this.#cells[at + 4]!,
+      subflows: this.#cells[at + SUBFLOWS]!,
+      txBytes: this.#cells[at + TX]!,
+      rxBytes: this.#cells[at + RX]!,
+      rttMs: this.#cells[at + RTT]!,
+      minRttMs: this.#cells[at + MIN_RTT]!,
+      heardAtMs: this.#cells[at + HEARD]!,
+      lastAckAtMs: this.#cells[at + LAST_ACK]!,
+      lastDataAtMs: this.#cells[at + LAST_DATA]!,
+      waitingSinceMs: this.#cells[at + WAITING]!,
+      deliveryBytesPerSecond: this.#cells[at + DELIVERY]!,
+      plainFlows: this.#cells[at + PLAIN]!,
     };
+  }
+
+  #addToPeer(peer: number, cell: number, by: number): void {
+    this.#cells[this.#peersAt + peer * PEER_FIELDS + cell]! += by;
+  }
+
+  #addToPath(path: number, cell: number, by: number): void {
+    this.#cells[this.#pathsAt + path * PATH_FIELDS + cell]! += by;
+  }
+
+  #setOfPath(path: number, cell: number, value: number): void {
+    this.#cells[this.#pathsAt + path * PATH_FIELDS + cell] = value;
   }
 }

@@ -1,0 +1,175 @@
+/**
+ * How much of a peer's flows may be in the kernel, written and not acknowledged. What is queued there is what failover waits for, and what
+ * everybody else waits behind: enough to fill the paths, and little more (DESIGN §5).
+ *
+ *   window = rate × max(1.5 × round trip, round trip + 15 ms), at least 64 KiB; the rate is the best of the last second, the round trip the
+ *            longest least one of the paths that carry. Twice that while the rate still grows, and for one round now and then, so that a
+ *            window that was too small shows itself. 256 KiB where no rate is known.
+ *
+ * Flows that the window held back within the last 200 ms share it; one with little under way always passes. Asking the kernel costs a call, so a
+ * flow gets credit for a quarter of its share at once. No allocation here.
+ */
+import type { Sockets } from '../kernel/sockets.ts';
+import type { Counters } from '../status/counters.ts';
+import type { Flow } from './flow.ts';
+import type { PeerPaths } from './messages.ts';
+import type { Sampler } from './sampler.ts';
+
+export const WINDOW_FIRST_BYTES = 256 << 10;
+/** 52 ms at 10 Mbit/s, and a chunk can still leave in one piece. */
+export const WINDOW_LEAST_BYTES = 64 << 10;
+/** A flow with less than this under way is never held back. */
+export const FLOW_LEAST_BYTES = 32 << 10;
+const QUEUE_MS = 15;
+const GAIN = 1.5;
+const GROWTH = 2;
+/** The rate grows while a round brings this much more; this many rounds without end the growth. */
+const GROWS_BY = 1.1;
+const VAIN_ROUNDS = 3;
+const PROBE_EVERY_MS = 2_000;
+const ROUND_LEAST_MS = 20;
+const RATE_KEPT_MS = 500;
+const BULK_KEPT_MS = 100;
+const RETRY_MS = 1;
+
+export interface SendWindowParts {
+  readonly sockets: Sockets;
+  readonly counters: Counters;
+  readonly sampler: Pick<Sampler, 'minRttMs'>;
+  readonly nowMs: number;
+  readonly near: { pathsOf(peer: number): Pick<PeerPaths, 'carry'> };
+}
+
+export class SendWindow {
+  readonly #parts: SendWindowParts;
+  readonly #peers: PeerWindow[] = [];
+
+  constructor(parts: SendWindowParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether the flow may give the kernel something now. Where not, it tries again a millisecond later. */
+  opens(flow: Flow): boolean {
+    return flow.creditBytes > 0 || this.#ask(flow);
+  }
+
+  #ask(flow: Flow): boolean {
+    const { sockets, nowMs } = this.#parts;
+    if (nowMs < flow.windowRetryAtMs) return false;
+    const peer = this.#peerOf(flow.peer);
+    const queuedBytes = sockets.unackedBytes(flow.wanFd);
+    const ackedBytes = flow.wroteBytes - queuedBytes;
+    if (peer.acked(ackedBytes - flow.ackedBytes, nowMs)) this.#startRound(flow.peer, peer, nowMs);
+    flow.ackedBytes = ackedBytes;
+    const share = peer.share(nowMs);
+    if (queuedBytes < share) {
+      flow.creditBytes = Math.min(share - queuedBytes, Math.max(share / 4, FLOW_LEAST_BYTES / 2));
+      return true;
+    }
+    flow.windowRetryAtMs = nowMs + RETRY_MS;
+    peer.heldBack(flow, nowMs);
+    return false;
+  }
+
+  #startRound(index: number, peer: PeerWindow, nowMs: number): void {
+    const { sampler, counters } = this.#parts;
+    let rttMs = 0;
+    for (const path of this.#parts.near.pathsOf(index).carry) rttMs = Math.max(rttMs, sampler.minRttMs(index, path));
+    counters.setWindow(index, peer.startRound(rttMs, nowMs));
+  }
+
+  #peerOf(index: number): PeerWindow {
+    let peer = this.#peers[index];
+    if (!peer) {
+      peer = new PeerWindow();
+      this.#peers[index] = peer;
+    }
+    return peer;
+  }
+}
+
+class PeerWindow {
+  #bytes = WINDOW_FIRST_BYTES;
+  #roundMs = ROUND_LEAST_MS;
+  #roundSinceMs = 0;
+  #roundBytes = 0;
+  #isHeldBack = false;
+  /** Bytes a millisecond, the best of this half second and of the one before. */
+  #rate = 0;
+  #rateBefore = 0;
+  #rateSinceMs = 0;
+  #fullRate = 0;
+  #vainRounds = 0;
+  #probedAtMs = 0;
+  /** Flows held back in this tenth of a second, and in the one before. */
+  #bulk = 0;
+  #bulkBefore = 0;
+  #bulkRound = 0;
+
+  /** @returns whether the round is over. */
+  acked(bytes: number, nowMs: number): boolean {
+    // After a pause the time that passed says nothing of the paths.
+    if (nowMs - this.#roundSinceMs > 2 * this.#roundMs + RATE_KEPT_MS / 2) {
+      if (nowMs - this.#rateSinceMs > 2 * RATE_KEPT_MS) this.#bytes = Math.max(this.#bytes, WINDOW_FIRST_BYTES);
+      this.#roundSinceMs = nowMs;
+      this.#roundBytes = 0;
+      return false;
+    }
+    this.#roundBytes += bytes;
+    return nowMs - this.#roundSinceMs >= this.#roundMs;
+  }
+
+  /** @returns the window from here on. */
+  startRound(rttMs: number, nowMs: number): number {
+    this.#noteRate(this.#roundBytes / (nowMs - this.#roundSinceMs), nowMs);
+    const rate = Math.max(this.#rate, this.#rateBefore);
+    if (rate >= this.#fullRate * GROWS_BY) {
+      this.#fullRate = rate;
+      this.#vainRounds = 0;
+    } else if (this.#isHeldBack) this.#vainRounds++;
+    if (rate < this.#fullRate / GROWS_BY) this.#fullRate = rate;
+    if (this.#isHeldBack && nowMs - this.#probedAtMs >= PROBE_EVERY_MS) {
+      this.#probedAtMs = nowMs;
+      this.#vainRounds = Math.min(this.#vainRounds, VAIN_ROUNDS - 1);
+    }
+    const growth = this.#vainRounds < VAIN_ROUNDS ? GROWTH : 1;
+    this.#bytes = Math.max(WINDOW_LEAST_BYTES, Math.round(rate * Math.max(GAIN * rttMs, rttMs + QUEUE_MS) * growth));
+    this.#roundMs = Math.max(ROUND_LEAST_MS, rttMs);
+    this.#roundSinceMs = nowMs;
+    this.#roundBytes = 0;
+    this.#isHeldBack = false;
+    return this.#bytes;
+  }
+
+  /** What each flow may have under way. */
+  share(nowMs: number): number {
+    this.#rollBulk(nowMs);
+    return Math.max(FLOW_LEAST_BYTES, this.#bytes / Math.max(1, this.#bulk, this.#bulkBefore));
+  }
+
+  heldBack(flow: Flow, nowMs: number): void {
+    this.#isHeldBack = true;
+    this.#rollBulk(nowMs);
+    if (flow.windowRound === this.#bulkRound) return;
+    flow.windowRound = this.#bulkRound;
+    this.#bulk++;
+  }
+
+  #rollBulk(nowMs: number): void {
+    const round = Math.floor(nowMs / BULK_KEPT_MS);
+    if (round === this.#bulkRound) return;
+    this.#bulkBefore = round === this.#bulkRound + 1 ? this.#bulk : 0;
+    this.#bulk = 0;
+    this.#bulkRound = round;
+  }
+
+  #noteRate(rate: number, nowMs: number): void {
+    const keptMs = nowMs - this.#rateSinceMs;
+    if (keptMs > RATE_KEPT_MS) {
+      this.#rateBefore = keptMs > 2 * RATE_KEPT_MS ? 0 : this.#rate;
+      this.#rate = 0;
+      this.#rateSinceMs = nowMs;
+    }
+    this.#rate = Math.max(this.#rate, rate);
+  }
+}

@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest';
+import { ECONNRESET, EPIPE } from '../kernel/constants.ts';
+import { endpointKey } from '../kernel/memory-network.ts';
+import { caller, isUnharmed, request, stranger, UPLINK } from './calls.fixture.ts';
+import { at, type Gateway, Pair, Talker } from './pair.fixture.ts';
+import { STREAMS_FROM_PEER_MOST } from './streams.ts';
+import { CONTROL_REQUEST } from './targets.ts';
+
+const streams = (gateway: Gateway) => gateway.posted.filter((message) => message.kind === 'stream');
+const failures = (gateway: Gateway) => gateway.posted.filter((message) => message.kind === 'stream-failed');
+
+/** Both main threads' ends of a stream that the near one asked for. */
+function joined(pair: Pair): { near: Talker; far: Talker } {
+  pair.near.tell({ kind: 'stream', ticket: 7, peer: 0 });
+  pair.until(() => streams(pair.near).length > 0 && streams(pair.far).length > 0);
+  const [near, far] = [pair.near, pair.far].map((gateway) => new Talker(gateway.sockets, streams(gateway).at(-1)!.fd));
+  return { near: near!, far: far! };
+}
+
+describe('a stream between the main threads', () => {
+  it('stands on both sides, with its ticket where it was asked for, and carries bytes both ways', () => {
+    const pair = new Pair();
+    const { near, far } = joined(pair);
+    expect(streams(pair.near)).toMatchObject([{ ticket: 7, peer: 0 }]);
+    expect(streams(pair.far)).toMatchObject([{ ticket: null, peer: 0 }]);
+    near.write(Buffer.from('{"hello":1}\n'));
+    far.write(Buffer.alloc(30_000, 'x'));
+    pair.settle();
+    near.read();
+    far.read();
+    expect(far.received.toString()).toBe('{"hello":1}\n');
+    expect(near.received).toHaveLength(30_000);
+  });
+
+  it("is no user's flow: neither counted nor logged, and not waited for by a drain", () => {
+    const pair = new Pair();
+    const { near } = joined(pair);
+    near.write(Buffer.alloc(5_000));
+    pair.pass(1_000);
+    for (const gateway of [pair.near, pair.far]) expect(gateway.counters.peer(0)).toMatchObject({ flows: 0, txBytes: 0, rxBytes: 0 });
+    expect(pair.near.counters.path(0).subflows).toBe(1);
+    pair.near.tell({ kind: 'drain', graceMs: 60_000 });
+    pair.settle();
+    expect(pair.near.posted.some((message) => message.kind === 'drained')).toBe(true);
+    near.close();
+    pair.settle();
+    expect([...pair.near.records(), ...pair.far.records()]).toEqual([]);
+  });
+
+  it('keeps half an end, and is gone when both have ended', () => {
+    const pair = new Pair();
+    const { near, far } = joined(pair);
+    near.write(Buffer.from('last words'));
+    near.end();
+    pair.settle();
+    far.read();
+    expect([far.received.toString(), far.ended]).toEqual(['last words', true]);
+    far.write(Buffer.from('still here'));
+    far.end();
+    pair.settle();
+    near.read();
+    expect([near.received.toString(), near.ended]).toEqual(['still here', true]);
+    near.close();
+    far.close();
+    pair.settle();
+    expect(pair.near.isClean && pair.far.isClean).toBe(true);
+    expect({ ...pair.near.counters.faults(), ...pair.far.counters.faults() }).toEqual({});
+  });
+
+  it.each(['near', 'far'] as const)('is over for the other side where the %s main thread closes it', (who) => {
+    const pair = new Pair();
+    const ends = joined(pair);
+    const other = ends[who === 'near' ? 'far' : 'near'];
+    ends[who].write(Buffer.from('half a line'));
+    ends[who].close();
+    pair.settle();
+    other.read();
+    expect([other.received.toString(), other.ended]).toEqual(['half a line', true]);
+    other.write(Buffer.from('anybody?'));
+    pair.settle();
+    expect(other.write(Buffer.from('x'))).toBe(-EPIPE);
+    pair.settle();
+    expect(pair.near.isClean && pair.far.isClean).toBe(true);
+  });
+
+  it('is over on both sides where the connection between them is cut', () => {
+    const pair = new Pair();
+    const { near, far } = joined(pair);
+    const [flow] = pair.far.loop.flows;
+    pair.far.loop.end(flow!, 'cut', 'reset');
+    pair.settle();
+    for (const talker of [near, far]) {
+      talker.read();
+      expect(talker.ended).toBe(true);
+    }
+    expect(pair.near.isClean && pair.far.isClean).toBe(true);
+  });
+
+  it('fails with its ticket and a reason where no path stands, and nothing is left of it', () => {
+    const pair = new Pair();
+    pair.network.refused.add(endpointKey(UPLINK));
+    pair.network.refused.add(endpointKey(at('10.1.0.2', 8388)));
+    pair.near.tell({ kind: 'stream', ticket: 8, peer: 0 });
+    pair.settle();
+    expect(failures(pair.near)).toEqual([{ kind: 'stream-failed', ticket: 8, peer: 0, reason: 'no path to the peer: ECONNREFUSED' }]);
+    pair.near.tell({ kind: 'stream', ticket: 9, peer: 4 });
+    pair.near.sockets.descriptorsMost = 1;
+    pair.near.tell({ kind: 'stream', ticket: 10, peer: 0 });
+    pair.settle();
+    expect(failures(pair.near).map(({ ticket, reason }) => [ticket, reason])).toEqual([
+      [8, 'no path to the peer: ECONNREFUSED'],
+      [9, 'no key to call it with'],
+      [10, 'EMFILE'],
+    ]);
+    expect(pair.near.isClean).toBe(true);
+  });
+
+  it('is refused to a peer that has as many as it may', () => {
+    const pair = new Pair();
+    const talkers = Array.from({ length: STREAMS_FROM_PEER_MOST + 2 }, () => {
+      const talker = stranger(pair);
+      talker.write(request(caller(pair), Buffer.alloc(0), CONTROL_REQUEST));
+      pair.settle();
+      return talker;
+    });
+    expect(streams(pair.far)).toHaveLength(STREAMS_FROM_PEER_MOST);
+    expect(pair.far.counters.faults()).toEqual({ 'too-many-streams': 2 });
+    talkers.at(-1)!.read();
+    expect(talkers.at(-1)!.error).toBe(ECONNRESET);
+    talkers[0]!.reset();
+    pair.settle();
+    expect(isUnharmed(pair)).toBe(true);
+    joined(pair);
+    expect(streams(pair.far)).toHaveLength(STREAMS_FROM_PEER_MOST + 1);
+  });
+});

@@ -1,0 +1,313 @@
+/**
+ * Gives every flow the subflows it should have, one on each path that carries (docs/adr/0001-path-manager.md), and takes away those on paths
+ * that died. Whoever dialled adds; both sides remove, because what a dead path holds is sent elsewhere only once its subflow is gone.
+ *
+ *   a subflow's path                    what there is besides                       whoever dialled            the other side
+ *   ─────────────────────────────────── ─────────────────────────────────────────── ────────────────────────── ──────────────────
+ *   does not carry                      one that stands on a path that carries      DESTROY at once            DESTROY at once
+ *                                       none                                        CREATE, look again         look again
+ *   carries, but it was born before     a younger one on the same path that stands  DESTROY                    DESTROY
+ *   the path came up (it waits for a    none                                        CREATE, look again         nothing
+ *   timeout of seconds)
+ *   carries, and there is none on it    anything                                    CREATE where it is widened nothing
+ *
+ * So the last one that stands is never destroyed. A flow that is short yet keeps its one subflow while its path carries. A change of the paths
+ * puts all flows of the peer on a list, those that move bytes first, of which each turn of the loop does a part.
+ */
+import { TCP_ESTABLISHED, TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
+import type { PathManager, PathManagerAnswer, SubflowEnd } from '../kernel/mptcp-pm.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { Site } from '../site/types.ts';
+import { pathIndexOf } from '../status/counters.ts';
+import { addressFromBytes } from '../wire/ip.ts';
+import type { Flow, Join, SubflowFigures } from './flow.ts';
+import type { FromWorker, PeerPaths } from './messages.ts';
+import type { Sampler } from './sampler.ts';
+
+/** Netlink calls and flows looked at in one turn of the loop: some milliseconds at the worst. */
+const CALLS_A_TURN = 64;
+const LOOKS_A_TURN = 256;
+/** ENOTCONN until the peer has acknowledged data: asked again after a round trip, then ever more rarely. */
+const ENOTCONN_TRIES = 8;
+const AGAIN_LEAST_MS = 10;
+const AGAIN_MOST_MS = 1_280;
+/** A join that does not stand by then will not. */
+const JOIN_TIMEOUT_MS = 3_000;
+const JOIN_AGAIN_MS = 1_000;
+const JOIN_AGAIN_MOST_MS = 60_000;
+/** Joins in a row, of any flows, that came to nothing: then the path is to blame. */
+const FAILURES_TELLING = 3;
+/** While something is waited for. */
+const LOOK_EVERY_MS = 20;
+const LOOK_MOST_MS = 320;
+/** An old subflow on a path that carries again is better than none, once nothing younger came for so long. */
+const SETTLE_MS = 1_000;
+/** Local ids of the protocol: 1 to 255, 0 is the first subflow's own address. */
+const LOCAL_IDS = 255;
+
+export interface SubflowsParts {
+  readonly site: Site;
+  readonly flows: ReadonlySet<Flow>;
+  readonly nowMs: number;
+  readonly sampler: Pick<Sampler, 'sample'>;
+  readonly pathManager: PathManager;
+  readonly post: (message: FromWorker) => void;
+}
+
+interface Decision {
+  readonly paths: PeerPaths;
+  readonly generation: number;
+  readonly sinceMs: number;
+}
+
+/** How the joins over one path went of late. */
+interface Trouble {
+  failures: number;
+  untilMs: number;
+}
+
+export class Subflows {
+  readonly #parts: SubflowsParts;
+  readonly #decisions: (Decision | undefined)[] = [];
+  readonly #localIds = new Map<string, number>();
+  readonly #trouble = new Map<number, Trouble>();
+  #work: Flow[] = [];
+  #done = 0;
+  readonly #later = new Map<Flow, number>();
+  #nextLaterAtMs = Number.POSITIVE_INFINITY;
+  #calls = 0;
+
+  constructor(parts: SubflowsParts) {
+    this.#parts = parts;
+    this.useSite(parts.site);
+  }
+
+  /** One local address has one id for a connection's life; the same for all connections is simplest, so none is ever given to another. */
+  useSite(site: Site): void {
+    for (const uplink of site.uplinks)
+      for (const { text } of uplink.addresses)
+        if (!this.#localIds.has(text)) this.#localIds.set(text, (this.#localIds.size % LOCAL_IDS) + 1);
+  }
+
+  usePaths(peers: readonly PeerPaths[]): void {
+    const changed = new Set<number>();
+    peers.forEach((paths, peer) => {
+      const before = this.#decisions[peer];
+      if (before && isSameDecision(before.paths, paths)) return;
+      this.#decisions[peer] = { paths, generation: (before?.generation ?? 0) + 1, sinceMs: this.#parts.nowMs };
+      changed.add(peer);
+      for (const path of paths.carry) this.#trouble.delete(pathIndexOf(peer, path));
+    });
+    if (changed.size === 0) return;
+    const waiting = this.#work.slice(this.#done);
+    const active: Flow[] = [];
+    const idle: Flow[] = [];
+    for (const flow of this.#parts.flows) {
+      if (!changed.has(flow.peer) || !flow.stands) continue;
+      flow.looksQueued = true;
+      (flow.isActive ? active : idle).push(flow);
+    }
+    this.#work = [...active, ...waiting.filter((flow) => !changed.has(flow.peer)), ...idle];
+    this.#done = 0;
+  }
+
+  /** Something of this flow changed: it is looked at in the next turn. */
+  look(flow: Flow): void {
+    if (flow.looksQueued) return;
+    flow.looksQueued = true;
+    this.#work.push(flow);
+  }
+
+  /** The sampler misses one that was there. */
+  gone(flow: Flow): void {
+    if (flow.weDialled && flow.widened) this.look(flow);
+  }
+
+  /** Whether paths beside the one it was dialled over carry. */
+  hasMore(flow: Flow): boolean {
+    const { carry } = this.#pathsOf(flow.peer);
+    return carry.length > 1 || (carry.length === 1 && carry[0] !== flow.path);
+  }
+
+  forget(flow: Flow): void {
+    this.#later.delete(flow);
+  }
+
+  get hasWork(): boolean {
+    return this.#done < this.#work.length;
+  }
+
+  nextAtMs(): number {
+    return this.#nextLaterAtMs;
+  }
+
+  /** A turn's part of what is to be done. */
+  run(nowMs: number): void {
+    if (nowMs >= this.#nextLaterAtMs) this.#takeDue(nowMs);
+    this.#calls = 0;
+    for (let looks = 0; this.hasWork && looks < LOOKS_A_TURN && this.#calls < CALLS_A_TURN; looks++) {
+      const flow = this.#work[this.#done++]!;
+      flow.looksQueued = false;
+      if (flow.stands && !flow.isPlain) this.#reconcile(flow, nowMs);
+    }
+    if (this.hasWork || this.#work.length === 0) return;
+    this.#work = [];
+    this.#done = 0;
+  }
+
+  /** The table above. */
+  #reconcile(flow: Flow, nowMs: number): void {
+    const { carry, upSinceMs } = this.#pathsOf(flow.peer);
+    this.#later.delete(flow);
+    if (carry.length === 0 || this.#parts.sampler.sample(flow) < 0) return;
+    const isStale = (one: SubflowFigures) => one.bornAtMs < (upSinceMs[one.path] ?? 0);
+    const standing = flow.subflows.filter((one) => one.state === TCP_ESTABLISHED && this.#carries(flow, one));
+    const young = standing.filter((one) => !isStale(one));
+    const isSettled = nowMs - (this.#decisions[flow.peer]?.sinceMs ?? 0) > SETTLE_MS;
+    const stands = young.length > 0 || (standing.length > 0 && (isSettled || !flow.weDialled));
+    let isWaiting = false;
+    for (const one of [...flow.subflows]) {
+      const carries = this.#carries(flow, one);
+      if (carries && !isStale(one)) continue;
+      if (carries ? young.some((other) => other.path === one.path) : stands) this.#destroy(flow, one);
+      else isWaiting ||= !carries || flow.weDialled;
+    }
+    let againAtMs = isWaiting
+      ? nowMs + lookAgainMs(flow, nowMs - (this.#decisions[flow.peer]?.sinceMs ?? nowMs))
+      : Number.POSITIVE_INFINITY;
+    if (flow.weDialled && (flow.widened || isWaiting)) {
+      flow.widened = true;
+      for (const path of carry) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
+    }
+    if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
+  }
+
+  /** One path of a flow that should have a subflow on it. @returns when to look again. */
+  #join(flow: Flow, path: number, upSinceMs: number, nowMs: number): number {
+    const { generation } = this.#decisions[flow.peer] ?? { generation: 0 };
+    let join = flow.joins?.find((one) => one.path === path);
+    const there = flow.subflows.find((one) => one.path === path && one.bornAtMs >= upSinceMs && one.state <= TCP_SYN_SENT);
+    if (join?.hasStood || (join && !there && join.generation !== generation)) {
+      if (join.hasStood) this.#trouble.delete(pathIndexOf(flow.peer, path));
+      flow.joins = flow.joins!.filter((one) => one !== join);
+      join = undefined;
+    }
+    if (there?.state === TCP_ESTABLISHED) return Number.POSITIVE_INFINITY;
+    if (join && join.createdAtMs > 0) {
+      const patienceMs = there ? JOIN_TIMEOUT_MS : goneAfterMs(flow);
+      if (nowMs - join.createdAtMs < patienceMs) return join.createdAtMs + patienceMs;
+      if (there) this.#destroy(flow, there);
+      this.#failed(flow, join, there ? 'no answer' : 'refused', nowMs);
+    }
+    const trouble = this.#trouble.get(pathIndexOf(flow.peer, path));
+    const notBeforeMs = Math.max(join?.againAtMs ?? 0, trouble?.untilMs ?? 0);
+    return nowMs < notBeforeMs ? notBeforeMs : this.#create(flow, join ?? newJoin(flow, path, generation), nowMs);
+  }
+
+  #create(flow: Flow, join: Join, nowMs: number): number {
+    const { localAddress, peerAddress } = this.#parts.site.peers[flow.peer]!.paths[join.path]!;
+    const isFirst = flow.firstLocal !== undefined && addressFromBytes(flow.firstLocal.bytes).text === localAddress.text;
+    const answer = this.#ask(() =>
+      this.#parts.pathManager.createSubflow(
+        flow.token,
+        localAddress,
+        isFirst ? 0 : (this.#localIds.get(localAddress.text) ?? LOCAL_IDS),
+        peerAddress,
+      ),
+    );
+    if (answer === 'ok') {
+      join.createdAtMs = nowMs;
+      return nowMs + goneAfterMs(flow);
+    }
+    if (answer === 'ENOTCONN' || answer === 'EAGAIN') {
+      const roundTripMs = Math.max(AGAIN_LEAST_MS, flow.subflows[0]?.rttMs ?? 0);
+      join.againAtMs =
+        join.tries < ENOTCONN_TRIES ? nowMs + Math.min(AGAIN_MOST_MS, roundTripMs * 2 ** join.tries) : Number.POSITIVE_INFINITY;
+      join.tries++;
+    } else if (answer === 'EINVAL') {
+      join.againAtMs = Number.POSITIVE_INFINITY; // the connection is ending
+    } else this.#failed(flow, join, answer, nowMs);
+    return join.againAtMs;
+  }
+
+  #failed(flow: Flow, join: Join, why: string, nowMs: number): void {
+    join.createdAtMs = 0;
+    join.againAtMs = nowMs + Math.min(JOIN_AGAIN_MOST_MS, JOIN_AGAIN_MS * 2 ** join.tries);
+    join.tries++;
+    const index = pathIndexOf(flow.peer, join.path);
+    const trouble = this.#trouble.get(index) ?? { failures: 0, untilMs: 0 };
+    this.#trouble.set(index, trouble);
+    if (++trouble.failures < FAILURES_TELLING || nowMs < trouble.untilMs) return;
+    trouble.untilMs = nowMs + Math.min(JOIN_AGAIN_MOST_MS, JOIN_AGAIN_MS * 2 ** (trouble.failures - FAILURES_TELLING));
+    this.#parts.post({ kind: 'join-failed', peer: flow.peer, path: join.path, why });
+  }
+
+  /** What it says does not matter: gone is gone, and the next sample shows what is there. */
+  #destroy(flow: Flow, one: SubflowFigures): void {
+    this.#ask(() => this.#parts.pathManager.destroySubflow(flow.token, endOf(one.local), endOf(one.remote)));
+  }
+
+  #ask(call: () => PathManagerAnswer): PathManagerAnswer {
+    this.#calls++;
+    return call();
+  }
+
+  /** Where only the uplink is known, it counts as long as any path over it carries. */
+  #carries(flow: Flow, one: SubflowFigures): boolean {
+    const { carry } = this.#pathsOf(flow.peer);
+    if (one.path < 0 || one.isExact) return one.path < 0 || carry.includes(one.path);
+    const { paths } = this.#parts.site.peers[flow.peer]!;
+    const { uplink } = paths[one.path]!;
+    return carry.some((path) => paths[path]!.uplink.index === uplink.index);
+  }
+
+  /** Before anybody has said which paths are alive, all of them are. */
+  #pathsOf(peer: number): Pick<PeerPaths, 'carry' | 'upSinceMs'> {
+    const known = this.#decisions[peer];
+    return known ? known.paths : { carry: this.#parts.site.peers[peer]!.paths.map((path) => path.index), upSinceMs: [] };
+  }
+
+  #lookAt(flow: Flow, atMs: number): void {
+    this.#later.set(flow, atMs);
+    this.#nextLaterAtMs = Math.min(this.#nextLaterAtMs, atMs);
+  }
+
+  /** Those due within a few milliseconds at once: with thousands of flows each walk of the list should be worth it. */
+  #takeDue(nowMs: number): void {
+    this.#nextLaterAtMs = Number.POSITIVE_INFINITY;
+    for (const [flow, atMs] of this.#later) {
+      if (atMs > nowMs + AGAIN_LEAST_MS / 2) this.#nextLaterAtMs = Math.min(this.#nextLaterAtMs, atMs);
+      else {
+        this.#later.delete(flow);
+        this.look(flow);
+      }
+    }
+  }
+}
+
+function newJoin(flow: Flow, path: number, generation: number): Join {
+  const join: Join = { path, generation, tries: 0, createdAtMs: 0, hasStood: false, againAtMs: 0 };
+  flow.joins = [...(flow.joins ?? []), join];
+  return join;
+}
+
+/** Often at first, when a round trip decides; then less and less. */
+function lookAgainMs(flow: Flow, waitedMs: number): number {
+  return Math.min(LOOK_MOST_MS, Math.max(LOOK_EVERY_MS, flow.subflows[0]?.rttMs ?? 0, waitedMs / 2));
+}
+
+/** By then a join was answered, whatever the path; a refused one has left no trace. */
+function goneAfterMs(flow: Flow): number {
+  return Math.min(JOIN_TIMEOUT_MS, Math.max(250, 4 * (flow.subflows[0]?.rttMs ?? 0)));
+}
+
+function isSameDecision(one: PeerPaths, other: PeerPaths): boolean {
+  return (
+    one.carry.length === other.carry.length &&
+    one.carry.every((path) => other.carry.includes(path) && (one.upSinceMs[path] ?? 0) === (other.upSinceMs[path] ?? 0))
+  );
+}
+
+function endOf({ bytes, port }: SocketAddress): SubflowEnd {
+  return { address: addressFromBytes(bytes), port };
+}
