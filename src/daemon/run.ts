@@ -248,7 +248,7 @@ class Daemon {
     // The store is empty: whatever was stamped before we started may be a recording.
     const notBeforeUnixSeconds = Math.ceil(performance.timeOrigin / SECOND_MS);
     // Nobody is heard before: a peer that calls in this second would be taken for one, and wait ten.
-    await new Promise((resolve) => setTimeout(resolve, notBeforeUnixSeconds * SECOND_MS - Date.now()));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, notBeforeUnixSeconds * SECOND_MS - Date.now())));
     this.#workers = new Workers({
       program: this.#options.workerProgram,
       count: this.#counters.length,
