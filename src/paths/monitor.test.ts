@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Path } from '../site/types.ts';
+import { parseAddress } from '../wire/ip.ts';
 import { World } from './links.fixture.ts';
 
 const RTTS = [0, 20, 60] as const;
@@ -327,6 +329,28 @@ describe('without a session', () => {
     for (const side of world.sides) side.establish();
     world.pass(5_000);
     for (const side of world.sides) expect([side.paths.carry, side.falls, side.monitor.health(0, 0)!.udp]).toEqual([[0, 1], [], 'ok']);
+  });
+});
+
+describe('a site that changes', () => {
+  it('loses an address, gets another one, and a path more; the others go on', () => {
+    const world = new World([20, 20, 20]).begin({ hasTraffic: true });
+    const [near] = world.sides;
+    const { peers, ...site } = near.site;
+    const [peer] = peers;
+    const withPaths = (paths: Path[]) => near.monitor.siteChanged({ ...site, peers: [{ ...peer!, paths }] });
+    withPaths(peer!.paths.map((path) => ({ ...path, present: path.index !== 1 })));
+    expect(world.until(() => !near.paths.carry.includes(1), 50)).toBeLessThan(10);
+    expect(near.reason(1)).toBe('eth3 has lost 10.1.0.1');
+    const address = parseAddress('10.1.0.77')!;
+    near.monitor.linksChanged(new Map([...near.links, ['eth3', [address.text]]]));
+    withPaths(peer!.paths.map((path) => (path.index === 1 ? { ...path, localAddress: address } : path)));
+    near.site = {
+      ...site,
+      peers: [{ ...peer!, paths: peer!.paths.map((path) => (path.index === 1 ? { ...path, localAddress: address } : path)) }],
+    };
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 3), 3_000)).toBeLessThan(1_500);
+    expect(near.falls).toEqual(['cable: eth3 has lost 10.1.0.1']);
   });
 });
 

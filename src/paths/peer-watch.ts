@@ -52,11 +52,11 @@ export class PeerWatch implements ProbedPeer {
     this.index = peer.index;
     this.peer = peer;
     this.#parts = parts;
-    this.take(peer);
+    this.take(peer, 0);
   }
 
   /** The paths as the site has them now: some are new, some have another address. */
-  take(peer: Peer): void {
+  take(peer: Peer, realMs: number): void {
     this.peer = peer;
     for (const path of peer.paths) {
       const slot = this.slots[path.index];
@@ -72,6 +72,9 @@ export class PeerWatch implements ProbedPeer {
       slot.evidence.roundTrips.reset();
       slot.nextCheckAtMs = 0;
       slot.nextSendAtMs = 0;
+      // Its subflows are bound to the address that is gone.
+      const { device } = path.uplink;
+      this.apply(slot, { kind: 'linkLost', reason: `the address of ${device} is now ${path.localAddress.text}` }, realMs);
     }
   }
 
