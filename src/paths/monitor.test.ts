@@ -231,7 +231,7 @@ describe('a poor path', () => {
       expect(side.paths.carry).toEqual([1]);
       expect(side.state(0)).toBe('suspect');
     }
-    expect(world.sides.map((side) => side.reason(0)).join()).toMatch(/round trip 32\d ms, was 2\d ms/);
+    expect(world.sides.map((side) => side.reason(0)).join()).toMatch(/round trip \d{3} ms, was 2\d ms/);
     for (const direction of world.links[0]!.towards) direction.queueMs = 0;
     expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 10_000)).toBeLessThan(3_000);
   });
@@ -362,7 +362,7 @@ describe('what makes no sense', () => {
     const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
     const from = { peer: 0, session: 1, local, remote, counter: 1e6 };
     expect(near.monitor.received({ ...from, space: 96, plaintext: Buffer.from('{') })).toBe(false);
-    const heartbeat = { path: 0, intervalMs: 0, sentAt: 5, echoSentAt: 9, echoHeldFor: 4e9, hasEcho: true };
+    const heartbeat = { flags: 255, path: 0, intervalMs: 0, sentAtTicks: 5, echo: { sentAtTicks: 9, heldMs: 4e9 } };
     const nonsense = {
       ...heartbeat,
       reports: [
@@ -380,7 +380,7 @@ describe('what makes no sense', () => {
     const world = new World([20, 20]).begin();
     const [near] = world.sides;
     const { localAddress: local } = near.site.peers[0]!.paths[0]!;
-    const heartbeat = { path: 9, intervalMs: 200, sentAt: 5, echoSentAt: 0, echoHeldFor: 0, hasEcho: false, reports: [] };
+    const heartbeat = { flags: 0, path: 9, intervalMs: 200, sentAtTicks: 5, reports: [] };
     for (let counter = 0; counter < 20; counter++) {
       near.monitor.received({
         peer: 0,
