@@ -99,6 +99,21 @@ describe('without a session', () => {
   });
 });
 
+describe('a peer that began anew', () => {
+  it('and knows our session no more can be dialled again', () => {
+    const world = new World([20, 20]).begin();
+    const [near, far] = world.sides;
+    far.lose();
+    expect(world.until(() => near.paths.dial.length === 0, 5_000)).toBeLessThan(3_000);
+    expect(world.until(() => near.paths.dial.length === 2, 10_000)).toBeLessThan(3_000);
+    world.pass(30_000);
+    expect(near.paths.dial).toEqual([0, 1]);
+    for (const side of world.sides) side.establish();
+    world.pass(1_000);
+    for (const side of world.sides) expect([side.paths.carry, side.monitor.health(0, 1)!.udp]).toEqual([[0, 1], 'ok']);
+  });
+});
+
 describe('a site that changes', () => {
   it('loses an address, gets another one, and a path more; the others go on', () => {
     const world = new World([20, 20, 20]).begin({ hasTraffic: true });

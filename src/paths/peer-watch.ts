@@ -84,6 +84,7 @@ export class PeerWatch implements ProbedPeer {
 
   established(ownMs: number): void {
     this.sessionSinceMs = ownMs;
+    for (const slot of this.slots) slot.isUdpBlocked = false;
     this.urge();
   }
 
@@ -250,7 +251,8 @@ export class PeerWatch implements ProbedPeer {
   #isWatchedByChecks(slot: PathSlot, ownMs: number): boolean {
     if (!this.hasSession || slot.isUdpBlocked) return true;
     if (ownMs - this.sessionSinceMs < BLOCKED_AFTER_MS && slot.evidence.heartbeatAtMs === 0) return true;
-    if (slot.answeredChecks < 2 || ownMs - slot.answeredSinceMs < 900 || !this.#othersAreHeard(slot, ownMs)) return false;
+    if (slot.answeredChecks < 2 || ownMs - slot.answeredSinceMs < 900) return false;
+    // Or nobody sends any although the host answers: the peer began anew, and must be dialled to hear of it.
     slot.isUdpBlocked = ownMs - slot.evidence.heartbeatAtMs >= BLOCKED_AFTER_MS;
     return slot.isUdpBlocked;
   }
