@@ -9,12 +9,10 @@ import { RoundTrips } from './round-trips.ts';
 import type { Heartbeat, PathFigures } from './types.ts';
 
 const heartbeat = (more: Partial<Heartbeat> = {}): Heartbeat => ({
+  flags: 0,
   path: 0,
   intervalMs: 20,
-  sentAt: 0,
-  echoSentAt: 0,
-  echoHeldFor: 0,
-  hasEcho: false,
+  sentAtTicks: 0,
   reports: [],
   ...more,
 });
@@ -65,11 +63,11 @@ describe('a round trip', () => {
   it('comes from the echo, without the time that the peer held it, also where the clock wraps', () => {
     const evidence = new Evidence();
     const sentAt = 0xffff_ff00;
-    evidence.heartbeat(heartbeat({ hasEcho: true, echoSentAt: sentAt, echoHeldFor: 150 }), 0, 1_000, (sentAt + 350) >>> 0);
+    evidence.heartbeat(heartbeat({ echo: { sentAtTicks: sentAt, heldMs: 15 } }), 0, 1_000, (sentAt + 350) >>> 0);
     expect(evidence.roundTrips.smoothedMs).toBe(20);
     // The same echo again tells nothing new, and one from the future nothing at all.
-    evidence.heartbeat(heartbeat({ hasEcho: true, echoSentAt: sentAt, echoHeldFor: 0 }), 1, 1_020, 9_000);
-    evidence.heartbeat(heartbeat({ hasEcho: true, echoSentAt: 0x7000_0000, echoHeldFor: 0 }), 2, 1_040, 9_000);
+    evidence.heartbeat(heartbeat({ echo: { sentAtTicks: sentAt, heldMs: 0 } }), 1, 1_020, 9_000);
+    evidence.heartbeat(heartbeat({ echo: { sentAtTicks: 0x7000_0000, heldMs: 0 } }), 2, 1_040, 9_000);
     expect(evidence.roundTrips.smoothedMs).toBe(20);
   });
 

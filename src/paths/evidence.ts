@@ -55,17 +55,17 @@ export class Evidence {
   /** @param clockNow the real clock in 100 µs, for the echo. */
   heartbeat(heartbeat: Heartbeat, counter: number, nowMs: number, clockNow: number): void {
     if (counter > this.losses.newest) {
-      const spacing = ticksBetween(this.sentAt, heartbeat.sentAt) / 10;
+      const spacing = ticksBetween(this.sentAt, heartbeat.sentAtTicks) / 10;
       if (this.heartbeatAtMs > 0 && spacing < 1_000) this.jitterMs += (Math.abs(nowMs - this.heartbeatAtMs - spacing) - this.jitterMs) / 16;
-      this.sentAt = heartbeat.sentAt;
+      this.sentAt = heartbeat.sentAtTicks;
       this.intervalMs = heartbeat.intervalMs;
     }
     this.losses.heard(counter);
     this.heartbeatAtMs = nowMs;
     this.heardAtMs = Math.max(this.heardAtMs, nowMs);
-    if (!heartbeat.hasEcho || heartbeat.echoSentAt === this.#usedEcho) return;
-    this.#usedEcho = heartbeat.echoSentAt;
-    const rttMs = (ticksBetween(heartbeat.echoSentAt, clockNow) - heartbeat.echoHeldFor) / 10;
+    if (!heartbeat.echo || heartbeat.echo.sentAtTicks === this.#usedEcho) return;
+    this.#usedEcho = heartbeat.echo.sentAtTicks;
+    const rttMs = ticksBetween(heartbeat.echo.sentAtTicks, clockNow) / 10 - heartbeat.echo.heldMs;
     // A nonsense echo must not become a baseline.
     if (rttMs >= 0 && rttMs < 60_000) this.roundTrips.add(rttMs, nowMs);
   }

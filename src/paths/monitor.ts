@@ -165,7 +165,7 @@ export class PathMonitor {
     const { figuresOf, damping = DAMPING, spares } = this.#parts;
     for (const peer of site.peers) {
       const watch = this.#watches[peer.index];
-      if (watch) watch.take(peer);
+      if (watch) watch.take(peer, this.#parts.clock.nowMs());
       else {
         const moved = (of: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => this.#moved(of, slot, from);
         this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, moved });

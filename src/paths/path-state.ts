@@ -191,7 +191,8 @@ export const READY_BIT = 0x10;
 export const AVOIDED_BIT = 0x20;
 export const DRAINED_BIT = 0x40;
 export const BACKUP_BIT = 0x80;
-const CODES: readonly PathState[] = ['up', 'suspect', 'down', 'probing', 'disabled'];
+/** As HEARTBEAT_STATES of wire/heartbeat.ts. */
+const CODES: readonly (PathState | undefined)[] = [undefined, 'up', 'suspect', 'down', 'probing', 'disabled'];
 
 export function stateCode({ state, isReady, avoided }: PathMachine, isDrained: boolean, isBackup: boolean): number {
   const bits =

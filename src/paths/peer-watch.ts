@@ -52,11 +52,11 @@ export class PeerWatch implements ProbedPeer {
     this.index = peer.index;
     this.peer = peer;
     this.#parts = parts;
-    this.take(peer);
+    this.take(peer, 0);
   }
 
   /** The paths as the site has them now: some are new, some have another address. */
-  take(peer: Peer): void {
+  take(peer: Peer, realMs: number): void {
     this.peer = peer;
     for (const path of peer.paths) {
       const slot = this.slots[path.index];
@@ -72,6 +72,9 @@ export class PeerWatch implements ProbedPeer {
       slot.evidence.roundTrips.reset();
       slot.nextCheckAtMs = 0;
       slot.nextSendAtMs = 0;
+      // Its subflows are bound to the address that is gone.
+      const { device } = path.uplink;
+      this.apply(slot, { kind: 'linkLost', reason: `the address of ${device} is now ${path.localAddress.text}` }, realMs);
     }
   }
 
@@ -81,6 +84,7 @@ export class PeerWatch implements ProbedPeer {
 
   established(ownMs: number): void {
     this.sessionSinceMs = ownMs;
+    for (const slot of this.slots) slot.isUdpBlocked = false;
     this.urge();
   }
 
@@ -247,7 +251,8 @@ export class PeerWatch implements ProbedPeer {
   #isWatchedByChecks(slot: PathSlot, ownMs: number): boolean {
     if (!this.hasSession || slot.isUdpBlocked) return true;
     if (ownMs - this.sessionSinceMs < BLOCKED_AFTER_MS && slot.evidence.heartbeatAtMs === 0) return true;
-    if (slot.answeredChecks < 2 || ownMs - slot.answeredSinceMs < 900 || !this.#othersAreHeard(slot, ownMs)) return false;
+    if (slot.answeredChecks < 2 || ownMs - slot.answeredSinceMs < 900) return false;
+    // Or nobody sends any although the host answers: the peer began anew, and must be dialled to hear of it.
     slot.isUdpBlocked = ownMs - slot.evidence.heartbeatAtMs >= BLOCKED_AFTER_MS;
     return slot.isUdpBlocked;
   }

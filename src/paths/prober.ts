@@ -5,7 +5,7 @@
  * with one time of sending: that is how the other side tells a dead path from a peer that stands still (judge.ts). A heartbeat promises when
  * the next one comes at the latest; it may come earlier.
  *
- *   alive: peer at work, or a path in doubt   18 ms       the other side is at work, we are not   25 ms (not followed in turn)
+ *   alive: peer at work, or a path in doubt   18 ms       the other side is at work (it says so), we are not   25 ms
  *          idle                              200 ms       idle on a metered uplink              2,000 ms
  *   probing                                   18 ms       down                                    100 ms, 200 ms when idle
  */
@@ -19,6 +19,7 @@ import { type PathSlot, remoteOf } from './slot.ts';
 import {
   AGE_UNKNOWN_MS,
   type DatagramPort,
+  HEARTBEAT_BUSY,
   HEARTBEAT_SPACE,
   HEARTBEAT_SPACES,
   type Heartbeat,
@@ -40,7 +41,7 @@ const CLOSELY_MS = 10_000;
 const REPORTS_MOST = 32;
 const PROBES_TELLING = 50;
 /** What 16 bits of 100 µs hold. */
-const HELD_MOST = 0xffff;
+const HELD_MOST_MS = 6_500;
 const INTERVAL_LEAST_MS = 10;
 const INTERVAL_MOST_MS = 10_000;
 
@@ -87,16 +88,14 @@ export class Prober {
       const intervalMs = intervalOf(slot, pace, realMs);
       slot.nextSendAtMs = (Math.floor(realMs / intervalMs) + 1) * intervalMs;
       reports ??= reportsOf(peer.slots, ownMs);
-      const heldFor = Math.round((realMs - slot.echoHeardAtMs) * 10);
-      const hasEcho = slot.echoHeardAtMs > 0 && heldFor <= HELD_MOST;
+      const heldMs = realMs - slot.echoHeardAtMs;
       const heartbeat: Heartbeat = {
+        flags: pace === 'busy' ? HEARTBEAT_BUSY : 0,
         path: slot.path.index,
         intervalMs,
-        sentAt: clockTicks(realMs),
-        echoSentAt: hasEcho ? slot.echoSentAt : 0,
-        echoHeldFor: hasEcho ? heldFor : 0,
-        hasEcho,
+        sentAtTicks: clockTicks(realMs),
         reports,
+        ...(slot.echoHeardAtMs > 0 && heldMs <= HELD_MOST_MS && { echo: { sentAtTicks: slot.echoSentAt, heldMs } }),
       };
       const sealed = session.seal(HEARTBEAT_SPACE + slot.path.index, this.#parts.codec.emit(heartbeat));
       if (sealed) this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
@@ -112,7 +111,7 @@ export class Prober {
     this.#takeReports(peer, heartbeat, ownMs);
     const slot = bind(peer.slots, heartbeat.path, datagram, ownMs);
     if (!slot) {
-      peer.clock.heard(heartbeat.sentAt, undefined);
+      peer.clock.heard(heartbeat.sentAtTicks, undefined);
       this.#parts.learn(peer.index, datagram);
       return true;
     }
@@ -120,7 +119,7 @@ export class Prober {
     const realMs = this.#parts.clock.nowMs();
     const intervalMs = Math.min(INTERVAL_MOST_MS, Math.max(INTERVAL_LEAST_MS, heartbeat.intervalMs));
     if (datagram.counter > slot.evidence.losses.newest) {
-      slot.echoSentAt = heartbeat.sentAt;
+      slot.echoSentAt = heartbeat.sentAtTicks;
       slot.echoHeardAtMs = realMs;
       slot.remote = datagram.remote;
     }
@@ -129,16 +128,16 @@ export class Prober {
     slot.isUdpBlocked = false;
     slot.answeredChecks = 0;
     const tellsPace = slot.isAlive && slot.machine.avoided === 'no';
-    peer.clock.heard(heartbeat.sentAt, tellsPace ? intervalMs <= FAST_MS : undefined);
-    if (tellsPace && intervalMs <= BUSY_MS) peer.followUntilMs = realMs + 500;
+    peer.clock.heard(heartbeat.sentAtTicks, tellsPace ? intervalMs <= FAST_MS : undefined);
+    if ((heartbeat.flags & HEARTBEAT_BUSY) !== 0) peer.followUntilMs = realMs + 500;
     return true;
   }
 
   #takeReports(peer: ProbedPeer, heartbeat: Heartbeat, ownMs: number): void {
     // A slower path brings older news.
-    if (peer.hasReports && ticksBetween(peer.reportsSentAt, heartbeat.sentAt) < 0) return;
+    if (peer.hasReports && ticksBetween(peer.reportsSentAt, heartbeat.sentAtTicks) < 0) return;
     peer.hasReports = true;
-    peer.reportsSentAt = heartbeat.sentAt;
+    peer.reportsSentAt = heartbeat.sentAtTicks;
     for (const report of heartbeat.reports) {
       const state = stateOfCode(report.state);
       const slot = peer.slots[report.yourPath];

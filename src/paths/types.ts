@@ -31,16 +31,21 @@ export interface PathFigures {
 
 export type FiguresOf = (peer: number, path: number) => PathFigures | undefined;
 
-/** One sealed datagram's worth: what a peer says of itself and of us. Times of `sentAt`, `echo…` are in 100 µs, 32 bits, wrapping. */
+/** One sealed datagram's worth: what a peer says of itself and of us. A tick is 100 µs of the sender's clock, 32 bits, wrapping. */
 export interface Heartbeat {
+  /** HEARTBEAT_BUSY: it is at work itself, and does not only follow us. */
+  readonly flags: number;
+  /** The sender's number of the path. */
   readonly path: number;
+  /** The next one comes at the latest then. */
   readonly intervalMs: number;
-  readonly sentAt: number;
-  readonly echoSentAt: number;
-  readonly echoHeldFor: number;
-  readonly hasEcho: boolean;
+  readonly sentAtTicks: number;
+  /** The newest heartbeat heard on this path, and how long ago. */
+  readonly echo?: { readonly sentAtTicks: number; readonly heldMs: number };
   readonly reports: readonly PathReport[];
 }
+
+export const HEARTBEAT_BUSY = 1;
 
 /** About a path of the receiver's, by the receiver's number. */
 export interface PathReport {

@@ -1,0 +1,200 @@
+import { describe, expect, it } from 'vitest';
+import type { Path } from '../site/types.ts';
+import { parseAddress } from '../wire/ip.ts';
+import { World } from './links.fixture.ts';
+
+/** What administrators, hosts, middleboxes and strangers do to a monitor. */
+describe('roles', () => {
+  const backup = {
+    hosts: {
+      paths: <T extends { index: number; uplink: object }>(path: T) =>
+        ({ ...path, uplink: { ...path.uplink, role: path.index === 1 ? 'backup' : 'active' } }) as T,
+    },
+  };
+
+  it('keep a backup out until no active path lives', () => {
+    const world = new World([20, 20], backup).begin({ hasTraffic: true });
+    for (const { paths } of world.sides) expect(paths).toMatchObject({ dial: [0], carry: [0] });
+    world.links[0]!.isDead = true;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.join() === '1'), 200)).toBeLessThanOrEqual(100);
+    world.links[0]!.isDead = false;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.join() === '0'), 2_000)).toBeLessThan(1_000);
+  });
+
+  it('may be changed while it runs, and the other side follows', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const [near, far] = world.sides;
+    near.monitor.setUplink('fiber', { role: 'backup' });
+    expect(near.paths.carry).toEqual([1]);
+    expect(world.until(() => far.paths.carry.join() === '1', 100)).toBeLessThan(40);
+    near.monitor.setUplink('fiber', { drained: true });
+    world.pass(100);
+    expect([near.paths.carry, far.paths.carry]).toEqual([[1], [1]]);
+    near.monitor.setUplink('cable', { drained: true });
+    world.pass(100);
+    expect([near.paths.carry, near.paths.dial]).toEqual([
+      [0, 1],
+      [0, 1],
+    ]);
+    near.monitor.setUplink('cable', {});
+    near.monitor.setUplink('fiber', { disabled: true });
+    expect(world.until(() => far.state(0) === 'down', 100)).toBeLessThan(40);
+    expect([near.state(0), near.reason(0), far.reason(0)]).toEqual(['disabled', 'disabled by the administrator', 'disabled by the peer']);
+    near.monitor.setUplink('fiber', {});
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 3_000)).toBeLessThan(1_500);
+  });
+});
+
+describe('a path that blocks UDP', () => {
+  it('lives by connections and figures, is shown as such, and still falls', () => {
+    const world = new World([20, 20]);
+    world.links[1]!.udpBlocked = true;
+    world.begin({ hasTraffic: true });
+    world.pass(5_000);
+    for (const side of world.sides) {
+      expect(side.paths.carry).toEqual([0, 1]);
+      expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'blocked', reason: 'UDP is blocked; watched by connections' });
+    }
+    world.links[1]!.isDead = true;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.join() === '0'), 5_000)).toBeLessThan(600);
+    world.links[1]!.isDead = false;
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 10_000)).toBeLessThan(5_000);
+  });
+
+  it('from some moment on comes back on connections alone', () => {
+    const world = new World([20, 20]).begin();
+    world.links[1]!.udpBlocked = true;
+    world.pass(10_000);
+    for (const side of world.sides) expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'blocked' });
+    world.links[1]!.udpBlocked = false;
+    world.pass(3_000);
+    for (const side of world.sides) expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'ok' });
+  });
+});
+
+describe('without a session', () => {
+  it('paths live by connections; a middlebox is named, and its path is dialled last and carries nothing', () => {
+    const world = new World([20, 20]);
+    world.links[0]!.plain = true;
+    for (const side of world.sides) side.run();
+    world.pass(500);
+    const [near] = world.sides;
+    expect(near.paths).toMatchObject({ dial: [1, 0], carry: [1] });
+    expect(near.monitor.health(0, 0)).toMatchObject({ plain: true, reason: 'a middlebox takes MPTCP out of connections' });
+    world.links[1]!.isDead = true;
+    near.monitor.suspect(0, 1);
+    world.pass(4_000);
+    expect(near.paths).toMatchObject({ dial: [0], carry: [1] });
+    expect(near.reason(1)).toBe('no answer for 3 s');
+  });
+
+  it('that was lost nothing falls while connections are answered, and a new one goes on where it was', () => {
+    const world = new World([20, 20]).begin();
+    for (const side of world.sides) side.lose();
+    world.pass(30_000);
+    for (const { paths, falls } of world.sides) expect([paths.carry, falls]).toEqual([[0, 1], []]);
+    for (const side of world.sides) side.establish();
+    world.pass(5_000);
+    for (const side of world.sides) expect([side.paths.carry, side.falls, side.monitor.health(0, 0)!.udp]).toEqual([[0, 1], [], 'ok']);
+  });
+});
+
+describe('a peer that began anew', () => {
+  it('and knows our session no more can be dialled again', () => {
+    const world = new World([20, 20]).begin();
+    const [near, far] = world.sides;
+    far.lose();
+    expect(world.until(() => near.paths.dial.length === 0, 5_000)).toBeLessThan(3_000);
+    expect(world.until(() => near.paths.dial.length === 2, 10_000)).toBeLessThan(3_000);
+    world.pass(30_000);
+    expect(near.paths.dial).toEqual([0, 1]);
+    for (const side of world.sides) side.establish();
+    world.pass(1_000);
+    for (const side of world.sides) expect([side.paths.carry, side.monitor.health(0, 1)!.udp]).toEqual([[0, 1], 'ok']);
+  });
+});
+
+describe('a site that changes', () => {
+  it('loses an address, gets another one, and a path more; the others go on', () => {
+    const world = new World([20, 20, 20]).begin({ hasTraffic: true });
+    const [near] = world.sides;
+    const { peers, ...site } = near.site;
+    const [peer] = peers;
+    const withPaths = (paths: Path[]) => near.monitor.siteChanged({ ...site, peers: [{ ...peer!, paths }] });
+    withPaths(peer!.paths.map((path) => ({ ...path, present: path.index !== 1 })));
+    expect(world.until(() => !near.paths.carry.includes(1), 50)).toBeLessThan(10);
+    expect(near.reason(1)).toBe('eth3 has lost 10.1.0.1');
+    const address = parseAddress('10.1.0.77')!;
+    near.monitor.linksChanged(new Map([...near.links, ['eth3', [address.text]]]));
+    withPaths(peer!.paths.map((path) => (path.index === 1 ? { ...path, localAddress: address } : path)));
+    near.site = {
+      ...site,
+      peers: [{ ...peer!, paths: peer!.paths.map((path) => (path.index === 1 ? { ...path, localAddress: address } : path)) }],
+    };
+    expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 3), 3_000)).toBeLessThan(1_500);
+    expect(near.falls).toEqual(['cable: eth3 has lost 10.1.0.1']);
+  });
+});
+
+describe('what makes no sense', () => {
+  it('is counted and harms nothing', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    const { localAddress: local, peerAddress } = near.site.peers[0]!.paths[0]!;
+    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    const from = { peer: 0, session: 1, local, remote, counter: 1e6 };
+    expect(near.monitor.received({ ...from, space: 96, plaintext: Buffer.from('{') })).toBe(false);
+    const heartbeat = { flags: 255, path: 0, intervalMs: 0, sentAtTicks: 5, echo: { sentAtTicks: 9, heldMs: 4e9 } };
+    const nonsense = {
+      ...heartbeat,
+      reports: [
+        { yourPath: 99, state: 255, heardAgeMs: 9, lossPermille: 65_535 },
+        { yourPath: 0, state: 14, heardAgeMs: 0, lossPermille: 0 },
+      ],
+    };
+    expect(near.monitor.received({ ...from, space: 97, plaintext: Buffer.from(JSON.stringify(nonsense)) })).toBe(false);
+    expect(near.monitor.received({ ...from, peer: 7, space: 96, plaintext: Buffer.from(JSON.stringify(nonsense)) })).toBe(true);
+    world.pass(1_000);
+    expect(near.falls).toEqual([]);
+  });
+
+  it('comes from where no path leads: the site is asked, seldom', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    const { localAddress: local } = near.site.peers[0]!.paths[0]!;
+    const heartbeat = { flags: 0, path: 9, intervalMs: 200, sentAtTicks: 5, reports: [] };
+    for (let counter = 0; counter < 20; counter++) {
+      near.monitor.received({
+        peer: 0,
+        session: 1,
+        space: 105,
+        counter,
+        local,
+        remote: { bytes: Uint8Array.of(192, 0, 2, 9), port: 4_500 },
+        plaintext: Buffer.from(JSON.stringify(heartbeat)),
+      });
+      world.pass(200);
+    }
+    expect(near.learned).toHaveLength(1);
+  });
+});
+
+describe('the timer', () => {
+  it('turns by itself, quickly while there is work, and stops', async () => {
+    const world = new World([20, 20]);
+    const { monitor } = world.sides[0];
+    let turns = 0;
+    const tick = monitor.tick.bind(monitor);
+    monitor.tick = () => {
+      turns += 1;
+      return tick();
+    };
+    monitor.start();
+    await expect.poll(() => turns).toBeGreaterThan(2);
+    monitor.stop();
+    const before = turns;
+    monitor.busy(0);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect(turns).toBe(before);
+  });
+});
