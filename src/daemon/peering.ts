@@ -28,7 +28,6 @@ import type { Counters } from '../status/counters.ts';
 import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
-import { heartbeatCodec } from './heartbeat-codec.ts';
 
 export interface PeeringParts {
   readonly site: () => Site;
@@ -110,7 +109,6 @@ export class Peering {
       unixMs: Date.now,
       sockets: this.#checkSockets,
       datagrams: this.#datagrams,
-      codec: heartbeatCodec,
       sessionOf: (peer) => this.#room.session(peer),
       figuresOf: parts.figuresOf,
       links: parts.links,

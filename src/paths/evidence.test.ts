@@ -1,14 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FakeClock } from '../kernel/clock.ts';
+import type { Heartbeat } from '../wire/heartbeat.ts';
 import { clockTicks, Evidence, ticksBetween } from './evidence.ts';
 import { LossWindow } from './loss-window.ts';
 import { OwnTime } from './own-time.ts';
 import { Rate } from './rate.ts';
 import { RoundTrips } from './round-trips.ts';
-import type { Heartbeat, PathFigures } from './types.ts';
+import type { PathFigures } from './types.ts';
 
 const heartbeat = (more: Partial<Heartbeat> = {}): Heartbeat => ({
+  version: 1,
   flags: 0,
   path: 0,
   intervalMs: 20,

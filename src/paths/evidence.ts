@@ -4,10 +4,12 @@
  * `nowMs` is always our own time (own-time.ts): it stands still while this process does, so a stall of ours makes no path look silent. The
  * moments in a worker's figures are the kernel's; they are taken over when they change, with their age at that moment.
  */
+
+import type { Heartbeat, HeartbeatReport } from '../wire/heartbeat.ts';
 import { LossWindow } from './loss-window.ts';
 import { Rate } from './rate.ts';
 import { RoundTrips } from './round-trips.ts';
-import { AGE_UNKNOWN_MS, type Heartbeat, type PathFigures, type PathReport } from './types.ts';
+import { AGE_UNKNOWN_MS, type PathFigures } from './types.ts';
 
 /** Older news than this of a worker that was just asked is not news. */
 const FIGURE_AGE_MOST_MS = 50;
@@ -28,7 +30,7 @@ export class Evidence {
   waitingSinceMs = 0;
   /** The kernel's own figure, 0 where no subflow tells one. */
   subflowRttMs = 0;
-  report: PathReport | undefined;
+  report: HeartbeatReport | undefined;
   reportedAtMs = 0;
   /** Since when the peer's report says that it does not have the path; 0: it has, or did not say. */
   missedByPeerSinceMs = 0;
@@ -71,7 +73,7 @@ export class Evidence {
   }
 
   /** What the peer says of this path, with the newest of its heartbeats over whichever path. */
-  reported(report: PathReport, isAlive: boolean, nowMs: number): void {
+  reported(report: HeartbeatReport, isAlive: boolean, nowMs: number): void {
     this.report = report;
     this.reportedAtMs = nowMs;
     if (isAlive) this.wasAliveForPeer = true;

@@ -22,7 +22,7 @@ describe('the judge', () => {
     const counter = counters.get(path) ?? 0;
     counters.set(path, counter + 1);
     const sentAt = (sentAtMs + 5_000) * 10;
-    path.evidence.heartbeat({ flags: 0, path: 0, intervalMs, sentAtTicks: sentAt, reports: [] }, counter, atMs, 0);
+    path.evidence.heartbeat({ version: 1, flags: 0, path: 0, intervalMs, sentAtTicks: sentAt, reports: [] }, counter, atMs, 0);
     clock.heard(sentAt, intervalMs <= 25);
   }
 

@@ -7,7 +7,7 @@ import { EPOLLOUT } from '../kernel/constants.ts';
 import type { Path, Site } from '../site/types.ts';
 import type { CheckSockets } from './connect-checks.ts';
 import { PathMonitor } from './monitor.ts';
-import type { Heartbeat, OpenedDatagram, PathEventRecord, PathFigures, PeerPaths } from './types.ts';
+import type { OpenedDatagram, PathEventRecord, PathFigures, PeerPaths } from './types.ts';
 
 /** One direction of a link. */
 export class Direction {
@@ -188,7 +188,6 @@ export class Side {
           world.send(index, link, true, () => world.sides[1 - index]!.receive(bytes));
         },
       },
-      codec: { emit: (heartbeat) => Buffer.from(JSON.stringify(heartbeat)), parse },
       sessionOf: () => (this.hasSession ? { seal: (space, plaintext) => this.#seal(space, plaintext) } : undefined),
       figuresOf: (_, path) => this.#figures(path),
       links: this.links,
@@ -284,14 +283,6 @@ interface Sealed {
   readonly link: number;
   readonly plaintext: string;
   readonly session: number;
-}
-
-function parse(bytes: Uint8Array): Heartbeat | undefined {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString()) as Heartbeat;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Connections that stand after a round trip, where both directions live. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Path } from '../site/types.ts';
+import { emitHeartbeat } from '../wire/heartbeat.ts';
 import { parseAddress } from '../wire/ip.ts';
 import { World } from './links.fixture.ts';
 
@@ -152,8 +153,8 @@ describe('what makes no sense', () => {
         { yourPath: 0, state: 14, heardAgeMs: 0, lossPermille: 0 },
       ],
     };
-    expect(near.monitor.received({ ...from, space: 97, plaintext: Buffer.from(JSON.stringify(nonsense)) })).toBe(false);
-    expect(near.monitor.received({ ...from, peer: 7, space: 96, plaintext: Buffer.from(JSON.stringify(nonsense)) })).toBe(true);
+    expect(near.monitor.received({ ...from, space: 97, plaintext: emitHeartbeat(nonsense) })).toBe(false);
+    expect(near.monitor.received({ ...from, peer: 7, space: 96, plaintext: emitHeartbeat(nonsense) })).toBe(true);
     world.pass(1_000);
     expect(near.falls).toEqual([]);
   });
@@ -171,7 +172,7 @@ describe('what makes no sense', () => {
         counter,
         local,
         remote: { bytes: Uint8Array.of(192, 0, 2, 9), port: 4_500 },
-        plaintext: Buffer.from(JSON.stringify(heartbeat)),
+        plaintext: emitHeartbeat(heartbeat),
       });
       world.pass(200);
     }

@@ -15,7 +15,6 @@ import { linkProblemOf, NO_OVERRIDE, type PathSlot } from './slot.ts';
 import type {
   DatagramPort,
   FiguresOf,
-  HeartbeatCodec,
   Links,
   OpenedDatagram,
   PathEventRecord,
@@ -44,7 +43,6 @@ export interface PathMonitorParts {
   readonly unixMs: () => number;
   readonly sockets: CheckSockets;
   readonly datagrams: DatagramPort;
-  readonly codec: HeartbeatCodec;
   readonly sessionOf: SessionOf;
   readonly figuresOf: FiguresOf;
   readonly links: Links;
@@ -75,9 +73,9 @@ export class PathMonitor {
     this.#parts = parts;
     this.#links = parts.links;
     this.#time = new OwnTime(parts.clock);
-    const { clock, datagrams, codec, sessionOf, sockets } = parts;
+    const { clock, datagrams, sessionOf, sockets } = parts;
     this.#checks = new ConnectChecks({ sockets, clock, done: (peer, path, result) => this.#checked(peer, path, result) });
-    this.#prober = new Prober({ clock, datagrams, codec, sessionOf, learn: (peer, datagram) => this.#learn(peer, datagram) });
+    this.#prober = new Prober({ clock, datagrams, sessionOf, learn: (peer, datagram) => this.#learn(peer, datagram) });
     this.siteChanged(parts.site);
   }
 

@@ -10,24 +10,15 @@
  *   probing                                   18 ms       down                                    100 ms, 200 ms when idle
  */
 import type { Clock } from '../kernel/clock.ts';
+import { heartbeatPathOf, heartbeatSpace } from '../wire/datagram.ts';
+import { emitHeartbeat, HEARTBEAT_BUSY, type Heartbeat, type HeartbeatReport, parseHeartbeat } from '../wire/heartbeat.ts';
 import { sameAddress } from '../wire/ip.ts';
 import { clockTicks, ticksBetween } from './evidence.ts';
 import { FAST_MS } from './judge.ts';
 import { isAlive, READY_BIT, stateOfCode } from './path-state.ts';
 import type { PeerClock } from './peer-clock.ts';
 import { type PathSlot, remoteOf } from './slot.ts';
-import {
-  AGE_UNKNOWN_MS,
-  type DatagramPort,
-  HEARTBEAT_BUSY,
-  HEARTBEAT_SPACE,
-  HEARTBEAT_SPACES,
-  type Heartbeat,
-  type HeartbeatCodec,
-  type OpenedDatagram,
-  type PathReport,
-  type SessionOf,
-} from './types.ts';
+import { AGE_UNKNOWN_MS, type DatagramPort, type OpenedDatagram, type SessionOf } from './types.ts';
 
 /** With the turns of both loops in between three missed ones are some 60 ms. */
 export const BUSY_MS = 18;
@@ -63,7 +54,6 @@ export interface ProbedPeer {
 export interface ProberParts {
   readonly clock: Clock;
   readonly datagrams: DatagramPort;
-  readonly codec: HeartbeatCodec;
   readonly sessionOf: SessionOf;
   /** An authentic peer comes from where no path of ours leads. */
   readonly learn: (peer: number, datagram: OpenedDatagram) => void;
@@ -80,7 +70,7 @@ export class Prober {
   send(peer: ProbedPeer, pace: Pace, ownMs: number): void {
     const realMs = this.#parts.clock.nowMs();
     let session: ReturnType<SessionOf>;
-    let reports: PathReport[] | undefined;
+    let reports: HeartbeatReport[] | undefined;
     for (const slot of peer.slots) {
       if (realMs < slot.nextSendAtMs || slot.linkProblem !== undefined || slot.machine.state === 'disabled') continue;
       session ??= this.#parts.sessionOf(peer.index);
@@ -89,7 +79,7 @@ export class Prober {
       slot.nextSendAtMs = (Math.floor(realMs / intervalMs) + 1) * intervalMs;
       reports ??= reportsOf(peer.slots, ownMs);
       const heldMs = realMs - slot.echoHeardAtMs;
-      const heartbeat: Heartbeat = {
+      const heartbeat = {
         flags: pace === 'busy' ? HEARTBEAT_BUSY : 0,
         path: slot.path.index,
         intervalMs,
@@ -97,15 +87,15 @@ export class Prober {
         reports,
         ...(slot.echoHeardAtMs > 0 && heldMs <= HELD_MOST_MS && { echo: { sentAtTicks: slot.echoSentAt, heldMs } }),
       };
-      const sealed = session.seal(HEARTBEAT_SPACE + slot.path.index, this.#parts.codec.emit(heartbeat));
+      const sealed = session.seal(heartbeatSpace(slot.path.index), emitHeartbeat(heartbeat));
       if (sealed) this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
     }
   }
 
   /** @returns false for an authentic datagram that makes no sense: the caller counts it. */
   received(peer: ProbedPeer, datagram: OpenedDatagram, ownMs: number): boolean {
-    const heartbeat = this.#parts.codec.parse(datagram.plaintext);
-    if (!heartbeat || heartbeat.path !== datagram.space - HEARTBEAT_SPACE || heartbeat.path >= HEARTBEAT_SPACES) return false;
+    const heartbeat = parseHeartbeat(datagram.plaintext);
+    if (!heartbeat || heartbeat.path !== heartbeatPathOf(datagram.space)) return false;
     if (datagram.session < peer.session) return true;
     if (datagram.session > peer.session) beginSession(peer, datagram.session);
     this.#takeReports(peer, heartbeat, ownMs);
@@ -173,8 +163,8 @@ function intervalOf(slot: PathSlot, pace: Pace, realMs: number): number {
   return isMetered ? METERED_MS : IDLE_MS;
 }
 
-function reportsOf(slots: readonly PathSlot[], ownMs: number): PathReport[] {
-  const reports: PathReport[] = [];
+function reportsOf(slots: readonly PathSlot[], ownMs: number): HeartbeatReport[] {
+  const reports: HeartbeatReport[] = [];
   for (const slot of slots) {
     if (slot.peerPath < 0 || reports.length === REPORTS_MOST) continue;
     const { heardAtMs, losses } = slot.evidence;

@@ -31,42 +31,7 @@ export interface PathFigures {
 
 export type FiguresOf = (peer: number, path: number) => PathFigures | undefined;
 
-/** One sealed datagram's worth: what a peer says of itself and of us. A tick is 100 µs of the sender's clock, 32 bits, wrapping. */
-export interface Heartbeat {
-  /** HEARTBEAT_BUSY: it is at work itself, and does not only follow us. */
-  readonly flags: number;
-  /** The sender's number of the path. */
-  readonly path: number;
-  /** The next one comes at the latest then. */
-  readonly intervalMs: number;
-  readonly sentAtTicks: number;
-  /** The newest heartbeat heard on this path, and how long ago. */
-  readonly echo?: { readonly sentAtTicks: number; readonly heldMs: number };
-  readonly reports: readonly PathReport[];
-}
-
-export const HEARTBEAT_BUSY = 1;
-
-/** About a path of the receiver's, by the receiver's number. */
-export interface PathReport {
-  readonly yourPath: number;
-  /** `stateCode` of path-state.ts. */
-  readonly state: number;
-  readonly heardAgeMs: number;
-  readonly lossPermille: number;
-}
-
 export const AGE_UNKNOWN_MS = 0xffff;
-
-export interface HeartbeatCodec {
-  readonly emit: (heartbeat: Heartbeat) => Uint8Array;
-  /** @returns undefined for what is no heartbeat of a version we know. */
-  readonly parse: (bytes: Uint8Array) => Heartbeat | undefined;
-}
-
-/** Heartbeats of the sender's path i have a number space of their own, so that gaps in it are that path's loss. */
-export const HEARTBEAT_SPACE = 96;
-export const HEARTBEAT_SPACES = 96;
 
 export interface Sealing {
   /** Seals `plaintext` under the next number of `space`. @returns undefined where the session has ended or is not confirmed. */
