@@ -12,7 +12,6 @@ import type { SiteKeys } from '../config/types.ts';
 import type { ControlCallbacks } from '../control/control-peer.ts';
 import { ControlRoom, pairKeyOf } from '../control/control-room.ts';
 import type { ControlMessage, Hello } from '../control/messages.ts';
-import type { Session } from '../control/session.ts';
 import { SystemTimers } from '../control/timers.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { FromWorker, PeerPaths, ToWorker } from '../engine/messages.ts';
@@ -75,8 +74,6 @@ export class Peering {
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
   readonly #known: readonly Known[];
-  readonly #numbers = new WeakMap<Session, number>();
-  #lastNumber = 0;
 
   constructor(parts: PeeringParts) {
     this.#parts = parts;
@@ -243,17 +240,9 @@ export class Peering {
     const opened = this.#room.sessions.open(bytes);
     if ('fault' in opened) return;
     const { peer, session, space, counter, plaintext } = opened;
-    const isGood = this.monitor.received({ peer, session: this.#numberOf(session), space, counter, plaintext, local, remote });
+    if (session.number === 0) return; // the last word of its handshake is on its way
+    const isGood = this.monitor.received({ peer, session: session.number, space, counter, plaintext, local, remote });
     if (!isGood) this.#parts.counters.fault('bad-datagram');
-  }
-
-  #numberOf(session: Session): number {
-    let number = this.#numbers.get(session);
-    if (number === undefined) {
-      number = ++this.#lastNumber;
-      this.#numbers.set(session, number);
-    }
-    return number;
   }
 
   #decided(peers: readonly PeerPaths[]): void {

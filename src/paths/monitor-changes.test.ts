@@ -100,6 +100,26 @@ describe('without a session', () => {
   });
 });
 
+describe('new keys', () => {
+  it('each hour take no path down, however much slower one is than the other, at work or idle', () => {
+    for (const hasTraffic of [true, false])
+      for (let seed = 1; seed <= 6; seed++) {
+        const world = new World([20, 250], { seed }).begin({ hasTraffic });
+        for (let i = 0; i < 5; i++) {
+          for (const side of world.sides) {
+            side.rekey();
+            world.pass(3 * seed);
+          }
+          for (let ms = 0; ms < 3_000; ms += 20) {
+            world.pass(20);
+            for (const { monitor } of world.sides) expect(monitor.health(0, 1)!.udp).not.toBe('blocked');
+          }
+        }
+        for (const { paths, falls } of world.sides) expect([paths.carry, falls]).toEqual([[0, 1], []]);
+      }
+  });
+});
+
 describe('a peer that began anew', () => {
   it('and knows our session no more can be dialled again', () => {
     const world = new World([20, 20]).begin();

@@ -41,7 +41,6 @@ export class PeerWatch implements ProbedPeer {
   hasReports = false;
   session = 0;
   followUntilMs = 0;
-  /** Own time; 0: there is none. */
   sessionSinceMs = 0;
   paths: PeerPaths = NO_PATHS;
   readonly #parts: WatchParts;
