@@ -179,6 +179,23 @@ describe('what makes no sense', () => {
     expect(near.falls).toEqual([]);
   });
 
+  it('and comes in a flood makes us send no more than work would', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    near.monitor.setUplink(near.site.uplinks[1]!.name, { disabled: true });
+    near.monitor.setUplink(near.site.uplinks[1]!.name, {});
+    const { localAddress: local, peerAddress } = near.site.peers[0]!.paths[1]!;
+    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    const before = near.sentDatagrams;
+    for (let counter = 1_000; counter < 2_000; counter++) {
+      const plaintext = emitHeartbeat({ flags: 0, path: 1, intervalMs: 200, sentAtTicks: counter, reports: [] });
+      near.monitor.received({ peer: 0, session: 1, space: 97, counter: counter * 3, local, remote, plaintext });
+      near.monitor.tick();
+      world.pass(1);
+    }
+    expect(near.sentDatagrams - before).toBeLessThan(2 * 80);
+  });
+
   it('comes from where no path leads: the site is asked, seldom', () => {
     const world = new World([20, 20]).begin();
     const [near] = world.sides;
