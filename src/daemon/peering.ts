@@ -81,6 +81,7 @@ export class Peering {
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
   readonly #known: readonly Known[];
+  #isStopped = false;
 
   constructor(parts: PeeringParts) {
     this.#parts = parts;
@@ -132,6 +133,7 @@ export class Peering {
   }
 
   stop(): void {
+    this.#isStopped = true;
     this.monitor.stop();
     this.#room.close();
     this.#datagrams.close();
@@ -157,7 +159,8 @@ export class Peering {
         return true;
       case 'suspect':
       case 'plain':
-        this.monitor.suspect(message.peer, message.path);
+        // The last words of workers come after our own end, when there are no sockets for a check.
+        if (!this.#isStopped) this.monitor.suspect(message.peer, message.path);
         return true;
       case 'join-failed':
         this.#joinFailed(message.peer, message.path, message.why);
