@@ -10,6 +10,7 @@
  * sorts lower is kept: both sites see the same two names, so both keep the same one.
  */
 import type { Duplex } from 'node:stream';
+import { Allowance } from './allowance.ts';
 import { ControlStream, type Peer, PING_EACH_MS, REKEY_AFTER_MS, type Side, type StreamEvents } from './control-stream.ts';
 import type { Role } from './handshake.ts';
 import type { ControlMessage, Hello } from './messages.ts';
@@ -41,6 +42,9 @@ const SESSION_MOST_MS = REKEY_AFTER_MS + 60_000;
 /** A stream that missed a ping is not held against another that works. */
 const SILENT_MS = PING_EACH_MS + 1_000;
 const STREAMS_MOST = 4;
+/** Each costs us the keys of a handshake. A peer that starts again and again needs fewer. */
+const ACCEPTS_AT_ONCE = 16;
+const ACCEPT_EACH_MS = 500;
 
 export class ControlPeer implements StreamEvents {
   readonly #side: Side;
@@ -48,8 +52,10 @@ export class ControlPeer implements StreamEvents {
   readonly #callbacks: ControlCallbacks;
   readonly #lower: boolean;
   readonly #streams = new Set<ControlStream>();
+  readonly #accepts = new Allowance(ACCEPTS_AT_ONCE, ACCEPT_EACH_MS);
   #current: ControlStream | undefined;
   #session: Session | undefined;
+  #sessionsTaken = 0;
   readonly #retired = new Map<Session, () => void>();
   #cancelExpiry = () => {};
   #wait: { readonly untilMs: number; readonly cancel: () => void } | undefined;
@@ -91,6 +97,11 @@ export class ControlPeer implements StreamEvents {
   }
 
   accepted(duplex: Duplex): void {
+    if (!this.#accepts.take(this.#side.timers.nowMs())) {
+      this.#side.fault('too-many-streams');
+      duplex.destroy();
+      return;
+    }
     const waiting = [...this.#streams].filter((stream) => !stream.established);
     if (waiting.length >= STREAMS_MOST) waiting[0]!.close('too many at once');
     this.#start('responder', duplex);
@@ -170,6 +181,7 @@ export class ControlPeer implements StreamEvents {
   #adopt(session: Session, receiveOld: boolean): void {
     const old = this.#session;
     this.#session = session;
+    session.number = ++this.#sessionsTaken;
     if (old && receiveOld) this.#retire(old);
     else if (old) this.#side.sessions.remove(old);
     this.#cancelExpiry();

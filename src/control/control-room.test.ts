@@ -309,6 +309,45 @@ describe('a control room', () => {
     );
   });
 
+  it('takes only so many streams of a peer that opens one after the other', async () => {
+    const world = worldOf();
+    const ends = Array.from({ length: 100 }, () => {
+      const [theirs, ours] = duplexPair();
+      theirs.resume();
+      world.berlin.room.accepted(0, ours);
+      theirs.destroy();
+      return ours;
+    });
+    await settle();
+    expect(world.berlin.faults.filter((fault) => fault === 'too-many-streams')).toHaveLength(84);
+    expect(ends.every((end) => end.destroyed)).toBe(true);
+    await world.pass(30_000);
+    world.join('munich');
+    await world.pass(100);
+    expect(speak(world)).toBe(true);
+  });
+
+  it('ends a stream on which the peer says too much, and serves on', async () => {
+    const world = await joined();
+    for (let i = 0; i < 1_000; i++) world.munich.room.send(0, { kind: 'reverse-wanted', count: 1 });
+    await world.pass(50);
+    expect(world.berlin.said.filter((word) => word.startsWith('message')).length).toBeLessThanOrEqual(260);
+    expect(world.berlin.said).toContain('lost the peer says too much');
+    expect(world.berlin.faults).toEqual(['bad-control-line']);
+    await world.pass(5_000);
+    expect(speak(world)).toBe(true);
+  });
+
+  it('counts sessions as they are taken into use', async () => {
+    const world = await joined();
+    await world.pass(3_700_000);
+    for (const half of [world.berlin, world.munich]) {
+      const numbers = half.sessions.map(({ number }) => number);
+      expect(numbers.length).toBeGreaterThan(1);
+      expect(numbers).toEqual(numbers.map((_, i) => i + 1));
+    }
+  });
+
   it('holds four streams of a peer that says nothing, and no more', async () => {
     const world = worldOf();
     const ends = Array.from({ length: 7 }, () => {

@@ -15,6 +15,7 @@ import type { MethodFacts } from '../crypto/methods.ts';
 import type { Secret } from '../crypto/secret.ts';
 import type { Fault } from '../status/counters.ts';
 import type { SessionId } from '../wire/datagram.ts';
+import { Allowance } from './allowance.ts';
 import { Handshake, type HandshakeEvent, type Role } from './handshake.ts';
 import { LineReader } from './lines.ts';
 import { type ControlMessage, emitMessage, type Hello, type Offer, type PathTables, parseMessage, type Rekey } from './messages.ts';
@@ -30,6 +31,9 @@ const REKEY_AT_PACKETS = 2 ** 31;
 /** An honest peer wants new keys each hour: faster ones are an attempt to keep us busy. */
 const REKEY_APART_MS = 1_000;
 const UNREAD_MOST_BYTES = 1_048_576;
+/** An honest peer says a few things a second; every line is work for the thread that all peers share. */
+const LINES_AT_ONCE = 256;
+const LINE_EACH_MS = 20;
 
 /** What a stream needs of the side it is on. */
 export interface Side {
@@ -66,6 +70,7 @@ export class ControlStream {
   readonly #duplex: Duplex;
   readonly #events: StreamEvents;
   readonly #lines = new LineReader();
+  readonly #allowance = new Allowance(LINES_AT_ONCE, LINE_EACH_MS);
   /** What came while we were in the middle of a step: a stream in memory answers before our own write returns. */
   readonly #unread: Buffer[] = [];
   #busy = false;
@@ -143,6 +148,7 @@ export class ControlStream {
     if (!lines) return this.#fail('bad-control-line', 'the peer sent a line that is too long');
     for (const line of lines) {
       if (this.#closed) return;
+      if (!this.#allowance.take(this.#side.timers.nowMs())) return this.#fail('bad-control-line', 'the peer says too much');
       const message = parseMessage(line);
       if (!message) return this.#fail('bad-control-line', 'the peer sent a line that is no message');
       this.#heardAtMs = this.#side.timers.nowMs();

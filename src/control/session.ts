@@ -47,6 +47,11 @@ export class Session {
   readonly sendId: SessionId;
   readonly receiveId: SessionId;
   state: SessionState = 'pending';
+  /**
+   * Which of this peer's it is, counted as they were taken into use here; 0 before. Not as their first datagrams came: somebody on the path
+   * could hold one of an old session back, and the new one would look like the older.
+   */
+  number = 0;
   /** The highest count of any space: a session is replaced long before COUNTERS. */
   sentMost = 0;
   readonly #sealer: DatagramCipher;

@@ -67,4 +67,25 @@ describe('the datagrams of the uplinks', () => {
     datagrams.send(OTHER, { bytes: ONE.bytes, port }, Buffer.from('x'));
     expect(heard).toEqual([]);
   });
+
+  it('go nowhere at port 0, which an attacker can give as the source, and open nothing after their end', async () => {
+    const port = await freePort();
+    const { datagrams } = uplinks(port);
+    datagrams.follow([ONE]);
+    const send = (to: number) => datagrams.send(ONE, { bytes: ONE.bytes, port: to }, Buffer.from('x'));
+    await expect
+      .poll(() => {
+        send(port);
+        return datagrams.bytesOf('127.0.0.1').rx;
+      })
+      .toBeGreaterThan(0);
+    const before = datagrams.bytesOf('127.0.0.1').tx;
+    expect(() => send(0)).not.toThrow();
+    expect(datagrams.bytesOf('127.0.0.1').tx).toBe(before);
+    datagrams.close();
+    datagrams.follow([ONE]);
+    const free = createSocket('udp4').bind(port, '127.0.0.1');
+    await once(free, 'listening');
+    free.close();
+  });
 });

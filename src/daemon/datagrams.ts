@@ -31,6 +31,7 @@ export class UplinkDatagrams implements DatagramPort {
   readonly #sentBytes = new Map<string, { tx: number; rx: number }>();
   readonly #texts = new Map<string, string>();
   #wanted: readonly IpAddress[] = [];
+  #isClosed = false;
   #again: NodeJS.Timeout | undefined;
 
   constructor(parts: UplinkDatagramsParts) {
@@ -39,6 +40,7 @@ export class UplinkDatagrams implements DatagramPort {
 
   /** Opens what is new among the addresses, closes what is gone. */
   follow(addresses: readonly IpAddress[]): void {
+    if (this.#isClosed) return;
     this.#wanted = addresses;
     const texts = new Set(addresses.map(({ text }) => text));
     for (const [text, open] of this.#open) if (!texts.has(text)) this.#drop(open);
@@ -47,7 +49,7 @@ export class UplinkDatagrams implements DatagramPort {
 
   send(from: IpAddress, to: SocketAddress, bytes: Uint8Array): void {
     const open = this.#open.get(from.text);
-    if (!open?.isBound) return;
+    if (!open?.isBound || to.port === 0) return; // Node throws at port 0
     this.#count(from.text).tx += bytes.length;
     // What the kernel refuses is lost, as on any path.
     open.socket.send(bytes, to.port, this.#textOf(to), () => {});
@@ -58,9 +60,10 @@ export class UplinkDatagrams implements DatagramPort {
     return this.#sentBytes.get(address) ?? { tx: 0, rx: 0 };
   }
 
+  /** For good: a change of addresses that comes later opens nothing. */
   close(): void {
+    this.#isClosed = true;
     clearTimeout(this.#again);
-    this.#wanted = [];
     for (const open of this.#open.values()) this.#drop(open);
   }
 
@@ -70,9 +73,10 @@ export class UplinkDatagrams implements DatagramPort {
     this.#open.set(address.text, open);
     socket.on('error', (error) => this.#lost(open, error));
     socket.on('message', (bytes, { address: text, port }) => {
-      const remote = parseAddress(text);
-      if (!remote) return;
       this.#count(address.text).rx += bytes.length;
+      const remote = parseAddress(text);
+      // Port 0 can be forged, and is nowhere to answer to.
+      if (!remote || port === 0) return;
       this.#parts.received(bytes, address, { bytes: remote.bytes, port });
     });
     socket.bind({ address: address.text, port: this.#parts.port, exclusive: true }, () => {

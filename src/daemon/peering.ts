@@ -9,10 +9,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { SiteKeys } from '../config/types.ts';
+import { Allowance } from '../control/allowance.ts';
 import type { ControlCallbacks } from '../control/control-peer.ts';
 import { ControlRoom, pairKeyOf } from '../control/control-room.ts';
 import type { ControlMessage, Hello } from '../control/messages.ts';
-import type { Session } from '../control/session.ts';
 import { SystemTimers } from '../control/timers.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { FromWorker, PeerPaths, ToWorker } from '../engine/messages.ts';
@@ -54,7 +54,11 @@ const REVERSE_WANTED = 4;
 const REVERSE_WANTED_MS = 60_000;
 /** Beyond 30 s connections are refused (SIP022). */
 const SKEW_WARN_MS = 10_000;
+const REVERSE_ASK_EACH_MS = 1_000;
 const PAIR_KEY_BYTES = 32;
+/** Places that a peer comes from and no path leads to: each changes the site, which all workers and peers hear of. */
+const LEARNED_AT_ONCE = 8;
+const LEARN_EACH_MS = 5_000;
 
 /** What one peer told, and what we noticed of it. */
 interface Known {
@@ -63,6 +67,8 @@ interface Known {
   /** Paths of its own to us, that it can dial; undefined before its first hello. */
   itsPaths: number | undefined;
   reverseWantedUntilMs: number;
+  reverseAskedAtMs: number;
+  readonly learns: Allowance;
   /** Paths on which further subflows were refused again and again. */
   readonly withoutJoins: Set<number>;
 }
@@ -75,8 +81,7 @@ export class Peering {
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
   readonly #known: readonly Known[];
-  readonly #numbers = new WeakMap<Session, number>();
-  #lastNumber = 0;
+  #isStopped = false;
 
   constructor(parts: PeeringParts) {
     this.#parts = parts;
@@ -86,6 +91,8 @@ export class Peering {
       warnedOfSkew: false,
       itsPaths: undefined,
       reverseWantedUntilMs: 0,
+      reverseAskedAtMs: Number.NEGATIVE_INFINITY,
+      learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
       withoutJoins: new Set<number>(),
     }));
     this.#room = new ControlRoom({
@@ -126,6 +133,7 @@ export class Peering {
   }
 
   stop(): void {
+    this.#isStopped = true;
     this.monitor.stop();
     this.#room.close();
     this.#datagrams.close();
@@ -151,13 +159,14 @@ export class Peering {
         return true;
       case 'suspect':
       case 'plain':
-        this.monitor.suspect(message.peer, message.path);
+        // The last words of workers come after our own end, when there are no sockets for a check.
+        if (!this.#isStopped) this.monitor.suspect(message.peer, message.path);
         return true;
       case 'join-failed':
         this.#joinFailed(message.peer, message.path, message.why);
         return true;
       case 'reverse-wanted':
-        this.#room.send(message.peer, { kind: 'reverse-wanted', count: REVERSE_WANTED });
+        this.#askForReverse(message.peer);
         return true;
       default:
         return false;
@@ -239,21 +248,21 @@ export class Peering {
     return { warm: WARM, reverse: itsPaths !== undefined && itsPaths < ours ? REVERSE : 0 };
   }
 
+  /** Once for all workers: what was asked for stays for a minute. */
+  #askForReverse(peer: number): void {
+    const known = this.#known[peer]!;
+    const nowMs = performance.now();
+    if (nowMs - known.reverseAskedAtMs < REVERSE_ASK_EACH_MS) return;
+    if (this.#room.send(peer, { kind: 'reverse-wanted', count: REVERSE_WANTED })) known.reverseAskedAtMs = nowMs;
+  }
+
   #received(bytes: Buffer, local: IpAddress, remote: SocketAddress): void {
     const opened = this.#room.sessions.open(bytes);
     if ('fault' in opened) return;
     const { peer, session, space, counter, plaintext } = opened;
-    const isGood = this.monitor.received({ peer, session: this.#numberOf(session), space, counter, plaintext, local, remote });
+    if (session.number === 0) return; // the last word of its handshake is on its way
+    const isGood = this.monitor.received({ peer, session: session.number, space, counter, plaintext, local, remote });
     if (!isGood) this.#parts.counters.fault('bad-datagram');
-  }
-
-  #numberOf(session: Session): number {
-    let number = this.#numbers.get(session);
-    if (number === undefined) {
-      number = ++this.#lastNumber;
-      this.#numbers.set(session, number);
-    }
-    return number;
   }
 
   #decided(peers: readonly PeerPaths[]): void {
@@ -275,7 +284,7 @@ export class Peering {
   #learn(peer: number, { local, remote }: OpenedDatagram): void {
     const site = this.#parts.site();
     const uplink = site.uplinks.find(({ addresses }) => addresses.some(({ text }) => text === local.text));
-    if (!uplink) return;
+    if (!uplink || !this.#known[peer]!.learns.take(performance.now())) return;
     const isDead = (path: Path) => this.health(peer, path.index)?.state === 'down';
     const old = site.peers[peer]!.paths.find((path) => path.learned && path.uplink.index === uplink.index && isDead(path));
     const place = { address: addressFromBytes(remote.bytes), port: remote.port };

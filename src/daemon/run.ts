@@ -50,6 +50,7 @@ const GRACE_MS = 1_000;
 const SECOND_MS = 1_000;
 /** Between two looks at all of the host. */
 const REFRESH_PAUSE_MS = 200;
+const LIMIT_TEXT = 24;
 /** Of what `checkHost` finds, these make a start pointless; the rest is said and tried. */
 const FATAL = new Set(['HOST_ROOT', 'HOST_COMMAND', 'KERNEL_NO_MPTCP']);
 
@@ -205,7 +206,9 @@ class Daemon {
       },
       moved: (record) => this.#pathMoved(record),
       said: (kind, peer, text, isBad) => {
-        this.#log[isBad ? 'warn' : 'info']('peer', text, { ...(peer && { peer }) }, { limit: `${kind} ${peer} ${text}` });
+        // What a text begins with is ours; what follows the peer may choose.
+        const limit = `${kind} ${peer} ${isBad} ${text.slice(0, LIMIT_TEXT)}`;
+        this.#log[isBad ? 'warn' : 'info']('peer', text, { ...(peer && { peer }) }, { limit });
         this.#events.add({ kind, ...(peer && { peer }), text });
       },
     });

@@ -36,7 +36,7 @@ export class Workers {
   readonly #threads: (Thread | undefined)[];
   readonly #deaths: number[];
   readonly #wake = new Slab(SLAB_MIN_BYTES);
-  readonly #lastPaths: (ToWorker | undefined)[] = [];
+  #lastPaths: ToWorker | undefined;
   #stopping = false;
 
   constructor(parts: WorkersParts) {
@@ -52,10 +52,8 @@ export class Workers {
   }
 
   tellAll(command: ToWorker): void {
-    this.#threads.forEach((thread, index) => {
-      if (command.kind === 'paths') this.#lastPaths[index] = command;
-      if (thread) this.#tell(thread, command);
-    });
+    if (command.kind === 'paths') this.#lastPaths = command;
+    for (const thread of this.#threads) if (thread) this.#tell(thread, command);
   }
 
   /** To the first that lives. @returns false where none does. */
@@ -75,7 +73,11 @@ export class Workers {
 
   #tell(thread: Thread, command: ToWorker): void {
     thread.port.postMessage(command);
-    if (thread.wakeFd >= 0) libcCalls.write(thread.wakeFd, this.#wake.range(0, 8), 8);
+    this.#wakeUp(thread);
+  }
+
+  #wakeUp({ wakeFd }: Thread): void {
+    if (wakeFd >= 0) libcCalls.write(wakeFd, this.#wake.range(0, 8), 8);
   }
 
   #startOne(index: number): Promise<void> {
@@ -97,8 +99,9 @@ export class Workers {
       const hear = (message: FromWorker) => {
         if (message.kind === 'ready') {
           thread.wakeFd = message.wakeFd;
-          const paths = this.#lastPaths[index];
-          if (paths) this.#tell(thread, paths);
+          if (this.#lastPaths) this.#tell(thread, this.#lastPaths);
+          // What changed at the site since it was started waits in its port.
+          this.#wakeUp(thread);
           resolve();
         } else if (message.kind === 'failed') {
           reject(new BraidError(message.code as ErrorCode, message.message, message.hint === undefined ? {} : { hint: message.hint }));
@@ -113,8 +116,13 @@ export class Workers {
       });
       worker.on('exit', (code) => {
         // Its last words (the port it could not have) may come after its end.
-        for (let last = receiveMessageOnPort(port); last; last = receiveMessageOnPort(port))
-          if (last.message.kind !== 'ready') hear(last.message as FromWorker);
+        for (let last = receiveMessageOnPort(port); last; last = receiveMessageOnPort(port)) {
+          const message = last.message as FromWorker;
+          if (message.kind === 'ready') libcCalls.close(message.wakeFd);
+          else hear(message);
+        }
+        // Only now: while the thread could be told something the number must not become another descriptor's.
+        if (thread.wakeFd >= 0) libcCalls.close(thread.wakeFd);
         port.close();
         reject(new BraidError('KERNEL_CALL', `worker ${index} expected to run, got an end with code ${code}`));
         if (code !== 0) this.#died(index, thread, `exit code ${code}`);

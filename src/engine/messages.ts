@@ -14,6 +14,7 @@ export interface WorkerStart {
 }
 
 export type FromWorker =
+  /** `wakeFd` is the main thread's from now on. */
   | { readonly kind: 'ready'; readonly wakeFd: number }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly hint?: string }
   /** Flows of this peer begin to move bytes, after half a second in which none did. */

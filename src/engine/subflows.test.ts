@@ -139,6 +139,17 @@ describe('a path that carries no more', () => {
     expect([bench.paths(near), bench.paths(far)]).toEqual([[1], [1]]);
   });
 
+  it('is not joined where the peer only comes from, and what came from there stays', () => {
+    const learned = { ...threePaths, paths: threePaths.paths.map((path) => ({ ...path, learned: path.index === 2 })) };
+    const bench = new Bench(learned);
+    const near = bench.flow(0);
+    const far = bench.flow(2, { weDialled: false });
+    bench.carry([0, 1, 2]);
+    bench.pass(5_000);
+    expect([bench.paths(near), bench.paths(far)]).toEqual([[0, 1], [2]]);
+    expect(bench.posted.filter(({ kind }) => kind === 'join-failed')).toEqual([]);
+  });
+
   it('takes its time only as a round trip does', () => {
     const bench = new Bench();
     const flow = bench.flow(0);

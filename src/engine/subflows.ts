@@ -177,7 +177,10 @@ export class Subflows {
       : Number.POSITIVE_INFINITY;
     if (flow.weDialled && (flow.widened || isWaiting)) {
       flow.widened = true;
-      for (const path of carry) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
+      const { paths } = this.#parts.site.peers[flow.peer]!;
+      // Where the peer only comes from nobody can connect to: it joins, not we.
+      for (const path of carry)
+        if (!paths[path]!.learned) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
     }
     if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
   }

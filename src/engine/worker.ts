@@ -16,6 +16,7 @@ import { WorkerLoop } from './worker-loop.ts';
 const { start, port } = workerData as { readonly start: WorkerStart; readonly port: MessagePort };
 const post = (message: FromWorker) => port.postMessage(message);
 const sockets = new LinuxSockets();
+let isWakeGiven = false;
 
 try {
   const { site } = start;
@@ -48,10 +49,11 @@ try {
     else post({ kind: 'failed', code: 'KERNEL_CALL', message });
   } else {
     post({ kind: 'ready', wakeFd: sockets.wakeFd });
+    isWakeGiven = true;
     loop.run();
   }
 } finally {
   // Resets: a thread that dies must not look like an orderly end.
-  sockets.resetAll();
+  sockets.resetAll(isWakeGiven);
   port.close();
 }

@@ -232,9 +232,10 @@ export class LinuxSockets implements Sockets {
     libcCalls.read(this.wakeFd, this.#small.range(WAKE_AT, 8), 8);
   }
 
-  resetAll(): void {
+  /** @param isWakeGiven another thread writes to `wakeFd`, and closes it: here its number would soon be a connection's. */
+  resetAll(isWakeGiven = false): void {
     for (const fd of [...this.#open]) this.reset(fd);
-    libcCalls.close(this.wakeFd);
+    if (!isWakeGiven) libcCalls.close(this.wakeFd);
     libcCalls.close(this.#epoll);
   }
 

@@ -21,7 +21,7 @@ class Scripted implements NetlinkPort {
   }
 }
 
-function watched() {
+function watched(mayRead = () => true) {
   const port = new Scripted();
   const now = new Map([
     ['eth2', ['10.0.0.1']],
@@ -35,7 +35,10 @@ function watched() {
       changes++;
     },
     port,
-    read: () => new Map(now),
+    read: () => {
+      if (!mayRead()) throw new Error('EMFILE');
+      return new Map(now);
+    },
   });
   return { port, now, seen, watch, changes: () => changes };
 }
@@ -69,6 +72,19 @@ describe('the watch over links', () => {
     expect(seen).toEqual([]);
     watch.poll();
     expect(seen.length).toBe(1);
+  });
+
+  it('leaves all as it was while the host cannot be read, and makes up for it', () => {
+    let mayRead = true;
+    const { port, now, seen, watch, changes } = watched(() => mayRead);
+    mayRead = false;
+    now.delete('eth3');
+    port.datagrams.push(Buffer.alloc(16));
+    for (let i = 0; i < 300; i++) watch.poll();
+    expect([seen.length, changes()]).toEqual([0, 0]);
+    mayRead = true;
+    watch.poll();
+    expect([seen.length, changes()]).toEqual([1, 1]);
   });
 
   it('gives its socket back', () => {

@@ -40,6 +40,7 @@ export class LinkWatch {
   #timer: NodeJS.Timeout | undefined;
   #before = '';
   #sinceReadMs = 0;
+  #hasHappened = false;
   links: Links;
 
   /** @throws BraidError KERNEL_CALL where netlink cannot be opened. */
@@ -58,11 +59,14 @@ export class LinkWatch {
 
   /** One look; the timer's work, and the tests'. */
   poll(): void {
-    const happened = this.#drain();
+    this.#hasHappened = this.#drain() || this.#hasHappened;
     this.#sinceReadMs += POLL_MS;
-    if (!happened && this.#sinceReadMs < READ_EVERY_MS) return;
+    if (!this.#hasHappened && this.#sinceReadMs < READ_EVERY_MS) return;
+    const links = this.#tryRead();
+    if (!links) return;
+    const happened = this.#hasHappened;
+    this.#hasHappened = false;
     this.#sinceReadMs = 0;
-    const links = this.#read();
     const text = textOf(links);
     if (text !== this.#before) {
       this.#before = text;
@@ -75,6 +79,15 @@ export class LinkWatch {
   stop(): void {
     clearInterval(this.#timer);
     this.#port.close();
+  }
+
+  /** @returns undefined where the host cannot be read (no descriptor is free): all stays as it was, the next poll tries again. */
+  #tryRead(): Links | undefined {
+    try {
+      return this.#read();
+    } catch {
+      return undefined;
+    }
   }
 
   #drain(): boolean {

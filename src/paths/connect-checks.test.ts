@@ -49,6 +49,13 @@ describe('a connect check', () => {
     expect(checks.isRunning).toBe(false);
   });
 
+  it('blames no path where this host has no descriptor left', () => {
+    sockets.descriptorsMost = 0;
+    pass(5_000);
+    expect(told).toEqual([]);
+    expect(checks.isRunning).toBe(false);
+  });
+
   it('is refused, is not answered for three seconds, or cannot even be begun', () => {
     network.refused.add(endpointKey(fiber));
     network.silent.add(endpointKey(cable));
@@ -59,9 +66,9 @@ describe('a connect check', () => {
     checks.step();
     expect(told.at(-1)).toBe('cable false no answer for 3 s');
     expect(sockets.openDescriptors).toBe(0);
-    sockets.descriptorsMost = 0;
+    sockets.dialPeer = () => -99;
     checks.check(0, paths[0]!);
-    expect(told.at(-1)).toBe('fiber false EMFILE');
+    expect(told.at(-1)).toBe('fiber false EADDRNOTAVAIL');
   });
 
   it('finds who takes MPTCP out of connections', () => {

@@ -12,7 +12,7 @@
  *   no answer
  */
 import type { Clock } from '../kernel/clock.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLOUT } from '../kernel/constants.ts';
+import { EMFILE, ENFILE, ENOBUFS, EPOLLERR, EPOLLHUP, EPOLLOUT } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Path } from '../site/types.ts';
@@ -20,6 +20,8 @@ import type { Path } from '../site/types.ts';
 const PLAIN_AFTER_MS = 1_000;
 const PLAIN_WINS_MS = 500;
 const CHECK_TIMEOUT_MS = 3_000;
+/** Ours, and nothing that the path could be blamed for. */
+const SHORTAGES: readonly number[] = [EMFILE, ENFILE, ENOBUFS];
 /** A plain dial was tried and told nothing. */
 const NO_PLAIN = Number.MAX_SAFE_INTEGER;
 
@@ -63,11 +65,12 @@ export class ConnectChecks {
     return this.#running.some((check) => check.peer === peer && check.path.index === path);
   }
 
-  /** Begins; `done` tells the result, at once where not even a dial is possible. */
+  /** Begins; `done` tells the result, at once where the path allows no dial; never where this host has no descriptor for it. */
   check(peer: number, path: Path): void {
     if (this.isChecking(peer, path.index)) return;
     const check: Check = { peer, path, startedAtMs: this.#parts.clock.nowMs(), fd: -1, plainFd: -1, plainAtMs: 0 };
     const fd = this.#dial(path, 'dialPeer');
+    if (SHORTAGES.includes(-fd)) return;
     if (fd < 0) {
       this.#parts.done(peer, path.index, { answered: false, reason: errnoName(fd) });
       return;

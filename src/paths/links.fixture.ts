@@ -230,6 +230,12 @@ export class Side {
     this.monitor.sessionEstablished(0);
   }
 
+  /** New keys on a stream that stands: numbers start again, and the monitor hears of it by the first heartbeat. */
+  rekey(): void {
+    this.session += 1;
+    this.#counters.clear();
+  }
+
   lose(): void {
     this.hasSession = false;
     this.monitor.sessionLost(0);

@@ -100,6 +100,26 @@ describe('without a session', () => {
   });
 });
 
+describe('new keys', () => {
+  it('each hour take no path down, however much slower one is than the other, at work or idle', () => {
+    for (const hasTraffic of [true, false])
+      for (let seed = 1; seed <= 6; seed++) {
+        const world = new World([20, 250], { seed }).begin({ hasTraffic });
+        for (let i = 0; i < 5; i++) {
+          for (const side of world.sides) {
+            side.rekey();
+            world.pass(3 * seed);
+          }
+          for (let ms = 0; ms < 3_000; ms += 20) {
+            world.pass(20);
+            for (const { monitor } of world.sides) expect(monitor.health(0, 1)!.udp).not.toBe('blocked');
+          }
+        }
+        for (const { paths, falls } of world.sides) expect([paths.carry, falls]).toEqual([[0, 1], []]);
+      }
+  });
+});
+
 describe('a peer that began anew', () => {
   it('and knows our session no more can be dialled again', () => {
     const world = new World([20, 20]).begin();
@@ -157,6 +177,23 @@ describe('what makes no sense', () => {
     expect(near.monitor.received({ ...from, peer: 7, space: 96, plaintext: emitHeartbeat(nonsense) })).toBe(true);
     world.pass(1_000);
     expect(near.falls).toEqual([]);
+  });
+
+  it('and comes in a flood makes us send no more than work would', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    near.monitor.setUplink(near.site.uplinks[1]!.name, { disabled: true });
+    near.monitor.setUplink(near.site.uplinks[1]!.name, {});
+    const { localAddress: local, peerAddress } = near.site.peers[0]!.paths[1]!;
+    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    const before = near.sentDatagrams;
+    for (let counter = 1_000; counter < 2_000; counter++) {
+      const plaintext = emitHeartbeat({ flags: 0, path: 1, intervalMs: 200, sentAtTicks: counter, reports: [] });
+      near.monitor.received({ peer: 0, session: 1, space: 97, counter: counter * 3, local, remote, plaintext });
+      near.monitor.tick();
+      world.pass(1);
+    }
+    expect(near.sentDatagrams - before).toBeLessThan(2 * 80);
   });
 
   it('comes from where no path leads: the site is asked, seldom', () => {

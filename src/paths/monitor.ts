@@ -10,7 +10,7 @@ import type { Spares } from './decide.ts';
 import { OwnTime } from './own-time.ts';
 import { DAMPING, type Damping } from './path-state.ts';
 import { PeerWatch } from './peer-watch.ts';
-import { Prober } from './prober.ts';
+import { BUSY_MS, Prober } from './prober.ts';
 import { linkProblemOf, NO_OVERRIDE, type PathSlot } from './slot.ts';
 import type {
   DatagramPort,
@@ -125,7 +125,11 @@ export class PathMonitor {
     if (!watch?.hasSession) return true;
     const wasTense = watch.isTense(this.#parts.clock.nowMs());
     const isGood = this.#prober.received(watch, datagram, this.#time.nowMs());
-    if (!wasTense && (watch.isTense(this.#parts.clock.nowMs()) || watch.slots.some((slot) => slot.isNews && !slot.isAlive))) {
+    const realMs = this.#parts.clock.nowMs();
+    // At most as often as at work: a peer cannot make us send on all paths for each of its datagrams.
+    if (realMs - watch.answeredAtMs < BUSY_MS) return isGood;
+    if (!wasTense && (watch.isTense(realMs) || watch.slots.some((slot) => slot.isNews && !slot.isAlive))) {
+      watch.answeredAtMs = realMs;
       watch.urge();
       this.#hurry();
     }

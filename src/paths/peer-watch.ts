@@ -41,7 +41,8 @@ export class PeerWatch implements ProbedPeer {
   hasReports = false;
   session = 0;
   followUntilMs = 0;
-  /** Own time; 0: there is none. */
+  /** When a heartbeat of the peer last made us send at once. */
+  answeredAtMs = Number.NEGATIVE_INFINITY;
   sessionSinceMs = 0;
   paths: PeerPaths = NO_PATHS;
   readonly #parts: WatchParts;

@@ -47,6 +47,8 @@ export interface ProbedPeer {
   reportsSentAt: number;
   hasReports: boolean;
   session: number;
+  /** Own time, since it stands or its heartbeats are heard; 0: there is none. */
+  sessionSinceMs: number;
   /** The peer's heartbeats say that it is at work: real time until which we follow. */
   followUntilMs: number;
 }
@@ -98,6 +100,8 @@ export class Prober {
     if (!heartbeat || heartbeat.path !== heartbeatPathOf(datagram.space)) return false;
     if (datagram.session < peer.session) return true;
     if (datagram.session > peer.session) beginSession(peer, datagram.session);
+    // What is blocked shows only beside what is heard: counted from here, or each change of keys would blame the slower paths.
+    if (!peer.slots.some((slot) => slot.evidence.heartbeatAtMs > 0)) peer.sessionSinceMs = ownMs;
     this.#takeReports(peer, heartbeat, ownMs);
     const slot = bind(peer.slots, heartbeat.path, datagram, ownMs);
     if (!slot) {

@@ -29,7 +29,13 @@ export interface Learned {
   readonly remote: PeerAddress;
 }
 
-/** A path to where an authenticated peer was seen to come from. @returns undefined where there is no room or the uplink has no address of the family. */
+/** Of one peer: more uplinks behind CGNAT than anybody has. Room stays for those that are configured, whatever is forged from what addresses. */
+export const LEARNED_MOST = 12;
+
+/**
+ * A path to where an authenticated peer was seen to come from.
+ * @returns undefined where there is no room, where a path leads there already, or the uplink has no address of the family.
+ */
 export function withLearned(
   site: Site,
   { peer, uplink: index, path, remote }: Learned,
@@ -37,7 +43,9 @@ export function withLearned(
   const owner = site.peers[peer];
   const uplink = site.uplinks[index];
   const localAddress = uplink && addressOfFamily(uplink.addresses, remote.address.family);
-  if (!owner || !localAddress || (path === undefined && owner.paths.length >= PATHS_MOST)) return undefined;
+  if (!owner || !localAddress || owner.paths.some((one) => keyOf(one) === keyOf({ uplink, peerAddress: remote }))) return undefined;
+  const learnedBefore = owner.paths.filter((one) => one.learned).length;
+  if (path === undefined && (owner.paths.length >= PATHS_MOST || learnedBefore >= LEARNED_MOST)) return undefined;
   const learned: Path = { index: path ?? owner.paths.length, uplink, localAddress, peerAddress: remote, present: true, learned: true };
   const paths = path === undefined ? [...owner.paths, learned] : owner.paths.map((one) => (one.index === path ? learned : one));
   const peers = site.peers.map((one): Peer => (one === owner ? { ...one, paths } : one));

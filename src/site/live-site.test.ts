@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Config, PeerConfig } from '../config/types.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
+import { LEARNED_MOST } from './append-paths.ts';
 import type { HostFacts } from './facts.ts';
 import { LiveSite } from './live-site.ts';
 
@@ -100,6 +101,21 @@ describe('a site that runs', () => {
     expect(pathsOf(live)).toEqual(['0 lte 10.1.0.1 203.0.113.9 away']);
     live.refresh(host({ fiber: '10.0.0.1', lte: '10.1.0.3' }));
     expect(pathsOf(live)).toEqual(['0 lte 10.1.0.3 203.0.113.9 present']);
+  });
+
+  it('learns no place twice, and not so many that what is configured has no room', () => {
+    const live = new LiveSite(config(), host({ fiber: '10.0.0.1', lte: undefined }));
+    const place = (port: number, path?: number) => {
+      const remote = { address: address('203.0.113.9'), port };
+      return live.learn({ peer: 0, uplink: 0, remote, ...(path !== undefined && { path }) })?.index;
+    };
+    expect([place(1), place(1), place(2)]).toEqual([2, undefined, 3]);
+    expect(live.learn({ peer: 0, uplink: 0, remote: live.now.peers[0]!.paths[0]!.peerAddress })).toBeUndefined();
+    for (let port = 3; port < 100; port++) place(port);
+    expect(live.now.peers[0]!.paths.filter(({ learned }) => learned)).toHaveLength(LEARNED_MOST);
+    expect([place(200), place(200, 3)]).toEqual([undefined, 3]);
+    live.refresh(host({ fiber: '10.0.0.1', lte: '10.1.0.7' }));
+    expect(pathsOf(live).slice(-2)).toEqual(['14 lte 10.1.0.7 198.51.100.1 present', '15 lte 10.1.0.7 198.51.100.2 present']);
   });
 
   it('never moves an index, whatever comes and goes', () => {
