@@ -55,14 +55,16 @@ const REVERSE_WANTED = 4;
 const REVERSE_WANTED_MS = 60_000;
 /** Beyond 30 s connections are refused (SIP022). */
 const SKEW_WARN_MS = 10_000;
+/** A path to where the peer came from once, and nothing has come since. */
+const FORSAKEN_MS = 10_000;
 const PAIR_KEY_BYTES = 32;
 
 /** What one peer told, and what we noticed of it. */
 interface Known {
   skewMs: number | null;
   warnedOfSkew: boolean;
-  /** Paths of its own to us, that it can dial; undefined before its first hello. */
-  itsPaths: number | undefined;
+  /** Its numbers of the paths to us that it can dial; undefined before its first hello. */
+  itsPaths: ReadonlySet<number> | undefined;
   reverseWantedUntilMs: number;
   /** Paths on which further subflows were refused again and again. */
   readonly withoutJoins: Set<number>;
@@ -76,6 +78,8 @@ export class Peering {
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
   readonly #known: readonly Known[];
+  /** By peer and path. */
+  readonly #learnedAtMs: number[][];
   readonly #numbers = new WeakMap<Session, number>();
   #lastNumber = 0;
 
@@ -89,6 +93,7 @@ export class Peering {
       reverseWantedUntilMs: 0,
       withoutJoins: new Set<number>(),
     }));
+    this.#learnedAtMs = site.peers.map(() => []);
     this.#room = new ControlRoom({
       site: site.name,
       version: parts.version,
@@ -224,7 +229,9 @@ export class Peering {
   }
 
   #told(peer: number, { paths }: Pick<Hello, 'paths'>): void {
-    this.#known[peer]!.itsPaths = paths.length;
+    const { itsPaths } = this.#known[peer]!;
+    this.#known[peer]!.itsPaths = new Set(paths.map(({ index }) => index));
+    if (itsPaths) this.monitor.sparesChanged(peer);
   }
 
   #message(peer: number, message: ControlMessage): void {
@@ -238,7 +245,12 @@ export class Peering {
     const { itsPaths, reverseWantedUntilMs } = this.#known[peer]!;
     const ours = this.#parts.site().peers[peer]!.paths.filter(({ learned }) => !learned).length;
     if (performance.now() < reverseWantedUntilMs) return { warm: WARM, reverse: REVERSE_WANTED };
-    return { warm: WARM, reverse: itsPaths !== undefined && itsPaths < ours ? REVERSE : 0 };
+    if (itsPaths === undefined) return { warm: WARM, reverse: 0 };
+    // It need not ask, and may have no way to: it sees of its paths what we see.
+    const living = this.monitor?.livingForPeer(peer) ?? [];
+    const canDial = itsPaths.size > 0 && (living.length === 0 || living.some((path) => path < 0 || itsPaths.has(path)));
+    if (!canDial) return { warm: WARM, reverse: REVERSE_WANTED };
+    return { warm: WARM, reverse: itsPaths.size < ours ? REVERSE : 0 };
   }
 
   #received(bytes: Buffer, local: IpAddress, remote: SocketAddress): void {
@@ -273,17 +285,24 @@ export class Peering {
     this.#parts.moved(record);
   }
 
-  /** The path that led to the same place before is moved there, where it is dead; a CGNAT gives new ports as it likes. */
+  /** A path that led elsewhere before is moved there, where nothing comes any more; a CGNAT gives new ports as it likes. */
   #learn(peer: number, { local, remote }: OpenedDatagram): void {
     const site = this.#parts.site();
     const uplink = site.uplinks.find(({ addresses }) => addresses.some(({ text }) => text === local.text));
     if (!uplink) return;
-    const isDead = (path: Path) => this.health(peer, path.index)?.state === 'down';
-    const old = site.peers[peer]!.paths.find((path) => path.learned && path.uplink.index === uplink.index && isDead(path));
+    const old = site.peers[peer]!.paths.find((path) => path.learned && path.uplink.index === uplink.index && this.#isForsaken(peer, path));
     const place = { address: addressFromBytes(remote.bytes), port: remote.port };
     const path = this.#parts.learn({ peer, uplink: uplink.index, remote: place, ...(old && { path: old.index }) });
+    if (path) this.#learnedAtMs[peer]![path.index] = performance.now();
     if (path)
       this.#parts.said('peer', site.peers[peer]!.site, `comes over ${uplink.name} from ${place.address.text}, which no path led to`, false);
+  }
+
+  /** A fresh one has not lived yet, and one that fell just now may come back. */
+  #isForsaken(peer: number, { index }: Path): boolean {
+    const health = this.health(peer, index);
+    const learnedAgoMs = performance.now() - (this.#learnedAtMs[peer]![index] ?? 0);
+    return health?.state === 'down' && learnedAgoMs > FORSAKEN_MS && (health.quietMs ?? FORSAKEN_MS) >= FORSAKEN_MS;
   }
 
   #joinFailed(peer: number, index: number, why: string): void {

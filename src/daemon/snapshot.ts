@@ -3,7 +3,7 @@
 import type { PathHealth } from '../paths/types.ts';
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
-import type { PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
+import type { MptcpHealth, PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import { endpointText } from '../wire/ip.ts';
 import type { Carried } from './day-bytes.ts';
 
@@ -111,7 +111,7 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     avoided: health?.avoided ?? false,
     lossPercent: health?.lossPercent == null ? null : Math.round(health.lossPercent * 10) / 10,
     udp: health?.udp ?? 'unknown',
-    mptcp: state === 'down' || !health ? 'unknown' : health.plain ? 'stripped' : noJoins ? 'joins-stripped' : 'ok',
+    mptcp: mptcpHealth(health, noJoins),
     mtu: null,
     flaps: health?.flaps ?? null,
     holdDownMs: health?.holdDownMs ?? null,
@@ -121,6 +121,12 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     txBytes: sum(figures, (one) => one.txBytes),
     rxBytes: sum(figures, (one) => one.rxBytes),
   };
+}
+
+function mptcpHealth(health: PathHealth | undefined, hasNoJoins: boolean): MptcpHealth {
+  if (!health || health.state === 'down') return 'unknown';
+  if (health.dropsMptcp) return 'syn-dropped';
+  return health.plain ? 'stripped' : hasNoJoins ? 'joins-stripped' : 'ok';
 }
 
 function sumFaults(counters: readonly Counters[]): Record<string, number> {

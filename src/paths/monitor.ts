@@ -204,7 +204,12 @@ export class PathMonitor {
   }
 
   health(peer: number, path: number): PathHealth | undefined {
-    return this.#watches[peer]?.slots[path]?.health();
+    return this.#watches[peer]?.slots[path]?.health(this.#time.nowMs());
+  }
+
+  /** The peer's numbers for the paths that live, as far as they are known: -1 where none of its heartbeats came over one. */
+  livingForPeer(peer: number): number[] {
+    return (this.#watches[peer]?.slots ?? []).filter(({ isAlive }) => isAlive).map(({ peerPath }) => peerPath);
   }
 
   /** Whether traffic can use it. */
@@ -249,7 +254,7 @@ export class PathMonitor {
     slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs);
     const isPlain = slot.plain || slot.dropsMptcp;
     if (isPlain !== wasPlain && slot.isAlive)
-      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health().reason : 'connections keep MPTCP');
+      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health(ownMs).reason : 'connections keep MPTCP');
     if (watch.decide()) this.#hasNews = true;
   }
 

@@ -90,18 +90,21 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return stateCode(this.machine, this.override.drained === true, this.isOwnBackup);
   }
 
-  health(): PathHealth {
-    const { losses, roundTrips, report, jitterMs, heartbeatAtMs, subflowRttMs } = this.evidence;
+  /** @param ownMs our own time (own-time.ts). */
+  health(ownMs: number): PathHealth {
+    const { losses, roundTrips, report, jitterMs, heartbeatAtMs, heardAtMs, subflowRttMs } = this.evidence;
     const rttMs = roundTrips.smoothedMs || subflowRttMs;
     return {
       state: this.machine.state,
       reason: this.machine.state === 'up' ? this.#remark() : this.machine.reason,
+      quietMs: heardAtMs > 0 ? ownMs - heardAtMs : null,
       rttMs: rttMs > 0 ? rttMs : null,
       jitterMs: heartbeatAtMs > 0 ? jitterMs : null,
       lossPercent: losses.probes > 0 ? losses.loss * 100 : null,
       lossTowardsPeerPercent: report ? report.lossPermille / 10 : null,
       udp: this.isUdpBlocked ? 'blocked' : heartbeatAtMs > 0 ? 'ok' : 'unknown',
-      plain: this.plain || this.dropsMptcp,
+      plain: this.plain,
+      dropsMptcp: this.dropsMptcp,
       avoided: this.machine.avoided !== 'no',
       flaps: this.machine.flaps,
       holdDownMs: this.machine.holdDownMs,
