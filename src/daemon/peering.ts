@@ -29,6 +29,7 @@ import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
 import { heartbeatCodec } from './heartbeat-codec.ts';
+import { REVERSE_WANTED, sparesFor } from './spares.ts';
 
 export interface PeeringParts {
   readonly site: () => Site;
@@ -47,11 +48,6 @@ export interface PeeringParts {
   readonly said: (kind: 'peer' | 'clock', peer: string, words: string, isBad: boolean) => void;
 }
 
-/** Connections that each worker keeps ready for flows towards a peer that answers. */
-const WARM = 2;
-/** Kept open for a peer that has no way to some address of ours. */
-const REVERSE = 2;
-const REVERSE_WANTED = 4;
 const REVERSE_WANTED_MS = 60_000;
 /** Beyond 30 s connections are refused (SIP022). */
 const SKEW_WARN_MS = 10_000;
@@ -66,8 +62,6 @@ interface Known {
   /** Its numbers of the paths to us that it can dial; undefined before its first hello. */
   itsPaths: ReadonlySet<number> | undefined;
   reverseWantedUntilMs: number;
-  /** Paths on which further subflows were refused again and again. */
-  readonly withoutJoins: Set<number>;
 }
 
 export class Peering {
@@ -91,7 +85,6 @@ export class Peering {
       warnedOfSkew: false,
       itsPaths: undefined,
       reverseWantedUntilMs: 0,
-      withoutJoins: new Set<number>(),
     }));
     this.#learnedAtMs = site.peers.map(() => []);
     this.#room = new ControlRoom({
@@ -157,11 +150,13 @@ export class Peering {
         this.monitor.busy(message.peer);
         return true;
       case 'suspect':
-      case 'plain':
         this.monitor.suspect(message.peer, message.path);
         return true;
+      case 'plain':
+        this.monitor.turnedPlain(message.peer, message.path);
+        return true;
       case 'join-failed':
-        this.#joinFailed(message.peer, message.path, message.why);
+        this.monitor.refusesJoins(message.peer, message.path);
         return true;
       case 'reverse-wanted':
         this.#room.send(message.peer, { kind: 'reverse-wanted', count: REVERSE_WANTED });
@@ -177,10 +172,6 @@ export class Peering {
 
   about(peer: number): { readonly control: 'established' | 'connecting'; readonly clockSkewMs: number | null } {
     return { control: this.#room.connected(peer) ? 'established' : 'connecting', clockSkewMs: this.#known[peer]!.skewMs };
-  }
-
-  hasNoJoins(peer: number, path: number): boolean {
-    return this.#known[peer]!.withoutJoins.has(path);
   }
 
   /** Braid's own datagrams on an uplink. */
@@ -244,13 +235,8 @@ export class Peering {
   #spares(peer: number): Spares {
     const { itsPaths, reverseWantedUntilMs } = this.#known[peer]!;
     const ours = this.#parts.site().peers[peer]!.paths.filter(({ learned }) => !learned).length;
-    if (performance.now() < reverseWantedUntilMs) return { warm: WARM, reverse: REVERSE_WANTED };
-    if (itsPaths === undefined) return { warm: WARM, reverse: 0 };
-    // It need not ask, and may have no way to: it sees of its paths what we see.
-    const living = this.monitor?.livingForPeer(peer) ?? [];
-    const canDial = itsPaths.size > 0 && (living.length === 0 || living.some((path) => path < 0 || itsPaths.has(path)));
-    if (!canDial) return { warm: WARM, reverse: REVERSE_WANTED };
-    return { warm: WARM, reverse: itsPaths.size < ours ? REVERSE : 0 };
+    const isWanted = performance.now() < reverseWantedUntilMs;
+    return sparesFor({ isWanted, itsPaths, ours, living: this.monitor?.livingForPeer(peer) ?? [] });
   }
 
   #received(bytes: Buffer, local: IpAddress, remote: SocketAddress): void {
@@ -276,12 +262,7 @@ export class Peering {
 
   #moved(record: PathEventRecord): void {
     const peer = this.#parts.site().peers.find(({ site }) => site === record.peer);
-    if (peer && record.to === 'up' && record.from !== 'up') {
-      for (const path of peer.paths)
-        if (path.uplink.name === record.uplink && path.peerAddress.address.text === record.peerAddress)
-          this.#known[peer.index]!.withoutJoins.delete(path.index);
-      if (!this.#room.connected(peer.index)) this.#room.wake(peer.index);
-    }
+    if (peer && record.to === 'up' && record.from !== 'up' && !this.#room.connected(peer.index)) this.#room.wake(peer.index);
     this.#parts.moved(record);
   }
 
@@ -303,16 +284,6 @@ export class Peering {
     const health = this.health(peer, index);
     const learnedAgoMs = performance.now() - (this.#learnedAtMs[peer]![index] ?? 0);
     return health?.state === 'down' && learnedAgoMs > FORSAKEN_MS && (health.quietMs ?? FORSAKEN_MS) >= FORSAKEN_MS;
-  }
-
-  #joinFailed(peer: number, index: number, why: string): void {
-    const { site, paths } = this.#parts.site().peers[peer]!;
-    const { withoutJoins } = this.#known[peer]!;
-    if (withoutJoins.has(index)) return;
-    withoutJoins.add(index);
-    const { uplink, peerAddress } = paths[index]!;
-    const where = `${uplink.name} (${peerAddress.address.text})`;
-    this.#parts.said('peer', site, `further subflows over ${where} do not come to stand: ${why}; connections started there still do`, true);
   }
 
   #skew(peer: number, aheadMs: number): void {

@@ -19,6 +19,7 @@ const UP: PathHealth = {
   udp: 'ok',
   plain: false,
   dropsMptcp: false,
+  refusesJoins: false,
   avoided: false,
   flaps: 0,
   holdDownMs: 0,
@@ -37,7 +38,6 @@ function snapshot(counters: readonly Counters[], of: Site = site, more: Partial<
     about: () => ({ control: 'established', clockSkewMs: 12 }),
     override: () => ({}),
     carries: () => true,
-    hasNoJoins: () => false,
     sinceUnixMs: () => null,
     bytesToday: () => ({ tx: 3, rx: 4 }),
     links: LINKS,
@@ -89,7 +89,8 @@ describe('a status', () => {
       snapshot([fresh()], site, { health: () => health, ...more }).peers[0]!.paths[0];
     expect(path(UP)).toMatchObject({ state: 'up', carries: true, mptcp: 'ok', udp: 'ok', lossPercent: 0.3, mtu: null, sinceUnixMs: null });
     expect(path({ ...UP, plain: true, reason: 'no MPTCP' })).toMatchObject({ mptcp: 'stripped', reason: 'no MPTCP' });
-    expect(path(UP, { hasNoJoins: () => true })).toMatchObject({ mptcp: 'joins-stripped' });
+    expect(path({ ...UP, refusesJoins: true })).toMatchObject({ mptcp: 'joins-stripped' });
+    expect(path({ ...UP, dropsMptcp: true })).toMatchObject({ mptcp: 'syn-dropped' });
     expect(path(DOWN, { carries: () => false })).toMatchObject({ carries: false, mptcp: 'unknown', reason: 'why', lossPercent: null });
     expect(path(undefined)).toMatchObject({ state: 'down', flaps: null, holdDownMs: null });
   });

@@ -20,7 +20,6 @@ export interface SnapshotParts {
   /** Of an uplink, as an administrator left it at run time. */
   readonly override: (uplink: string) => UplinkOverrideNow;
   readonly carries: (peer: number, path: number) => boolean;
-  readonly hasNoJoins: (peer: number, path: number) => boolean;
   readonly sinceUnixMs: (peer: number, path: number) => number | null;
   readonly bytesToday: (uplink: string) => Carried;
   readonly links: Links;
@@ -101,7 +100,6 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
   const heard = figures.reduce((newest, one) => (one.heardAtMs > newest.heardAtMs ? one : newest));
   const rttMs = health?.rttMs ?? (heard.heardAtMs > 0 ? heard.rttMs : 0);
   const state = health?.state ?? 'down';
-  const noJoins = parts.hasNoJoins(peer.index, path.index);
   return {
     uplink: path.uplink.name,
     peerAddress: endpointText(path.peerAddress.address, path.peerAddress.port),
@@ -111,7 +109,7 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     avoided: health?.avoided ?? false,
     lossPercent: health?.lossPercent == null ? null : Math.round(health.lossPercent * 10) / 10,
     udp: health?.udp ?? 'unknown',
-    mptcp: mptcpHealth(health, noJoins),
+    mptcp: mptcpHealth(health),
     mtu: null,
     flaps: health?.flaps ?? null,
     holdDownMs: health?.holdDownMs ?? null,
@@ -123,10 +121,10 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
   };
 }
 
-function mptcpHealth(health: PathHealth | undefined, hasNoJoins: boolean): MptcpHealth {
+function mptcpHealth(health: PathHealth | undefined): MptcpHealth {
   if (!health || health.state === 'down') return 'unknown';
   if (health.dropsMptcp) return 'syn-dropped';
-  return health.plain ? 'stripped' : hasNoJoins ? 'joins-stripped' : 'ok';
+  return health.plain ? 'stripped' : health.refusesJoins ? 'joins-stripped' : 'ok';
 }
 
 function sumFaults(counters: readonly Counters[]): Record<string, number> {

@@ -125,6 +125,8 @@ export interface PathHealth {
   readonly plain: boolean;
   /** Drops SYNs that ask for MPTCP. */
   readonly dropsMptcp: boolean;
+  /** Connections start over it, but further subflows do not join over it. */
+  readonly refusesJoins: boolean;
   readonly avoided: boolean;
   /** How often it went down within the last minutes, and how long it must now be good before it is used again. */
   readonly flaps: number;
