@@ -81,7 +81,6 @@ export class StatusBoard {
       about: (peer) => peering.about(peer),
       override: (uplink) => peering.monitor.override(uplink),
       carries: (peer, path) => peering.monitor.isAlive(peer, path) && (decided[peer]?.carry.includes(path) ?? false),
-      hasNoJoins: (peer, path) => peering.hasNoJoins(peer, path),
       sinceUnixMs: (peer, index) => {
         const { site: name, paths } = now.peers[peer]!;
         const path = paths[index]!;

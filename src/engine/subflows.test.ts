@@ -268,6 +268,15 @@ describe('a path that carries', () => {
     expect(bench.pathManager.calls - before).toBeLessThan(12);
   });
 
+  it('is not called where the peer only comes from: nobody answers there', () => {
+    const bench = new Bench({ ...threePaths, paths: threePaths.paths.map((path) => ({ ...path, learned: path.index > 0 })) });
+    const flow = bench.flow(0);
+    bench.carry([0, 1, 2]);
+    expect(bench.subflows.hasMore(flow)).toBe(false);
+    bench.pass(3_000);
+    expect([bench.paths(flow), bench.posted]).toEqual([[0], []]);
+  });
+
   it('is not asked for where the connection has gone', () => {
     const bench = new Bench();
     const flow = bench.flow(0);

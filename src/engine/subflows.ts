@@ -125,8 +125,7 @@ export class Subflows {
 
   /** Whether paths beside the one it was dialled over carry. */
   hasMore(flow: Flow): boolean {
-    const { carry } = this.#pathsOf(flow.peer);
-    return carry.length > 1 || (carry.length === 1 && carry[0] !== flow.path);
+    return this.#pathsOf(flow.peer).carry.some((path) => path !== flow.path && this.#canDial(flow.peer, path));
   }
 
   forget(flow: Flow): void {
@@ -177,12 +176,15 @@ export class Subflows {
       : Number.POSITIVE_INFINITY;
     if (flow.weDialled && (flow.widened || isWaiting)) {
       flow.widened = true;
-      const { paths } = this.#parts.site.peers[flow.peer]!;
-      // Where the peer only comes from nobody can connect to: it joins, not we.
       for (const path of carry)
-        if (!paths[path]!.learned) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
+        if (this.#canDial(flow.peer, path)) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
     }
     if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
+  }
+
+  /** Where the peer only comes from, there is nobody to call. */
+  #canDial(peer: number, path: number): boolean {
+    return this.#parts.site.peers[peer]!.paths[path]?.learned === false;
   }
 
   /** One path of a flow that should have a subflow on it. @returns when to look again. */

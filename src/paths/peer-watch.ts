@@ -154,7 +154,7 @@ export class PeerWatch implements ProbedPeer {
     slot.isUndialable = !result.answered;
     slot.checkProblem = result.answered ? '' : result.reason;
     if (result.answered) {
-      slot.plain = result.plain;
+      slot.answersPlain = result.plain;
       slot.dropsMptcp = result.dropsMptcp;
       slot.evidence.checked(result.rttMs, ownMs);
       if (slot.answeredChecks === 0) slot.answeredSinceMs = ownMs;
