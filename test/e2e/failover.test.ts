@@ -22,13 +22,33 @@ interface Death {
 }
 
 const DEATHS: readonly Death[] = [
-  { what: 'fiber drops everything', uplink: 'fiber', dead: (on) => lab.blackhole('fiber', on), reason: /no heartbeat|no acknowledgement|does not hear|taken it down/ },
-  { what: 'cable drops everything', uplink: 'cable', dead: (on) => lab.blackhole('cable', on), reason: /no heartbeat|no acknowledgement|does not hear|taken it down/ },
+  {
+    what: 'fiber drops everything',
+    uplink: 'fiber',
+    dead: (on) => lab.blackhole('fiber', on),
+    reason: /no heartbeat|no acknowledgement|does not hear|taken it down/,
+  },
+  {
+    what: 'cable drops everything',
+    uplink: 'cable',
+    dead: (on) => lab.blackhole('cable', on),
+    reason: /no heartbeat|no acknowledgement|does not hear|taken it down/,
+  },
   { what: 'fiber drops what berlin sends', uplink: 'fiber', dead: (on) => lab.blackhole('fiber', on, 'forward'), reason: /./ },
   { what: 'cable drops what munich sends', uplink: 'cable', dead: (on) => lab.blackhole('cable', on, 'backward'), reason: /./ },
-  { what: 'the cable of fiber is pulled in berlin', uplink: 'fiber', dead: (on) => lab.carrier('fiber', 'berlin', !on), reason: /carrier lost/ },
+  {
+    what: 'the cable of fiber is pulled in berlin',
+    uplink: 'fiber',
+    dead: (on) => lab.carrier('fiber', 'berlin', !on),
+    reason: /carrier lost/,
+  },
   { what: 'the cable of cable is pulled in munich', uplink: 'cable', dead: (on) => lab.carrier('cable', 'munich', !on), reason: /./ },
-  { what: 'fiber loses its address in berlin', uplink: 'fiber', dead: (on) => (on ? lab.removeAddress('fiber', 'berlin') : lab.addAddress('fiber', 'berlin')), reason: /has lost 10\.0\.0\.1/ },
+  {
+    what: 'fiber loses its address in berlin',
+    uplink: 'fiber',
+    dead: (on) => (on ? lab.removeAddress('fiber', 'berlin') : lab.addAddress('fiber', 'berlin')),
+    reason: /has lost 10\.0\.0\.1/,
+  },
   { what: 'cable is taken down in munich', uplink: 'cable', dead: (on) => lab.link('cable', 'munich', !on), reason: /./ },
 ];
 
@@ -57,7 +77,11 @@ describe('an uplink whose address changes', () => {
     lab.address('fiber', 'berlin', '10.0.0.77/24');
     await sleep(500);
     for (const site of SITES)
-      await braids.untilStatus(site, (status) => status.peers[0]!.paths.some((path) => path.uplink === 'fiber' && path.state === 'up'), 20_000);
+      await braids.untilStatus(
+        site,
+        (status) => status.peers[0]!.paths.some((path) => path.uplink === 'fiber' && path.state === 'up'),
+        20_000,
+      );
     await untilCarries(lab, 'fiber');
     await expectUnharmed(flows, atMs);
   });

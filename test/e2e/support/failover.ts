@@ -1,7 +1,16 @@
 /** What the tests of dying uplinks share: flows of every kind that go on meanwhile, what they saw of it, and questions to a daemon that are not its status. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished } from 'vitest';
-import { type Braids, type FlowResult, type Gaps, type GapsOptions, gaps, type Lab, longestGapMs, monotonicMs } from '../../../src/lab/index.ts';
+import {
+  type Braids,
+  type FlowResult,
+  type Gaps,
+  type GapsOptions,
+  gaps,
+  type Lab,
+  longestGapMs,
+  monotonicMs,
+} from '../../../src/lab/index.ts';
 import type { EventRecord, PathStatus, StatusSnapshot } from '../../../src/status/types.ts';
 
 /** Two alike, so that neither is the better one. */
