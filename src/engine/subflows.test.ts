@@ -307,6 +307,39 @@ describe('a path that carries', () => {
   });
 });
 
+describe('all paths dead, and back, for a flow that the peer dialled', () => {
+  /** Its subflows of before stand on both paths; `path` is up again here, and then the peer makes one over `over`. */
+  function revived(path: number, over: number) {
+    const bench = new Bench();
+    const flow = bench.flow(0, { weDialled: false });
+    const join = (on: number, port: number) => {
+      const { subflows } = bench.kernel(flow);
+      subflows.push({ ...subflows[0]!, local: at(`10.${on}.0.1`, 8_388), remote: at(`10.${on}.0.2`, port) });
+    };
+    join(1, 50_001);
+    bench.carry([0, 1]);
+    bench.sampler.sample(flow);
+    bench.pass(5_000, 50);
+    bench.carry(
+      [path],
+      [0, 1, 2].map((one) => (one === path ? bench.now() : 0)),
+    );
+    bench.pass(50);
+    join(over, 50_002);
+    bench.sampler.sample(flow);
+    bench.pass(10);
+    return bench.kernel(flow).subflows.map(({ remote }) => remote.port);
+  }
+
+  it('none of the old ones is left once a younger one stands: what they hold would be acknowledged after seconds only', () => {
+    expect(revived(0, 0)).toEqual([50_002]);
+  });
+
+  it('what the peer makes is left to it also where it sees another path first', () => {
+    expect(revived(0, 1)).toEqual([50_002]);
+  });
+});
+
 describe('joins that come to nothing', () => {
   const failures = (bench: Bench) => bench.posted.filter((message) => message.kind === 'join-failed');
 

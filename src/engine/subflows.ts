@@ -6,12 +6,13 @@
  *   ─────────────────────────────────── ─────────────────────────────────────────── ────────────────────────── ──────────────────
  *   does not carry                      one that stands on a path that carries      DESTROY at once            DESTROY at once
  *                                       none                                        CREATE, look again         look again
- *   carries, but it was born before     a younger one on the same path that stands  DESTROY                    DESTROY
- *   the path came up (it waits for a    none                                        CREATE, look again         nothing
+ *   carries, but it was born before     one that stands and was born since          DESTROY                    DESTROY
+ *   the path came up (it waits for a    none                                        CREATE, look again         look when one comes
  *   timeout of seconds)
  *   carries, and there is none on it    anything                                    CREATE where it is widened nothing
  *
- * So the last one that stands is never destroyed. A flow that is short yet keeps its one subflow while its path carries. A change of the paths
+ * So the last one that stands is never destroyed. The two sites may disagree for a moment about which paths carry: what the dialler makes after
+ * the other side has decided carries for that one too, or each would take away what the other one counts on. A flow that is short yet keeps its one subflow while its path carries. A change of the paths
  * puts all flows of the peer on a list, those that move bytes first, of which each turn of the loop does a part.
  */
 import { TCP_ESTABLISHED, TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
@@ -123,6 +124,11 @@ export class Subflows {
     if (flow.weDialled && flow.widened) this.look(flow);
   }
 
+  /** The sampler sees one stand that was not there. Those that it replaces hold data which nobody will acknowledge for seconds. */
+  came(flow: Flow): void {
+    if (!flow.weDialled) this.look(flow);
+  }
+
   /** Whether paths beside the one it was dialled over carry. */
   hasMore(flow: Flow): boolean {
     return this.#pathsOf(flow.peer).carry.some((path) => path !== flow.path && this.#canDial(flow.peer, path));
@@ -159,21 +165,23 @@ export class Subflows {
     const { carry, upSinceMs } = this.#pathsOf(flow.peer);
     this.#later.delete(flow);
     if (carry.length === 0 || this.#parts.sampler.sample(flow) < 0) return;
+    const { generation, sinceMs } = this.#decisions[flow.peer] ?? { generation: 0, sinceMs: 0 };
+    if (flow.decision !== generation) flow.decisionSeenAtMs = flow.openedAtMs > sinceMs ? flow.openedAtMs : nowMs;
+    flow.decision = generation;
     const isStale = (one: SubflowFigures) => one.bornAtMs < (upSinceMs[one.path] ?? 0);
     const standing = flow.subflows.filter((one) => one.state === TCP_ESTABLISHED && this.#carries(flow, one));
     const young = standing.filter((one) => !isStale(one));
-    const isSettled = nowMs - (this.#decisions[flow.peer]?.sinceMs ?? 0) > SETTLE_MS;
+    const isSettled = nowMs - sinceMs > SETTLE_MS;
     const stands = young.length > 0 || (standing.length > 0 && (isSettled || !flow.weDialled));
     let isWaiting = false;
     for (const one of [...flow.subflows]) {
       const carries = this.#carries(flow, one);
       if (carries && !isStale(one)) continue;
-      if (carries ? young.some((other) => other.path === one.path) : stands) this.#destroy(flow, one);
+      const isReplaced = () => young.some((other) => other.bornAtMs >= (upSinceMs[one.path] ?? 0));
+      if (carries ? isReplaced() : stands) this.#destroy(flow, one);
       else isWaiting ||= !carries || flow.weDialled;
     }
-    let againAtMs = isWaiting
-      ? nowMs + lookAgainMs(flow, nowMs - (this.#decisions[flow.peer]?.sinceMs ?? nowMs))
-      : Number.POSITIVE_INFINITY;
+    let againAtMs = isWaiting ? nowMs + lookAgainMs(flow, nowMs - sinceMs) : Number.POSITIVE_INFINITY;
     if (flow.weDialled && (flow.widened || isWaiting)) {
       flow.widened = true;
       for (const path of carry)
@@ -260,6 +268,7 @@ export class Subflows {
   /** Where only the uplink is known, it counts as long as any path over it carries. */
   #carries(flow: Flow, one: SubflowFigures): boolean {
     const { carry } = this.#pathsOf(flow.peer);
+    if (!flow.weDialled && one.bornAtMs > flow.decisionSeenAtMs) return true;
     if (one.path < 0 || one.isExact) return one.path < 0 || carry.includes(one.path);
     const { paths } = this.#parts.site.peers[flow.peer]!;
     const { uplink } = paths[one.path]!;
