@@ -168,7 +168,8 @@ export class NearSide {
     const elder = flow.elders.at(-1);
     if (elder) return this.#goBackTo(flow, elder);
     if (flow.early && this.#peerPaths[flow.peer]!.dial.length === 0) return this.#loop.pooled.queue.add(flow);
-    this.#loop.fault('dial-failed');
+    // What nobody on the LAN waits for, streams and connections ahead of need, is tried again by who wanted it.
+    if (flow.isUsers) this.#loop.fault('dial-failed');
     this.#loop.end(flow, `no path to the peer: ${reason}`, 'reset');
   }
 

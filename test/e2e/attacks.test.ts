@@ -172,7 +172,9 @@ describe('a recording', () => {
     await honest();
     const [after] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
     expect(after).toMatchObject({ receivedBytes: 0, end: 'nothing' });
-    expect(await faults()).toEqual({ 'before-start': 1 });
+    // The other peer's heartbeats are sealed with the key of the daemon that was, until it knows the new one.
+    const { 'unknown-session': _, ...others } = await faults();
+    expect(others).toEqual({ 'before-start': 1 });
   });
 
   it('of our own request, thrown back, is refused', async () => {

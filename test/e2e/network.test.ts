@@ -135,7 +135,7 @@ describe('the network in a namespace', () => {
     expect(act('check').stdout).toBe('');
     inGateway('nft add chain inet theirs strict { type filter hook input priority 10 ; policy drop ; }');
     const said = act('check').stdout.trim().split('\n');
-    expect(said.map((line) => line.split(' ')[0])).toEqual(['HOST_FIREWALL', 'HOST_FIREWALL', 'HOST_FIREWALL']);
+    expect(said.map((line) => line.split(' ')[0])).toEqual(Array.from({ length: 5 }, () => 'HOST_FIREWALL'));
     for (const line of said) execFileSync('ip', ['netns', 'exec', GATEWAY, 'sh', '-c', line.replace('HOST_FIREWALL ', '')]);
     expect(act('check').stdout).toBe('');
   });
