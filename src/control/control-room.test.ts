@@ -50,10 +50,10 @@ describe('two control rooms', () => {
   it('hand on messages, and what they say to each other is no message to the rest', async () => {
     const world = await joined();
     expect(world.berlin.room.send(0, { kind: 'reverse-wanted', count: 3 })).toBe(true);
-    expect(world.munich.room.send(0, { kind: 'report', paths: [] })).toBe(true);
+    expect(world.munich.room.send(0, { kind: 'reverse-wanted', count: 1 })).toBe(true);
     await world.pass(20_000);
     expect(world.munich.said).toEqual(['established', 'message reverse-wanted']);
-    expect(world.berlin.said).toEqual(['open', 'established', 'message report']);
+    expect(world.berlin.said).toEqual(['open', 'established', 'message reverse-wanted']);
   });
 
   it('keep one and the same stream where both opened one at once, whatever the order, and no session is lost', async () => {
@@ -271,7 +271,7 @@ describe('a control room', () => {
   });
 
   it('closes on a message before the handshake, and ignores what a later version says', async () => {
-    for (const line of ['{"v":1,"kind":"ping","unixMs":1}\n', '{"v":1,"kind":"report","paths":[]}\n', '{"v":1,"kind":"ready"}\n']) {
+    for (const line of ['{"v":1,"kind":"ping","unixMs":1}\n', '{"v":1,"kind":"reverse-wanted","count":1}\n', '{"v":1,"kind":"ready"}\n']) {
       const { half, theirs } = alone();
       theirs.write(line);
       await settle();

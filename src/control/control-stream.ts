@@ -178,7 +178,6 @@ export class ControlStream {
         if (!this.#established) return this.#fail('bad-handshake', 'the peer spoke before the handshake');
         return this.#tellSkew(this.#skew.heard(message.unixMs, this.#side.timers.unixMs()));
       case 'paths':
-      case 'report':
       case 'reverse-wanted':
         if (!this.#established) return this.#fail('bad-handshake', 'the peer spoke before the handshake');
         return this.#events.message(this, message);

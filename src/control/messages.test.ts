@@ -24,7 +24,6 @@ const messages: ControlMessage[] = [
   { kind: 'rekey', unixMs: 5, nonce: Buffer.alloc(32), publicKey: Buffer.alloc(32), sessionId: 'ffffffffffffffff' },
   { kind: 'rekey-wanted' },
   { kind: 'paths', lan: [], paths: [], observed: [] },
-  { kind: 'report', paths: [{ yourPath: 1, state: 'down', heardAgeMs: 70, lossPermille: 1000, reason: 'no heartbeat for 70 ms' }] },
   { kind: 'reverse-wanted', count: 4 },
   { kind: 'ping', unixMs: 6 },
 ];
@@ -43,8 +42,6 @@ describe('control messages', () => {
     expect(parseMessage(lineOf(later))).toEqual(hello);
     expect(parseMessage(lineOf({ v: 2, kind: 'bench' }))).toEqual({ kind: 'unknown' });
     for (const kind of ['__proto__', 'constructor', 'toString']) expect(parseMessage(lineOf({ v: 1, kind }))).toEqual({ kind: 'unknown' });
-    const state = lineOf({ v: 2, kind: 'report', paths: [{ yourPath: 1, state: 'melting', heardAgeMs: 0, lossPermille: 0 }] });
-    expect(parseMessage(state)).toMatchObject({ paths: [{ state: 'unknown' }] });
   });
 
   it.each<[string, Record<string, unknown>]>([
@@ -52,6 +49,7 @@ describe('control messages', () => {
     ['version 0', { v: 0 }],
     ['no kind', { kind: undefined }],
     ['a site that is none', { site: 'Berlin\n' }],
+    ['a version that colours the terminal', { version: '1\u009b31m' }],
     ['a short nonce', { nonce: 'AAAA' }],
     ['a nonce that is no text', { nonce: 5 }],
     ['a session id in capitals', { sessionId: '0123456789ABCDEF' }],

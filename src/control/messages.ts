@@ -6,13 +6,11 @@
  */
 import { z } from 'zod';
 import { parseSessionId } from '../wire/datagram.ts';
-import { HEARTBEAT_STATES } from '../wire/heartbeat.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 
 export const CONTROL_VERSION = 1;
 export const PATHS_MOST = 32;
 const PREFIXES_MOST = 64;
-const REASON_MOST = 200;
 
 const u16 = z.number().int().min(0).max(0xffff);
 const pathIndex = z
@@ -22,8 +20,9 @@ const pathIndex = z
   .max(PATHS_MOST - 1);
 const unixMs = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 const site = z.string().regex(/^[a-z0-9-]{1,11}$/);
-const softwareVersion = z.string().min(1).max(64);
 const printable = z.string().regex(/^[\x20-\x7e]*$/);
+/** Goes to the log and to terminals as it is. */
+const softwareVersion = printable.min(1).max(64);
 const address = z
   .string()
   .max(45)
@@ -48,14 +47,6 @@ const pathRow = z.object({
 
 /** From where we saw the receiver arrive: what it needs to know of a NAT in front of it. */
 const observed = z.object({ path: pathIndex, address, port: u16 });
-
-const reportRow = z.object({
-  yourPath: pathIndex,
-  state: z.enum(HEARTBEAT_STATES).catch('unknown'),
-  heardAgeMs: z.number().min(0),
-  lossPermille: z.number().min(0).max(1000),
-  reason: printable.max(REASON_MOST).optional(),
-});
 
 /** What each side puts into a handshake. */
 const offer = { nonce: bytes32, publicKey: bytes32, sessionId };
@@ -88,19 +79,14 @@ const KINDS = {
   'rekey-wanted': z.object({ kind: z.literal('rekey-wanted') }),
   /** The tables of the hello again, because they changed. */
   paths: z.object({ kind: z.literal('paths'), ...tables }),
-  report: z.object({ kind: z.literal('report'), paths: z.array(reportRow).max(PATHS_MOST) }),
   /** How many connections the sender would like to be kept open towards it: we cannot be reached otherwise. */
   'reverse-wanted': z.object({ kind: z.literal('reverse-wanted'), count: z.number().int().min(0).max(1024) }),
   ping: z.object({ kind: z.literal('ping'), unixMs }),
 } as const;
 
 export type Hello = z.output<typeof KINDS.hello>;
-export type Confirm = z.output<typeof KINDS.confirm>;
 export type Rekey = z.output<typeof KINDS.rekey>;
 export type Offer = Pick<Hello, 'nonce' | 'publicKey' | 'sessionId'>;
-export type PathRow = z.output<typeof pathRow>;
-export type ObservedAddress = z.output<typeof observed>;
-export type ReportRow = z.output<typeof reportRow>;
 export type PathTables = Pick<Hello, 'lan' | 'paths' | 'observed'>;
 export type ControlMessage = z.output<(typeof KINDS)[keyof typeof KINDS]>;
 

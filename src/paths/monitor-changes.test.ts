@@ -194,6 +194,19 @@ describe('a site that changes', () => {
     expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 3), 3_000)).toBeLessThan(1_500);
     expect(near.falls).toEqual(['cable: eth3 has lost 10.1.0.1']);
   });
+
+  it('has a path more on an uplink that is disabled: it is disabled, too', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    near.monitor.setUplink('cable', { disabled: true });
+    const peer = near.site.peers[0]!;
+    const more = { ...peer.paths[1]!, index: 2, peerAddress: { ...peer.paths[1]!.peerAddress, port: 40_000 }, learned: true };
+    near.site = { ...near.site, peers: [{ ...peer, paths: [...peer.paths, more] }] };
+    near.monitor.siteChanged(near.site);
+    expect([near.state(1), near.state(2)]).toEqual(['disabled', 'disabled']);
+    near.monitor.setUplink('cable', {});
+    expect([near.state(1), near.state(2)]).toEqual(['down', 'down']);
+  });
 });
 
 describe('what makes no sense', () => {

@@ -201,6 +201,7 @@ export class PathMonitor {
       }
       for (const slot of this.#watches[peer.index]!.slots) {
         slot.override = this.#overrides.get(slot.name) ?? NO_OVERRIDE;
+        this.#obey(this.#watches[peer.index]!, slot);
         this.#look(slot);
       }
     }
@@ -211,15 +212,13 @@ export class PathMonitor {
   /** @param override all of it: what is absent is as configured. Kept until the daemon ends. */
   setUplink(name: string, override: UplinkOverride): void {
     this.#overrides.set(name, override);
-    const realMs = this.#parts.clock.nowMs();
     for (const watch of this.#watches) {
       for (const slot of watch.slots) {
         if (slot.name !== name) continue;
         slot.override = override;
         slot.nextCheckAtMs = 0;
         if (override.disabled) this.#checks.cancel(watch.index, slot.path.index);
-        if (override.disabled !== (slot.machine.state === 'disabled'))
-          watch.apply(slot, override.disabled ? { kind: 'disable', reason: 'disabled by the administrator' } : { kind: 'enable' }, realMs);
+        this.#obey(watch, slot);
       }
       watch.urge();
       if (watch.decide()) this.#hasNews = true;
@@ -249,6 +248,14 @@ export class PathMonitor {
   /** As it was told last. */
   peerPaths(): readonly PeerPaths[] {
     return this.#watches.map(({ paths }) => paths);
+  }
+
+  /** Also a path that came later lies on an uplink that is disabled. */
+  #obey(watch: PeerWatch, slot: PathSlot): void {
+    const isDisabled = slot.override.disabled === true;
+    if (isDisabled === (slot.machine.state === 'disabled')) return;
+    const event = isDisabled ? ({ kind: 'disable', reason: 'disabled by the administrator' } as const) : ({ kind: 'enable' } as const);
+    watch.apply(slot, event, this.#parts.clock.nowMs());
   }
 
   #look(slot: PathSlot): void {

@@ -15,7 +15,7 @@ export const DATAGRAM_TAG_BYTES = 16;
 /** A key is replaced long before: so a counter is always an exact number, and higher ones are not ours. */
 export const COUNTERS = 0x1_0000_0000;
 
-/** Session ids are compared and never computed with: a pair of 32-bit halves costs no BigInt. */
+/** Never computed with: a pair of 32-bit halves costs no BigInt. */
 export interface SessionId {
   readonly high: number;
   readonly low: number;
@@ -80,10 +80,6 @@ export function emitDatagramHeader({ session, space, counter }: DatagramHeader, 
   setWord(session.low, into, SESSION_LOW);
   setWord(space << 24, into, SPACE);
   setWord(counter, into, COUNTER);
-}
-
-export function sameSessionId(one: SessionId, other: SessionId): boolean {
-  return one.low === other.low && one.high === other.high;
 }
 
 /** Sixteen hexadecimal digits, as the control stream has it. */
