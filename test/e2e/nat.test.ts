@@ -137,7 +137,7 @@ describe('a site that can be reached on no address', () => {
 
   it('survives a blackhole', async () => {
     await healsFromBlackhole(made, 'fiber');
-    await aggregates(made, WAYS[0]);
+    await aggregates(made, WAYS[0]!);
   });
 
   it('answers as soon as it is started again', async () => {
