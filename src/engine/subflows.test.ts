@@ -241,7 +241,7 @@ describe('a path that carries', () => {
     const bench = new Bench();
     const flow = bench.flow(0);
     bench.carry([0, 1]);
-    bench.settle();
+    bench.pass(1_500);
     bench.sampler.sample(flow);
     bench.kernel(flow).subflows.pop();
     bench.sampler.sample(flow);
@@ -370,6 +370,20 @@ describe('joins that come to nothing', () => {
     bench.pass(5_000, 20);
     for (const flow of flows) expect(bench.paths(flow)).toEqual([0, 1]);
     expect(failures(bench)).toHaveLength(1);
+  });
+
+  it('are told of, too, where each is reset as soon as it stands, and do not come in a storm', () => {
+    const bench = new Bench();
+    const flow = bench.flow(0);
+    bench.carry([0, 1]);
+    for (let passedMs = 0; passedMs < 20_000; passedMs += 20) {
+      bench.pass(20);
+      bench.sampler.sample(flow);
+      bench.kernel(flow).subflows.splice(1);
+      bench.sampler.sample(flow);
+    }
+    expect(failures(bench)[0]).toMatchObject({ path: 1, why: 'reset as soon as they stand' });
+    expect(bench.pathManager.calls).toBeLessThan(8);
   });
 
   it('say what the kernel answered where it would not even try', () => {

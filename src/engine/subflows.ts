@@ -36,6 +36,8 @@ const AGAIN_MOST_MS = 1_280;
 const JOIN_TIMEOUT_MS = 3_000;
 const JOIN_AGAIN_MS = 1_000;
 const JOIN_AGAIN_MOST_MS = 60_000;
+/** What the peer resets sooner never stood for it: a middlebox took the options from the last packet of the handshake, or from what followed. */
+const PROVEN_MS = 1_000;
 /** Joins in a row, of any flows, that came to nothing: then the path is to blame. */
 const FAILURES_TELLING = 3;
 /** While something is waited for. */
@@ -200,8 +202,14 @@ export class Subflows {
     const { generation } = this.#decisions[flow.peer] ?? { generation: 0 };
     let join = flow.joins?.find((one) => one.path === path);
     const there = flow.subflows.find((one) => one.path === path && one.bornAtMs >= upSinceMs && one.state <= TCP_SYN_SENT);
-    if (join?.hasStood || (join && !there && join.generation !== generation)) {
-      if (join.hasStood) this.#trouble.delete(pathIndexOf(flow.peer, path));
+    const index = pathIndexOf(flow.peer, path);
+    const isUnproven = join?.hasStood === true && join.generation === generation && nowMs - join.createdAtMs < provenAfterMs(flow);
+    if (isUnproven && there) return this.#trouble.has(index) ? join!.createdAtMs + provenAfterMs(flow) : Number.POSITIVE_INFINITY;
+    if (isUnproven) {
+      join!.hasStood = false;
+      this.#failed(flow, join!, 'reset as soon as they stand', nowMs);
+    } else if (join?.hasStood || (join && !there && join.generation !== generation)) {
+      if (join.hasStood) this.#trouble.delete(index);
       flow.joins = flow.joins!.filter((one) => one !== join);
       join = undefined;
     }
@@ -212,7 +220,7 @@ export class Subflows {
       if (there) this.#destroy(flow, there);
       this.#failed(flow, join, there ? 'no answer' : 'refused', nowMs);
     }
-    const trouble = this.#trouble.get(pathIndexOf(flow.peer, path));
+    const trouble = this.#trouble.get(index);
     const notBeforeMs = Math.max(join?.againAtMs ?? 0, trouble?.untilMs ?? 0);
     return nowMs < notBeforeMs ? notBeforeMs : this.#create(flow, join ?? newJoin(flow, path, generation), nowMs);
   }
@@ -308,6 +316,10 @@ function newJoin(flow: Flow, path: number, generation: number): Join {
 /** Often at first, when a round trip decides; then less and less. */
 function lookAgainMs(flow: Flow, waitedMs: number): number {
   return Math.min(LOOK_MOST_MS, Math.max(LOOK_EVERY_MS, flow.subflows[0]?.rttMs ?? 0, waitedMs / 2));
+}
+
+function provenAfterMs(flow: Flow): number {
+  return Math.max(PROVEN_MS, 4 * (flow.subflows[0]?.rttMs ?? 0));
 }
 
 /** By then a join was answered, whatever the path; a refused one has left no trace. */
