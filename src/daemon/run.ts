@@ -138,8 +138,8 @@ class Daemon {
     this.#acceptJoins();
     // Before anybody is accepted: a connection keeps the path manager that the kernel had when it came.
     await network.apply();
-    await this.#startWorkers(keyRing(site, keys));
     this.#down.push(() => network.stopGuard());
+    await this.#startWorkers(keyRing(site, keys));
     this.#down.push(() => peering.stop());
     peering.start();
     links.start();
