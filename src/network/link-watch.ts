@@ -1,8 +1,9 @@
 /**
- * Sees carriers and addresses come and go. Netlink is only the trigger, polled each POLL_MS from the main thread; what is there then is read
- * again, which also heals a lost message.
+ * Sees carriers and addresses come and go. Netlink is only the trigger, polled by whoever has use for it soon (a poll costs some microseconds);
+ * what is there then is read again, which also heals a lost message.
  */
 import { networkInterfaces } from 'node:os';
+import { type Clock, MonotonicClock } from '../kernel/clock.ts';
 import { EAGAIN } from '../kernel/constants.ts';
 import { LinuxNetlink, NETLINK_ROUTE } from '../kernel/linux-netlink.ts';
 import type { NetlinkPort } from '../kernel/netlink.ts';
@@ -19,7 +20,6 @@ export function liveLinks(): Links {
 
 // linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 const GROUPS = [1, 5, 7, 9, 11] as const;
-const POLL_MS = 10;
 /** A change whose message was lost is seen after this. */
 const READ_EVERY_MS = 1_000;
 const DATAGRAMS_A_POLL = 256;
@@ -31,15 +31,16 @@ export interface LinkWatchParts {
   readonly changed: () => void;
   readonly port?: NetlinkPort;
   readonly read?: () => Links;
+  readonly clock?: Clock;
 }
 
 export class LinkWatch {
   readonly #parts: LinkWatchParts;
   readonly #port: NetlinkPort;
   readonly #read: () => Links;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
   #before = '';
-  #sinceReadMs = 0;
+  #readAtMs: number;
   links: Links;
 
   /** @throws BraidError KERNEL_CALL where netlink cannot be opened. */
@@ -47,21 +48,19 @@ export class LinkWatch {
     this.#parts = parts;
     this.#port = parts.port ?? new LinuxNetlink(NETLINK_ROUTE);
     this.#read = parts.read ?? liveLinks;
+    this.#clock = parts.clock ?? new MonotonicClock();
     for (const group of GROUPS) this.#port.join(group);
+    this.#readAtMs = this.#clock.nowMs();
     this.links = this.#read();
     this.#before = textOf(this.links);
   }
 
-  start(): void {
-    this.#timer = setInterval(() => this.poll(), POLL_MS);
-  }
-
-  /** One look; the timer's work, and the tests'. */
+  /** One look. */
   poll(): void {
     const happened = this.#drain();
-    this.#sinceReadMs += POLL_MS;
-    if (!happened && this.#sinceReadMs < READ_EVERY_MS) return;
-    this.#sinceReadMs = 0;
+    const nowMs = this.#clock.nowMs();
+    if (!happened && nowMs - this.#readAtMs < READ_EVERY_MS) return;
+    this.#readAtMs = nowMs;
     const links = this.#read();
     const text = textOf(links);
     if (text !== this.#before) {
@@ -73,7 +72,6 @@ export class LinkWatch {
   }
 
   stop(): void {
-    clearInterval(this.#timer);
     this.#port.close();
   }
 

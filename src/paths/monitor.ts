@@ -48,6 +48,8 @@ export interface PathMonitorParts {
   readonly sessionOf: SessionOf;
   readonly figuresOf: FiguresOf;
   readonly links: Links;
+  /** May tell of other links at once. Called each turn. */
+  readonly lookAtLinks?: () => void;
   /** Warm connections and reverse ones: a matter of configuration and of what the peer said, not of paths. */
   readonly spares: (peer: number) => Spares;
   readonly damping?: Damping;
@@ -96,6 +98,7 @@ export class PathMonitor {
   tick(): number {
     const realMs = this.#parts.clock.nowMs();
     const ownMs = this.#time.nowMs();
+    this.#parts.lookAtLinks?.();
     this.#checks.step();
     let isTense = false;
     for (const watch of this.#watches) {

@@ -167,8 +167,6 @@ export class PeerWatch implements ProbedPeer {
       const figures = this.#parts.figuresOf(this.index, slot.path.index);
       if (!figures) continue;
       slot.evidence.figures(figures, ownMs, realMs);
-      const newestMs = Math.max(figures.lastAckAtMs, figures.lastDataAtMs, figures.waitingSinceMs);
-      if (newestMs > 0 && realMs - newestMs < BUSY_FOR_MS) this.busy(realMs);
     }
   }
 
