@@ -114,6 +114,13 @@ export class PeerWatch implements ProbedPeer {
     for (const slot of this.slots) slot.nextSendAtMs = 0;
   }
 
+  /** When the next heartbeat is due; one that is overdue could not be sent. */
+  nextSendAtMs(realMs: number): number {
+    let dueAtMs = Number.POSITIVE_INFINITY;
+    for (const { nextSendAtMs } of this.slots) if (nextSendAtMs > realMs) dueAtMs = Math.min(dueAtMs, nextSendAtMs);
+    return dueAtMs;
+  }
+
   /** One turn. @returns whether the decision changed. */
   evaluate(ownMs: number, realMs: number): boolean {
     this.#readFigures(ownMs, realMs);

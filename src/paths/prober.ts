@@ -6,8 +6,8 @@
  * the next one comes at the latest; it may come earlier.
  *
  *   alive: peer at work, or a path in doubt   18 ms       the other side is at work, we are not   25 ms (not followed in turn)
- *          idle                              200 ms       idle on a metered uplink              2,000 ms
- *   probing                                   18 ms       down                                    100 ms, 200 ms when idle
+ *          idle                              250 ms       idle on a metered uplink              2,000 ms
+ *   probing                                   18 ms       down                                    100 ms, 250 ms when idle
  */
 import type { Clock } from '../kernel/clock.ts';
 import { sameAddress } from '../wire/ip.ts';
@@ -30,7 +30,8 @@ import {
 
 /** With the turns of both loops in between three missed ones are some 60 ms. */
 export const BUSY_MS = 18;
-const IDLE_MS = 200;
+/** Below 10 kbit/s a path, both directions and all headers. */
+const IDLE_MS = 250;
 const METERED_MS = 2_000;
 const DOWN_MS = 100;
 const AVOIDED_IDLE_MS = 100;
