@@ -9,7 +9,7 @@
  * for the same site, which must not start.
  */
 import { chmodSync, mkdirSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { EVENT_STREAM_HEADERS, type EventSource, eventLine, Followers, type KernelEventsOpener } from './followers.ts';
@@ -29,6 +29,8 @@ export interface ApiOptions {
   readonly uplink?: UplinkHandler;
 }
 
+/** An import of it would load its WebSocket as well: 16 MB of memory. */
+const { createServer } = process.getBuiltinModule('node:http');
 const BODY_BYTES_MOST = 4096;
 
 export interface Api {

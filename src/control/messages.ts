@@ -4,7 +4,7 @@
  * Versions can mix: kinds and fields that we do not know are ignored, and a later version only adds. What we do know is checked strictly
  * and bounded, because the peer may be compromised. Bytes are base64.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseSessionId } from '../wire/datagram.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 

@@ -37,7 +37,7 @@ export interface PeeringParts {
   /** The main thread's own. */
   readonly counters: Counters;
   readonly figuresOf: (peer: number, path: number) => PathFigures;
-  readonly links: Links;
+  readonly links: { readonly links: Links; poll(): void };
   readonly tellAll: (command: ToWorker) => void;
   readonly tellOne: (command: ToWorker) => boolean;
   /** An authentic peer came from where no path led: adds or moves one. @returns it, in the site from now on; undefined where there is no room. */
@@ -116,7 +116,8 @@ export class Peering {
       datagrams: this.#datagrams,
       sessionOf: (peer) => this.#room.session(peer),
       figuresOf: parts.figuresOf,
-      links: parts.links,
+      links: parts.links.links,
+      lookAtLinks: () => parts.links.poll(),
       spares: (peer) => this.#spares(peer),
       changed: (peers) => this.#decided(peers),
       event: (record) => this.#moved(record),

@@ -142,7 +142,6 @@ class Daemon {
     await this.#startWorkers(keyRing(site, keys));
     this.#down.push(() => peering.stop());
     peering.start();
-    links.start();
 
     this.#notify.send(`READY=1\nSTATUS=${site.peers.length} peers, ${site.uplinks.length} uplinks`);
     this.#startWatchdog();
@@ -198,7 +197,7 @@ class Daemon {
       keys,
       counters: this.#ownCounters,
       figuresOf: (peer, path) => joinPathFigures(this.#counters.map((one) => one.path(pathIndexOf(peer, path)))),
-      links: links.links,
+      links,
       tellAll: (command) => this.#workers?.tellAll(command),
       tellOne: (command) => this.#workers?.tellOne(command) ?? false,
       learn: (learned) => {

@@ -17,7 +17,7 @@ export type FromWorker =
   /** `wakeFd` is the main thread's from now on. */
   | { readonly kind: 'ready'; readonly wakeFd: number }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string; readonly hint?: string }
-  /** Flows of this peer begin to move bytes, after half a second in which none did. */
+  /** Flows of this peer move bytes; told at once, then each half second while they do. */
   | { readonly kind: 'busy'; readonly peer: number }
   /** Subflows over this path do not come to stand, several in a row: a middlebox takes the option away, or `why` says what the kernel answered. */
   | { readonly kind: 'join-failed'; readonly peer: number; readonly path: number; readonly why: string }

@@ -25,6 +25,8 @@ const BUSIEST = 8;
 const RANK_EVERY_MS = 100;
 /** Who has not moved for so long is idle. */
 const QUIET_MS = 500;
+/** That a peer's flows move is told again after this. */
+const BUSY_EVERY_MS = 500;
 
 export interface SamplerParts {
   readonly site: Site;
@@ -46,7 +48,7 @@ export class Sampler {
   #nextTickAtMs = 0;
   readonly #busiest: Flow[] = [];
   #nextRankAtMs = 0;
-  readonly #peerMovedAtMs: number[] = [];
+  readonly #toldBusyAtMs: number[] = [];
   readonly #meters: PathMeter[] = [];
   readonly #meterOf: (PathMeter | undefined)[] = [];
 
@@ -61,13 +63,15 @@ export class Sampler {
     const { nowMs } = this.#parts;
     flow.notedBytes = movedBytes;
     flow.movedAtMs = nowMs;
+    // The control stream's pings are no work, and heartbeats watch over it.
+    if (!flow.isUsers) return;
     if (!flow.isActive) {
       flow.isActive = true;
       this.#active.push(flow);
     }
-    if (nowMs - (this.#peerMovedAtMs[flow.peer] ?? Number.NEGATIVE_INFINITY) >= QUIET_MS)
-      this.#parts.post({ kind: 'busy', peer: flow.peer });
-    this.#peerMovedAtMs[flow.peer] = nowMs;
+    if (nowMs - (this.#toldBusyAtMs[flow.peer] ?? Number.NEGATIVE_INFINITY) < BUSY_EVERY_MS) return;
+    this.#toldBusyAtMs[flow.peer] = nowMs;
+    this.#parts.post({ kind: 'busy', peer: flow.peer });
   }
 
   nextAtMs(): number {

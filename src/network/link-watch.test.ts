@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { FakeClock } from '../kernel/clock.ts';
 import { EAGAIN } from '../kernel/constants.ts';
 import type { NetlinkPort } from '../kernel/netlink.ts';
 import { type Links, LinkWatch } from './link-watch.ts';
@@ -29,6 +30,7 @@ function watched(mayRead = () => true) {
   ]);
   const seen: Links[] = [];
   let changes = 0;
+  const clock = new FakeClock();
   const watch = new LinkWatch({
     links: (links) => seen.push(links),
     changed: () => {
@@ -39,8 +41,9 @@ function watched(mayRead = () => true) {
       if (!mayRead()) throw new Error('EMFILE');
       return new Map(now);
     },
+    clock,
   });
-  return { port, now, seen, watch, changes: () => changes };
+  return { port, now, seen, watch, clock, changes: () => changes };
 }
 
 describe('the watch over links', () => {
@@ -66,10 +69,14 @@ describe('the watch over links', () => {
   });
 
   it('sees a change without a message within a second, and asks nobody in between', () => {
-    const { now, seen, watch } = watched();
+    const { now, seen, watch, clock } = watched();
     now.delete('eth2');
-    for (let i = 0; i < 99; i++) watch.poll();
+    for (let i = 0; i < 99; i++) {
+      clock.advance(10);
+      watch.poll();
+    }
     expect(seen).toEqual([]);
+    clock.advance(10);
     watch.poll();
     expect(seen.length).toBe(1);
   });
@@ -89,7 +96,6 @@ describe('the watch over links', () => {
 
   it('gives its socket back', () => {
     const { port, watch } = watched();
-    watch.start();
     watch.stop();
     expect(port.closed).toBe(true);
   });

@@ -1,8 +1,9 @@
 /**
- * Sees carriers and addresses come and go. Netlink is only the trigger, polled each POLL_MS from the main thread; what is there then is read
- * again, which also heals a lost message.
+ * Sees carriers and addresses come and go. Netlink is only the trigger, polled by whoever has use for it soon (a poll costs some microseconds);
+ * what is there then is read again, which also heals a lost message.
  */
 import { networkInterfaces } from 'node:os';
+import { type Clock, MonotonicClock } from '../kernel/clock.ts';
 import { EAGAIN } from '../kernel/constants.ts';
 import { LinuxNetlink, NETLINK_ROUTE } from '../kernel/linux-netlink.ts';
 import type { NetlinkPort } from '../kernel/netlink.ts';
@@ -19,7 +20,6 @@ export function liveLinks(): Links {
 
 // linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 const GROUPS = [1, 5, 7, 9, 11] as const;
-const POLL_MS = 10;
 /** A change whose message was lost is seen after this. */
 const READ_EVERY_MS = 1_000;
 const DATAGRAMS_A_POLL = 256;
@@ -31,15 +31,16 @@ export interface LinkWatchParts {
   readonly changed: () => void;
   readonly port?: NetlinkPort;
   readonly read?: () => Links;
+  readonly clock?: Clock;
 }
 
 export class LinkWatch {
   readonly #parts: LinkWatchParts;
   readonly #port: NetlinkPort;
   readonly #read: () => Links;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #clock: Clock;
   #before = '';
-  #sinceReadMs = 0;
+  #readAtMs: number;
   #hasHappened = false;
   links: Links;
 
@@ -48,25 +49,23 @@ export class LinkWatch {
     this.#parts = parts;
     this.#port = parts.port ?? new LinuxNetlink(NETLINK_ROUTE);
     this.#read = parts.read ?? liveLinks;
+    this.#clock = parts.clock ?? new MonotonicClock();
     for (const group of GROUPS) this.#port.join(group);
+    this.#readAtMs = this.#clock.nowMs();
     this.links = this.#read();
     this.#before = textOf(this.links);
   }
 
-  start(): void {
-    this.#timer = setInterval(() => this.poll(), POLL_MS);
-  }
-
-  /** One look; the timer's work, and the tests'. */
+  /** One look. */
   poll(): void {
     this.#hasHappened = this.#drain() || this.#hasHappened;
-    this.#sinceReadMs += POLL_MS;
-    if (!this.#hasHappened && this.#sinceReadMs < READ_EVERY_MS) return;
+    const nowMs = this.#clock.nowMs();
+    if (!this.#hasHappened && nowMs - this.#readAtMs < READ_EVERY_MS) return;
     const links = this.#tryRead();
     if (!links) return;
     const happened = this.#hasHappened;
     this.#hasHappened = false;
-    this.#sinceReadMs = 0;
+    this.#readAtMs = nowMs;
     const text = textOf(links);
     if (text !== this.#before) {
       this.#before = text;
@@ -77,7 +76,6 @@ export class LinkWatch {
   }
 
   stop(): void {
-    clearInterval(this.#timer);
     this.#port.close();
   }
 

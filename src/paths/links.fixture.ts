@@ -50,6 +50,9 @@ function randomOf(seed: number): () => number {
   };
 }
 
+/** Workers tell again that they move bytes. */
+const BUSY_EVERY_MS = 500;
+
 export class World {
   nowMs = 0;
   readonly random: () => number;
@@ -59,6 +62,7 @@ export class World {
   hasTraffic = false;
   readonly #queue: { readonly atMs: number; readonly order: number; readonly run: () => void }[] = [];
   #order = 0;
+  #toldBusyAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(rttsMs: readonly number[], { seed = 1, hosts = {} as { readonly paths?: (path: Path) => Path } } = {}) {
     this.random = randomOf(seed);
@@ -120,9 +124,14 @@ export class World {
   }
 
   #carry(): void {
-    if (this.hasTraffic)
-      for (const [from, side] of this.sides.entries())
+    if (this.hasTraffic) {
+      const isTold = this.nowMs >= this.#toldBusyAtMs + BUSY_EVERY_MS;
+      if (isTold) this.#toldBusyAtMs = this.nowMs;
+      for (const [from, side] of this.sides.entries()) {
+        if (isTold) side.monitor.busy(0);
         for (let link = 0; link < this.links.length; link++) side.kernel[link]!.send(this, from, link, this.sides[1 - from]!.kernel[link]!);
+      }
+    }
     this.at(this.nowMs + 5, () => this.#carry());
   }
 }

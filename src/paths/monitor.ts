@@ -1,7 +1,6 @@
 /**
  * The face of the room: told of sessions, datagrams, links and what workers see, it watches every path of every peer and tells what is to be
- * done with them. One timer: TENSE_MS while a peer is at work or a path is in doubt, IDLE_MS otherwise; a tick that has nothing to do costs
- * some microseconds.
+ * done with them. One timer: TENSE_MS while a peer is at work or a path is in doubt, otherwise the next heartbeat or IDLE_MS.
  */
 import type { Clock } from '../kernel/clock.ts';
 import type { Site } from '../site/types.ts';
@@ -25,7 +24,8 @@ import type {
 } from './types.ts';
 
 export const TENSE_MS = 5;
-export const IDLE_MS = 50;
+/** Links are looked at so often; whoever begins to work hurries us. */
+export const IDLE_MS = 125;
 const CHECKING_MS = 20;
 const SECOND_MS = 1_000;
 /** How often connections are tried: for a path that is dead, that stands on checks alone, that has heartbeats, that has something to it. */
@@ -49,6 +49,8 @@ export interface PathMonitorParts {
   readonly sessionOf: SessionOf;
   readonly figuresOf: FiguresOf;
   readonly links: Links;
+  /** May tell of other links at once. Called each turn. */
+  readonly lookAtLinks?: () => void;
   /** Warm connections and reverse ones: a matter of configuration and of what the peer said, not of paths. */
   readonly spares: (peer: number) => Spares;
   readonly damping?: Damping;
@@ -97,6 +99,7 @@ export class PathMonitor {
   tick(): number {
     const realMs = this.#parts.clock.nowMs();
     const ownMs = this.#time.nowMs();
+    this.#parts.lookAtLinks?.();
     this.#checks.step();
     let isTense = false;
     for (const watch of this.#watches) {
@@ -107,7 +110,7 @@ export class PathMonitor {
       isTense ||= watch.isTense(realMs);
     }
     if (this.#hasNews) this.#tell();
-    const dueMs = isTense ? TENSE_MS : this.#checks.isRunning ? CHECKING_MS : IDLE_MS;
+    const dueMs = isTense ? TENSE_MS : this.#checks.isRunning ? CHECKING_MS : this.#idleMs(realMs);
     this.#time.expect(dueMs);
     return dueMs;
   }
@@ -336,6 +339,12 @@ export class PathMonitor {
   #tell(): void {
     this.#hasNews = false;
     this.#parts.changed(this.peerPaths());
+  }
+
+  #idleMs(realMs: number): number {
+    let dueAtMs = realMs + IDLE_MS;
+    for (const watch of this.#watches) if (watch.hasSession) dueAtMs = Math.min(dueAtMs, watch.nextSendAtMs(realMs));
+    return Math.ceil(dueAtMs - realMs);
   }
 
   /** The next tick now, not when it was due. */

@@ -119,6 +119,13 @@ export class PeerWatch implements ProbedPeer {
     for (const slot of this.slots) slot.nextSendAtMs = 0;
   }
 
+  /** When the next heartbeat is due; one that is overdue could not be sent. */
+  nextSendAtMs(realMs: number): number {
+    let dueAtMs = Number.POSITIVE_INFINITY;
+    for (const { nextSendAtMs } of this.slots) if (nextSendAtMs > realMs) dueAtMs = Math.min(dueAtMs, nextSendAtMs);
+    return dueAtMs;
+  }
+
   /** One turn. @returns whether the decision changed. */
   evaluate(ownMs: number, realMs: number): boolean {
     this.#readFigures(ownMs, realMs);
@@ -172,8 +179,6 @@ export class PeerWatch implements ProbedPeer {
       const figures = this.#parts.figuresOf(this.index, slot.path.index);
       if (!figures) continue;
       slot.evidence.figures(figures, ownMs, realMs);
-      const newestMs = Math.max(figures.lastAckAtMs, figures.lastDataAtMs, figures.waitingSinceMs);
-      if (newestMs > 0 && realMs - newestMs < BUSY_FOR_MS) this.busy(realMs);
     }
   }
 

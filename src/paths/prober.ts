@@ -6,8 +6,8 @@
  * the next one comes at the latest; it may come earlier.
  *
  *   alive: peer at work, or a path in doubt   18 ms       the other side is at work (it says so), we are not   25 ms
- *          idle                              200 ms       idle on a metered uplink              2,000 ms
- *   probing                                   18 ms       down                                    100 ms, 200 ms when idle
+ *          idle                              250 ms       idle on a metered uplink              2,000 ms
+ *   probing                                   18 ms       down                                    100 ms, 250 ms when idle
  */
 import type { Clock } from '../kernel/clock.ts';
 import { heartbeatPathOf, heartbeatSpace } from '../wire/datagram.ts';
@@ -22,7 +22,8 @@ import { AGE_UNKNOWN_MS, type DatagramPort, type OpenedDatagram, type SessionOf 
 
 /** With the turns of both loops in between three missed ones are some 60 ms. */
 export const BUSY_MS = 18;
-const IDLE_MS = 200;
+/** Below 10 kbit/s a path, both directions and all headers. */
+const IDLE_MS = 250;
 const METERED_MS = 2_000;
 const DOWN_MS = 100;
 const AVOIDED_IDLE_MS = 100;
