@@ -205,7 +205,7 @@ export class PathMonitor {
   }
 
   health(peer: number, path: number): PathHealth | undefined {
-    return this.#watches[peer]?.slots[path]?.health();
+    return this.#watches[peer]?.slots[path]?.health(this.#parts.clock.nowMs());
   }
 
   /** Whether traffic can use it. */
@@ -258,7 +258,7 @@ export class PathMonitor {
     slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs);
     const isPlain = slot.plain || slot.dropsMptcp;
     if (isPlain !== wasPlain && slot.isAlive)
-      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health().reason : 'connections keep MPTCP');
+      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health(realMs).reason : 'connections keep MPTCP');
     if (watch.decide()) this.#hasNews = true;
   }
 
