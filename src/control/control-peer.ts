@@ -10,7 +10,7 @@
  * sorts lower is kept: both sites see the same two names, so both keep the same one.
  */
 import type { Duplex } from 'node:stream';
-import { Allowance } from './allowance.ts';
+import { Allowance } from '../status/allowance.ts';
 import { ControlStream, type Peer, PING_EACH_MS, REKEY_AFTER_MS, type Side, type StreamEvents } from './control-stream.ts';
 import type { Role } from './handshake.ts';
 import type { ControlMessage, Hello } from './messages.ts';

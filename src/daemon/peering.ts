@@ -9,7 +9,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { SiteKeys } from '../config/types.ts';
-import { Allowance } from '../control/allowance.ts';
 import type { ControlCallbacks } from '../control/control-peer.ts';
 import { ControlRoom, pairKeyOf } from '../control/control-room.ts';
 import type { ControlMessage, Hello } from '../control/messages.ts';
@@ -24,10 +23,12 @@ import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
 import type { Learned } from '../site/append-paths.ts';
 import type { Path, Site } from '../site/types.ts';
+import { Allowance } from '../status/allowance.ts';
 import type { Counters } from '../status/counters.ts';
 import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
+import { REVERSE_WANTED, sparesFor } from './spares.ts';
 
 export interface PeeringParts {
   readonly site: () => Site;
@@ -46,15 +47,12 @@ export interface PeeringParts {
   readonly said: (kind: 'peer' | 'clock', peer: string, words: string, isBad: boolean) => void;
 }
 
-/** Connections that each worker keeps ready for flows towards a peer that answers. */
-const WARM = 2;
-/** Kept open for a peer that has no way to some address of ours. */
-const REVERSE = 2;
-const REVERSE_WANTED = 4;
 const REVERSE_WANTED_MS = 60_000;
 /** Beyond 30 s connections are refused (SIP022). */
 const SKEW_WARN_MS = 10_000;
 const REVERSE_ASK_EACH_MS = 1_000;
+/** A path to where the peer came from once, and nothing has come since. */
+const FORSAKEN_MS = 10_000;
 const PAIR_KEY_BYTES = 32;
 /** Places that a peer comes from and no path leads to: each changes the site, which all workers and peers hear of. */
 const LEARNED_AT_ONCE = 8;
@@ -64,13 +62,11 @@ const LEARN_EACH_MS = 5_000;
 interface Known {
   skewMs: number | null;
   warnedOfSkew: boolean;
-  /** Paths of its own to us, that it can dial; undefined before its first hello. */
-  itsPaths: number | undefined;
+  /** Its numbers of the paths to us that it can dial; undefined before its first hello. */
+  itsPaths: ReadonlySet<number> | undefined;
   reverseWantedUntilMs: number;
   reverseAskedAtMs: number;
   readonly learns: Allowance;
-  /** Paths on which further subflows were refused again and again. */
-  readonly withoutJoins: Set<number>;
 }
 
 export class Peering {
@@ -82,6 +78,8 @@ export class Peering {
   readonly #checkSockets = new LinuxSockets();
   readonly #known: readonly Known[];
   #isStopped = false;
+  /** By peer and path. */
+  readonly #learnedAtMs: number[][];
 
   constructor(parts: PeeringParts) {
     this.#parts = parts;
@@ -93,8 +91,8 @@ export class Peering {
       reverseWantedUntilMs: 0,
       reverseAskedAtMs: Number.NEGATIVE_INFINITY,
       learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
-      withoutJoins: new Set<number>(),
     }));
+    this.#learnedAtMs = site.peers.map(() => []);
     this.#room = new ControlRoom({
       site: site.name,
       version: parts.version,
@@ -158,12 +156,14 @@ export class Peering {
         this.monitor.busy(message.peer);
         return true;
       case 'suspect':
-      case 'plain':
         // The last words of workers come after our own end, when there are no sockets for a check.
         if (!this.#isStopped) this.monitor.suspect(message.peer, message.path);
         return true;
+      case 'plain':
+        this.monitor.turnedPlain(message.peer, message.path);
+        return true;
       case 'join-failed':
-        this.#joinFailed(message.peer, message.path, message.why);
+        this.monitor.refusesJoins(message.peer, message.path);
         return true;
       case 'reverse-wanted':
         this.#askForReverse(message.peer);
@@ -179,10 +179,6 @@ export class Peering {
 
   about(peer: number): { readonly control: 'established' | 'connecting'; readonly clockSkewMs: number | null } {
     return { control: this.#room.connected(peer) ? 'established' : 'connecting', clockSkewMs: this.#known[peer]!.skewMs };
-  }
-
-  hasNoJoins(peer: number, path: number): boolean {
-    return this.#known[peer]!.withoutJoins.has(path);
   }
 
   /** Braid's own datagrams on an uplink. */
@@ -231,7 +227,9 @@ export class Peering {
   }
 
   #told(peer: number, { paths }: Pick<Hello, 'paths'>): void {
-    this.#known[peer]!.itsPaths = paths.length;
+    const { itsPaths } = this.#known[peer]!;
+    this.#known[peer]!.itsPaths = new Set(paths.map(({ index }) => index));
+    if (itsPaths) this.monitor.sparesChanged(peer);
   }
 
   #message(peer: number, message: ControlMessage): void {
@@ -244,8 +242,8 @@ export class Peering {
   #spares(peer: number): Spares {
     const { itsPaths, reverseWantedUntilMs } = this.#known[peer]!;
     const ours = this.#parts.site().peers[peer]!.paths.filter(({ learned }) => !learned).length;
-    if (performance.now() < reverseWantedUntilMs) return { warm: WARM, reverse: REVERSE_WANTED };
-    return { warm: WARM, reverse: itsPaths !== undefined && itsPaths < ours ? REVERSE : 0 };
+    const isWanted = performance.now() < reverseWantedUntilMs;
+    return sparesFor({ isWanted, itsPaths, ours, living: this.monitor?.livingForPeer(peer) ?? [] });
   }
 
   /** Once for all workers: what was asked for stays for a minute. */
@@ -271,36 +269,28 @@ export class Peering {
 
   #moved(record: PathEventRecord): void {
     const peer = this.#parts.site().peers.find(({ site }) => site === record.peer);
-    if (peer && record.to === 'up' && record.from !== 'up') {
-      for (const path of peer.paths)
-        if (path.uplink.name === record.uplink && path.peerAddress.address.text === record.peerAddress)
-          this.#known[peer.index]!.withoutJoins.delete(path.index);
-      if (!this.#room.connected(peer.index)) this.#room.wake(peer.index);
-    }
+    if (peer && record.to === 'up' && record.from !== 'up' && !this.#room.connected(peer.index)) this.#room.wake(peer.index);
     this.#parts.moved(record);
   }
 
-  /** The path that led to the same place before is moved there, where it is dead; a CGNAT gives new ports as it likes. */
+  /** A path that led elsewhere before is moved there, where nothing comes any more; a CGNAT gives new ports as it likes. */
   #learn(peer: number, { local, remote }: OpenedDatagram): void {
     const site = this.#parts.site();
     const uplink = site.uplinks.find(({ addresses }) => addresses.some(({ text }) => text === local.text));
     if (!uplink || !this.#known[peer]!.learns.take(performance.now())) return;
-    const isDead = (path: Path) => this.health(peer, path.index)?.state === 'down';
-    const old = site.peers[peer]!.paths.find((path) => path.learned && path.uplink.index === uplink.index && isDead(path));
+    const old = site.peers[peer]!.paths.find((path) => path.learned && path.uplink.index === uplink.index && this.#isForsaken(peer, path));
     const place = { address: addressFromBytes(remote.bytes), port: remote.port };
     const path = this.#parts.learn({ peer, uplink: uplink.index, remote: place, ...(old && { path: old.index }) });
+    if (path) this.#learnedAtMs[peer]![path.index] = performance.now();
     if (path)
       this.#parts.said('peer', site.peers[peer]!.site, `comes over ${uplink.name} from ${place.address.text}, which no path led to`, false);
   }
 
-  #joinFailed(peer: number, index: number, why: string): void {
-    const { site, paths } = this.#parts.site().peers[peer]!;
-    const { withoutJoins } = this.#known[peer]!;
-    if (withoutJoins.has(index)) return;
-    withoutJoins.add(index);
-    const { uplink, peerAddress } = paths[index]!;
-    const where = `${uplink.name} (${peerAddress.address.text})`;
-    this.#parts.said('peer', site, `further subflows over ${where} do not come to stand: ${why}; connections started there still do`, true);
+  /** A fresh one has not lived yet, and one that fell just now may come back. */
+  #isForsaken(peer: number, { index }: Path): boolean {
+    const health = this.health(peer, index);
+    const learnedAgoMs = performance.now() - (this.#learnedAtMs[peer]![index] ?? 0);
+    return health?.state === 'down' && learnedAgoMs > FORSAKEN_MS && (health.quietMs ?? FORSAKEN_MS) >= FORSAKEN_MS;
   }
 
   #skew(peer: number, aheadMs: number): void {

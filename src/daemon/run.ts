@@ -1,8 +1,9 @@
 /**
  * `braid run`: the daemon's life, in the order that fails closed and leaves nothing behind.
  *
- *   start   configuration and host → self-test → host checks → admin socket (a second daemon stops here) → workers listen (a taken port stops
- *           here) → routes, rules, nft: from here on LAN traffic for a peer cannot leave in the clear → paths and control streams → READY
+ *   start   configuration and host → self-test → host checks → admin socket (a second daemon stops here) → routes, rules, nft, sysctls: from
+ *           here on LAN traffic for a peer cannot leave in the clear → workers listen (a taken port stops here, and all is put back) →
+ *           paths and control streams → READY
  *   stop    no new connections → flows get GRACE_MS → reset → workers gone → network as it was → admin socket removed
  *
  * Each step up leaves its way down on a list; whatever ends the daemon takes them in the opposite order.
@@ -135,9 +136,10 @@ class Daemon {
     const network = new HostNetwork(() => this.#site.now, journalPath(runDir, site.name), this.#log);
     this.#down.push(() => network.putBack());
     this.#acceptJoins();
-    await this.#startWorkers(keyRing(site, keys));
+    // Before anybody is accepted: a connection keeps the path manager that the kernel had when it came.
     await network.apply();
     this.#down.push(() => network.stopGuard());
+    await this.#startWorkers(keyRing(site, keys));
     this.#down.push(() => peering.stop());
     peering.start();
     links.start();

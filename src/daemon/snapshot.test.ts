@@ -11,12 +11,15 @@ const site = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2), peerOf(1, '
 const UP: PathHealth = {
   state: 'up',
   reason: '',
+  quietMs: 5,
   rttMs: 7,
   jitterMs: 1,
   lossPercent: 0.26,
   lossTowardsPeerPercent: 0,
   udp: 'ok',
   plain: false,
+  dropsMptcp: false,
+  refusesJoins: false,
   avoided: false,
   flaps: 0,
   holdDownMs: 0,
@@ -35,7 +38,6 @@ function snapshot(counters: readonly Counters[], of: Site = site, more: Partial<
     about: () => ({ control: 'established', clockSkewMs: 12 }),
     override: () => ({}),
     carries: () => true,
-    hasNoJoins: () => false,
     sinceUnixMs: () => null,
     bytesToday: () => ({ tx: 3, rx: 4 }),
     links: LINKS,
@@ -87,7 +89,8 @@ describe('a status', () => {
       snapshot([fresh()], site, { health: () => health, ...more }).peers[0]!.paths[0];
     expect(path(UP)).toMatchObject({ state: 'up', carries: true, mptcp: 'ok', udp: 'ok', lossPercent: 0.3, mtu: null, sinceUnixMs: null });
     expect(path({ ...UP, plain: true, reason: 'no MPTCP' })).toMatchObject({ mptcp: 'stripped', reason: 'no MPTCP' });
-    expect(path(UP, { hasNoJoins: () => true })).toMatchObject({ mptcp: 'joins-stripped' });
+    expect(path({ ...UP, refusesJoins: true })).toMatchObject({ mptcp: 'joins-stripped' });
+    expect(path({ ...UP, dropsMptcp: true })).toMatchObject({ mptcp: 'syn-dropped' });
     expect(path(DOWN, { carries: () => false })).toMatchObject({ carries: false, mptcp: 'unknown', reason: 'why', lossPercent: null });
     expect(path(undefined)).toMatchObject({ state: 'down', flaps: null, holdDownMs: null });
   });

@@ -3,7 +3,7 @@
 import type { PathHealth } from '../paths/types.ts';
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
-import type { PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
+import type { MptcpHealth, PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import { endpointText } from '../wire/ip.ts';
 import type { Carried } from './day-bytes.ts';
 
@@ -20,7 +20,6 @@ export interface SnapshotParts {
   /** Of an uplink, as an administrator left it at run time. */
   readonly override: (uplink: string) => UplinkOverrideNow;
   readonly carries: (peer: number, path: number) => boolean;
-  readonly hasNoJoins: (peer: number, path: number) => boolean;
   readonly sinceUnixMs: (peer: number, path: number) => number | null;
   readonly bytesToday: (uplink: string) => Carried;
   readonly links: Links;
@@ -101,7 +100,6 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
   const heard = figures.reduce((newest, one) => (one.heardAtMs > newest.heardAtMs ? one : newest));
   const rttMs = health?.rttMs ?? (heard.heardAtMs > 0 ? heard.rttMs : 0);
   const state = health?.state ?? 'down';
-  const noJoins = parts.hasNoJoins(peer.index, path.index);
   return {
     uplink: path.uplink.name,
     peerAddress: endpointText(path.peerAddress.address, path.peerAddress.port),
@@ -111,7 +109,7 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     avoided: health?.avoided ?? false,
     lossPercent: health?.lossPercent == null ? null : Math.round(health.lossPercent * 10) / 10,
     udp: health?.udp ?? 'unknown',
-    mptcp: state === 'down' || !health ? 'unknown' : health.plain ? 'stripped' : noJoins ? 'joins-stripped' : 'ok',
+    mptcp: mptcpHealth(health),
     mtu: null,
     flaps: health?.flaps ?? null,
     holdDownMs: health?.holdDownMs ?? null,
@@ -121,6 +119,12 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     txBytes: sum(figures, (one) => one.txBytes),
     rxBytes: sum(figures, (one) => one.rxBytes),
   };
+}
+
+function mptcpHealth(health: PathHealth | undefined): MptcpHealth {
+  if (!health || health.state === 'down') return 'unknown';
+  if (health.dropsMptcp) return 'syn-dropped';
+  return health.plain ? 'stripped' : health.refusesJoins ? 'joins-stripped' : 'ok';
 }
 
 function sumFaults(counters: readonly Counters[]): Record<string, number> {

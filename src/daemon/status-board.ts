@@ -19,6 +19,7 @@ export interface StatusBoardParts {
 }
 
 const LOOK_EVERY_MS = 30_000;
+const MOVES_KEPT = 4_096;
 
 export class StatusBoard {
   readonly #parts: StatusBoardParts;
@@ -53,7 +54,10 @@ export class StatusBoard {
   }
 
   moved({ atUnixMs, peer, uplink, peerAddress, from, to }: PathEventRecord): void {
-    if (from !== to) this.#movedAtUnixMs.set(`${peer} ${uplink} ${peerAddress}`, atUnixMs);
+    if (from === to) return;
+    // Addresses that were learnt come and go.
+    if (this.#movedAtUnixMs.size >= MOVES_KEPT) this.#movedAtUnixMs.delete(this.#movedAtUnixMs.keys().next().value!);
+    this.#movedAtUnixMs.set(`${peer} ${uplink} ${peerAddress}`, atUnixMs);
   }
 
   stop(): void {
@@ -81,7 +85,6 @@ export class StatusBoard {
       about: (peer) => peering.about(peer),
       override: (uplink) => peering.monitor.override(uplink),
       carries: (peer, path) => peering.monitor.isAlive(peer, path) && (decided[peer]?.carry.includes(path) ?? false),
-      hasNoJoins: (peer, path) => peering.hasNoJoins(peer, path),
       sinceUnixMs: (peer, index) => {
         const { site: name, paths } = now.peers[peer]!;
         const path = paths[index]!;

@@ -71,6 +71,8 @@ export class Flow {
   path = -1;
   elders: readonly Dial[] = NO_DIALS;
   dialledAtMs = 0;
+  /** A dial was refused: somebody is there, and takes no connections. */
+  wasRefused = false;
   openedAtMs = 0;
   /** It is worth a subflow on each path. */
   widened = false;
@@ -97,6 +99,9 @@ export class Flow {
   /** Subflows that were asked for (subflows.ts). */
   joins: Join[] | undefined;
   looksQueued = false;
+  /** Which decision about the peer's paths it was looked at for, and when for the first time. */
+  decision = 0;
+  decisionSeenAtMs = 0;
 
   /** For the send window (send-window.ts): bytes given to the kernel and what it may take before it is asked again. */
   wroteBytes = 0;

@@ -138,6 +138,30 @@ describe('the dial to a peer', () => {
     expect(pair.near.records()).toMatchObject([{ side: 'near', txBytes: 0, subflows: 0, end: 'no path to the peer: no answer' }]);
   });
 
+  it('is tried again where nobody answered, over what lives by then, and ends in a reset after a while', () => {
+    const pair = new Pair();
+    pair.listen();
+    pair.network.silent.add(endpointKey(first)).add(endpointKey(second));
+    const client = pair.connect();
+    client.write(Buffer.from('hello'));
+    pair.settle();
+    pair.pass(5_000);
+    pair.network.silent.clear();
+    pair.pass(5_000);
+    const server = pair.accept();
+    pair.settle();
+    server.read();
+    expect(server.received.toString()).toBe('hello');
+    pair.network.silent.add(endpointKey(first)).add(endpointKey(second));
+    const other = pair.connect();
+    pair.settle();
+    pair.pass(14_000);
+    expect(errorOf(other)).toBe(0);
+    pair.pass(10_000);
+    expect(errorOf(other)).toBe(ECONNRESET);
+    expect(pair.near.counters.faults()).toEqual({ 'dial-failed': 1 });
+  });
+
   it('is given up at once where the client resets, and costs nobody anything', () => {
     const pair = new Pair();
     pair.network.silent.add(endpointKey(first));

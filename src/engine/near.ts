@@ -3,7 +3,8 @@
  * said already. Where a dial fails the next path is tried, and where it says nothing for a moment another one is tried beside it: the first
  * that stands is taken. The request is written only then, so nothing is ever sent twice.
  *
- *   dial ──▶ refused, or 3 s without an answer ──▶ the next path, or none: reset (where no path lives: wait, reverse-queue.ts)
+ *   dial ──▶ refused, or 3 s without an answer ──▶ the next path, or none: reset (where no path lives: wait, reverse-queue.ts; where nobody
+ *     │  │                                             answered, what lives by then is dialled, for a while)
  *     │  └──▶ 3 round trips, at least 250 ms, without an answer ──▶ it becomes an elder, the next path is dialled, too
  *     └──▶ stands ──▶ the others are closed and their paths avoided; open
  */
@@ -24,6 +25,9 @@ import type { WorkerLoop } from './worker-loop.ts';
 
 /** Longer than a satellite's handshake with one lost packet. */
 const DIAL_TIMEOUT_MS = 3_000;
+/** A path that dies silently takes new dials along until it is known to be dead; what is left then, or comes back, is tried for so long. */
+const UNHEARD_MS = 15_000;
+const NO_ANSWER = 'no answer';
 /** Then another path is dialled, too: a little more than a handshake anywhere on earth, or so many round trips of the path. */
 const HEDGE_MS = 250;
 const HEDGE_ROUND_TRIPS = 3;
@@ -145,7 +149,7 @@ export class NearSide {
   }
 
   seeWhatIsDue(nowMs: number): void {
-    for (let flow = this.#dialling.take(nowMs); flow; flow = this.#dialling.take(nowMs)) this.#redial(flow, 'no answer');
+    for (let flow = this.#dialling.take(nowMs); flow; flow = this.#dialling.take(nowMs)) this.#redial(flow, NO_ANSWER);
     for (let flow = this.#hedging.take(nowMs); flow; flow = this.#hedging.take(nowMs)) this.#hedge(flow, nowMs);
     for (let flow = this.#narrow.take(nowMs); flow; flow = this.#narrow.take(nowMs)) if (!flow.widened) this.widen(flow);
   }
@@ -168,6 +172,8 @@ export class NearSide {
     const elder = flow.elders.at(-1);
     if (elder) return this.#goBackTo(flow, elder);
     if (flow.early && this.#peerPaths[flow.peer]!.dial.length === 0) return this.#loop.pooled.queue.add(flow);
+    const mayTryAgain = flow.early && !flow.wasRefused && reason === NO_ANSWER;
+    if (mayTryAgain && this.#loop.nowMs - flow.startedAtMs < UNHEARD_MS) return this.dial(flow);
     // What nobody on the LAN waits for, streams and connections ahead of need, is tried again by who wanted it.
     if (flow.isUsers) this.#loop.fault('dial-failed');
     this.#loop.end(flow, `no path to the peer: ${reason}`, 'reset');
@@ -180,7 +186,7 @@ export class NearSide {
       return this.#hedging.add(flow, nowMs);
     flow.elders = [...flow.elders, dial];
     flow.wanFd = -1;
-    this.#dial(flow, 'no answer');
+    this.#dial(flow, NO_ANSWER);
   }
 
   /** An elder stands: whatever was dialled after it is slower. */
@@ -236,6 +242,7 @@ export class NearSide {
   }
 
   #redial(flow: Flow, reason: string): void {
+    flow.wasRefused ||= reason !== NO_ANSWER;
     this.avoid(flow.peer, flow.path);
     this.#dialling.remove(flow);
     this.#hedging.remove(flow);

@@ -21,6 +21,7 @@ class Sampled {
   readonly said = new Map<number, SubflowSnapshot[] | undefined>();
   readonly posted: FromWorker[] = [];
   readonly gone: Flow[] = [];
+  readonly came: Flow[] = [];
   readonly plain: Flow[] = [];
   asked = 0;
   nowMs = 123;
@@ -42,7 +43,7 @@ class Sampled {
         return now();
       },
       post: (message) => this.posted.push(message),
-      subflows: { gone: (flow) => this.gone.push(flow) },
+      subflows: { gone: (flow) => this.gone.push(flow), came: (flow: Flow) => this.came.push(flow) },
       plain: { look: (flow) => this.plain.push(flow) },
     });
   }

@@ -32,7 +32,7 @@ export interface SamplerParts {
   readonly flows: ReadonlySet<Flow>;
   readonly nowMs: number;
   readonly post: (message: FromWorker) => void;
-  readonly subflows: { gone(flow: Flow): void };
+  readonly subflows: { gone(flow: Flow): void; came(flow: Flow): void };
   readonly plain: { look(flow: Flow): void };
 }
 
@@ -121,8 +121,10 @@ export class Sampler {
     }
     flow.token = snapshot.token;
     for (const known of flow.subflows) known.seen = false;
-    for (const subflow of snapshot.subflows) this.#account(flow, subflow);
+    let hasCome = false;
+    for (const subflow of snapshot.subflows) hasCome = this.#account(flow, subflow) || hasCome;
     if (this.#dropUnseen(flow) && flow.stands) this.#parts.subflows.gone(flow);
+    if (hasCome && flow.subflows.length > 1 && flow.stands) this.#parts.subflows.came(flow);
     flow.subflowsMost = Math.max(flow.subflowsMost, snapshot.subflows.length);
     return snapshot.subflows.length;
   }
@@ -168,8 +170,10 @@ export class Sampler {
     }
   }
 
-  #account(flow: Flow, now: SubflowSnapshot): void {
+  /** @returns whether it stands now and did not before. */
+  #account(flow: Flow, now: SubflowSnapshot): boolean {
     const known = flow.subflows.find((one) => isSame(one, now)) ?? this.#meet(flow, now);
+    const hasCome = now.state === TCP_ESTABLISHED && known.state !== TCP_ESTABLISHED;
     known.seen = true;
     known.state = now.state;
     known.rttMs = now.rttMicroseconds / 1_000;
@@ -177,9 +181,10 @@ export class Sampler {
     if (flow.joins && now.state === TCP_ESTABLISHED) noteStanding(flow.joins, known);
     known.ackedBytes = now.bytesAcked;
     known.receivedBytes = now.bytesReceived;
+    return hasCome;
   }
 
-  #meet(flow: Flow, { local, remote, state }: SubflowSnapshot): SubflowFigures {
+  #meet(flow: Flow, { local, remote }: SubflowSnapshot): SubflowFigures {
     const paths = this.#parts.site.peers[flow.peer]!.paths;
     const exact = paths.findIndex((path) => joins(path, local, remote, flow.weDialled));
     // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.
@@ -193,7 +198,7 @@ export class Sampler {
       bornAtMs: isFirst
         ? flow.openedAtMs || this.#parts.nowMs
         : (flow.joins?.find((join) => join.path === path)?.createdAtMs ?? this.#parts.nowMs),
-      state,
+      state: 0,
       rttMs: 0,
       ackedBytes: 0,
       receivedBytes: 0,

@@ -241,7 +241,7 @@ describe('a path that carries', () => {
     const bench = new Bench();
     const flow = bench.flow(0);
     bench.carry([0, 1]);
-    bench.settle();
+    bench.pass(1_500);
     bench.sampler.sample(flow);
     bench.kernel(flow).subflows.pop();
     bench.sampler.sample(flow);
@@ -266,6 +266,15 @@ describe('a path that carries', () => {
     bench.subflows.look(silent);
     bench.pass(60_000, 50);
     expect(bench.pathManager.calls - before).toBeLessThan(12);
+  });
+
+  it('is not called where the peer only comes from: nobody answers there', () => {
+    const bench = new Bench({ ...threePaths, paths: threePaths.paths.map((path) => ({ ...path, learned: path.index > 0 })) });
+    const flow = bench.flow(0);
+    bench.carry([0, 1, 2]);
+    expect(bench.subflows.hasMore(flow)).toBe(false);
+    bench.pass(3_000);
+    expect([bench.paths(flow), bench.posted]).toEqual([[0], []]);
   });
 
   it('is not asked for where the connection has gone', () => {
@@ -295,6 +304,39 @@ describe('a path that carries', () => {
     bench.pass(50);
     expect(bench.kernel(flow).subflows.map(({ local }) => local.bytes.join('.'))).toEqual(['10.0.0.1', '10.1.0.77']);
     expect(bench.posted).toEqual([]);
+  });
+});
+
+describe('all paths dead, and back, for a flow that the peer dialled', () => {
+  /** Its subflows of before stand on both paths; `path` is up again here, and then the peer makes one over `over`. */
+  function revived(path: number, over: number) {
+    const bench = new Bench();
+    const flow = bench.flow(0, { weDialled: false });
+    const join = (on: number, port: number) => {
+      const { subflows } = bench.kernel(flow);
+      subflows.push({ ...subflows[0]!, local: at(`10.${on}.0.1`, 8_388), remote: at(`10.${on}.0.2`, port) });
+    };
+    join(1, 50_001);
+    bench.carry([0, 1]);
+    bench.sampler.sample(flow);
+    bench.pass(5_000, 50);
+    bench.carry(
+      [path],
+      [0, 1, 2].map((one) => (one === path ? bench.now() : 0)),
+    );
+    bench.pass(50);
+    join(over, 50_002);
+    bench.sampler.sample(flow);
+    bench.pass(10);
+    return bench.kernel(flow).subflows.map(({ remote }) => remote.port);
+  }
+
+  it('none of the old ones is left once a younger one stands: what they hold would be acknowledged after seconds only', () => {
+    expect(revived(0, 0)).toEqual([50_002]);
+  });
+
+  it('what the peer makes is left to it also where it sees another path first', () => {
+    expect(revived(0, 1)).toEqual([50_002]);
   });
 });
 
@@ -328,6 +370,20 @@ describe('joins that come to nothing', () => {
     bench.pass(5_000, 20);
     for (const flow of flows) expect(bench.paths(flow)).toEqual([0, 1]);
     expect(failures(bench)).toHaveLength(1);
+  });
+
+  it('are told of, too, where each is reset as soon as it stands, and do not come in a storm', () => {
+    const bench = new Bench();
+    const flow = bench.flow(0);
+    bench.carry([0, 1]);
+    for (let passedMs = 0; passedMs < 20_000; passedMs += 20) {
+      bench.pass(20);
+      bench.sampler.sample(flow);
+      bench.kernel(flow).subflows.splice(1);
+      bench.sampler.sample(flow);
+    }
+    expect(failures(bench)[0]).toMatchObject({ path: 1, why: 'reset as soon as they stand' });
+    expect(bench.pathManager.calls).toBeLessThan(8);
   });
 
   it('say what the kernel answered where it would not even try', () => {

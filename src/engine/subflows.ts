@@ -6,12 +6,13 @@
  *   ─────────────────────────────────── ─────────────────────────────────────────── ────────────────────────── ──────────────────
  *   does not carry                      one that stands on a path that carries      DESTROY at once            DESTROY at once
  *                                       none                                        CREATE, look again         look again
- *   carries, but it was born before     a younger one on the same path that stands  DESTROY                    DESTROY
- *   the path came up (it waits for a    none                                        CREATE, look again         nothing
+ *   carries, but it was born before     one that stands and was born since          DESTROY                    DESTROY
+ *   the path came up (it waits for a    none                                        CREATE, look again         look when one comes
  *   timeout of seconds)
  *   carries, and there is none on it    anything                                    CREATE where it is widened nothing
  *
- * So the last one that stands is never destroyed. A flow that is short yet keeps its one subflow while its path carries. A change of the paths
+ * So the last one that stands is never destroyed. The two sites may disagree for a moment about which paths carry: what the dialler makes after
+ * the other side has decided carries for that one too, or each would take away what the other one counts on. A flow that is short yet keeps its one subflow while its path carries. A change of the paths
  * puts all flows of the peer on a list, those that move bytes first, of which each turn of the loop does a part.
  */
 import { TCP_ESTABLISHED, TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
@@ -35,6 +36,8 @@ const AGAIN_MOST_MS = 1_280;
 const JOIN_TIMEOUT_MS = 3_000;
 const JOIN_AGAIN_MS = 1_000;
 const JOIN_AGAIN_MOST_MS = 60_000;
+/** What the peer resets sooner never stood for it: a middlebox took the options from the last packet of the handshake, or from what followed. */
+const PROVEN_MS = 1_000;
 /** Joins in a row, of any flows, that came to nothing: then the path is to blame. */
 const FAILURES_TELLING = 3;
 /** While something is waited for. */
@@ -123,10 +126,14 @@ export class Subflows {
     if (flow.weDialled && flow.widened) this.look(flow);
   }
 
+  /** The sampler sees one stand that was not there. Those that it replaces hold data which nobody will acknowledge for seconds. */
+  came(flow: Flow): void {
+    if (!flow.weDialled) this.look(flow);
+  }
+
   /** Whether paths beside the one it was dialled over carry. */
   hasMore(flow: Flow): boolean {
-    const { carry } = this.#pathsOf(flow.peer);
-    return carry.length > 1 || (carry.length === 1 && carry[0] !== flow.path);
+    return this.#pathsOf(flow.peer).carry.some((path) => path !== flow.path && this.#canDial(flow.peer, path));
   }
 
   forget(flow: Flow): void {
@@ -160,29 +167,34 @@ export class Subflows {
     const { carry, upSinceMs } = this.#pathsOf(flow.peer);
     this.#later.delete(flow);
     if (carry.length === 0 || this.#parts.sampler.sample(flow) < 0) return;
+    const { generation, sinceMs } = this.#decisions[flow.peer] ?? { generation: 0, sinceMs: 0 };
+    if (flow.decision !== generation) flow.decisionSeenAtMs = flow.openedAtMs > sinceMs ? flow.openedAtMs : nowMs;
+    flow.decision = generation;
     const isStale = (one: SubflowFigures) => one.bornAtMs < (upSinceMs[one.path] ?? 0);
     const standing = flow.subflows.filter((one) => one.state === TCP_ESTABLISHED && this.#carries(flow, one));
     const young = standing.filter((one) => !isStale(one));
-    const isSettled = nowMs - (this.#decisions[flow.peer]?.sinceMs ?? 0) > SETTLE_MS;
+    const isSettled = nowMs - sinceMs > SETTLE_MS;
     const stands = young.length > 0 || (standing.length > 0 && (isSettled || !flow.weDialled));
     let isWaiting = false;
     for (const one of [...flow.subflows]) {
       const carries = this.#carries(flow, one);
       if (carries && !isStale(one)) continue;
-      if (carries ? young.some((other) => other.path === one.path) : stands) this.#destroy(flow, one);
+      const isReplaced = () => young.some((other) => other.bornAtMs >= (upSinceMs[one.path] ?? 0));
+      if (carries ? isReplaced() : stands) this.#destroy(flow, one);
       else isWaiting ||= !carries || flow.weDialled;
     }
-    let againAtMs = isWaiting
-      ? nowMs + lookAgainMs(flow, nowMs - (this.#decisions[flow.peer]?.sinceMs ?? nowMs))
-      : Number.POSITIVE_INFINITY;
+    let againAtMs = isWaiting ? nowMs + lookAgainMs(flow, nowMs - sinceMs) : Number.POSITIVE_INFINITY;
     if (flow.weDialled && (flow.widened || isWaiting)) {
       flow.widened = true;
-      const { paths } = this.#parts.site.peers[flow.peer]!;
-      // Where the peer only comes from nobody can connect to: it joins, not we.
       for (const path of carry)
-        if (!paths[path]!.learned) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
+        if (this.#canDial(flow.peer, path)) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
     }
     if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
+  }
+
+  /** Where the peer only comes from, there is nobody to call. */
+  #canDial(peer: number, path: number): boolean {
+    return this.#parts.site.peers[peer]!.paths[path]?.learned === false;
   }
 
   /** One path of a flow that should have a subflow on it. @returns when to look again. */
@@ -190,8 +202,14 @@ export class Subflows {
     const { generation } = this.#decisions[flow.peer] ?? { generation: 0 };
     let join = flow.joins?.find((one) => one.path === path);
     const there = flow.subflows.find((one) => one.path === path && one.bornAtMs >= upSinceMs && one.state <= TCP_SYN_SENT);
-    if (join?.hasStood || (join && !there && join.generation !== generation)) {
-      if (join.hasStood) this.#trouble.delete(pathIndexOf(flow.peer, path));
+    const index = pathIndexOf(flow.peer, path);
+    const isUnproven = join?.hasStood === true && join.generation === generation && nowMs - join.createdAtMs < provenAfterMs(flow);
+    if (isUnproven && there) return this.#trouble.has(index) ? join!.createdAtMs + provenAfterMs(flow) : Number.POSITIVE_INFINITY;
+    if (isUnproven) {
+      join!.hasStood = false;
+      this.#failed(flow, join!, 'reset as soon as they stand', nowMs);
+    } else if (join?.hasStood || (join && !there && join.generation !== generation)) {
+      if (join.hasStood) this.#trouble.delete(index);
       flow.joins = flow.joins!.filter((one) => one !== join);
       join = undefined;
     }
@@ -202,7 +220,7 @@ export class Subflows {
       if (there) this.#destroy(flow, there);
       this.#failed(flow, join, there ? 'no answer' : 'refused', nowMs);
     }
-    const trouble = this.#trouble.get(pathIndexOf(flow.peer, path));
+    const trouble = this.#trouble.get(index);
     const notBeforeMs = Math.max(join?.againAtMs ?? 0, trouble?.untilMs ?? 0);
     return nowMs < notBeforeMs ? notBeforeMs : this.#create(flow, join ?? newJoin(flow, path, generation), nowMs);
   }
@@ -258,6 +276,7 @@ export class Subflows {
   /** Where only the uplink is known, it counts as long as any path over it carries. */
   #carries(flow: Flow, one: SubflowFigures): boolean {
     const { carry } = this.#pathsOf(flow.peer);
+    if (!flow.weDialled && one.bornAtMs > flow.decisionSeenAtMs) return true;
     if (one.path < 0 || one.isExact) return one.path < 0 || carry.includes(one.path);
     const { paths } = this.#parts.site.peers[flow.peer]!;
     const { uplink } = paths[one.path]!;
@@ -297,6 +316,10 @@ function newJoin(flow: Flow, path: number, generation: number): Join {
 /** Often at first, when a round trip decides; then less and less. */
 function lookAgainMs(flow: Flow, waitedMs: number): number {
   return Math.min(LOOK_MOST_MS, Math.max(LOOK_EVERY_MS, flow.subflows[0]?.rttMs ?? 0, waitedMs / 2));
+}
+
+function provenAfterMs(flow: Flow): number {
+  return Math.max(PROVEN_MS, 4 * (flow.subflows[0]?.rttMs ?? 0));
 }
 
 /** By then a join was answered, whatever the path; a refused one has left no trace. */

@@ -10,6 +10,7 @@ const path = (more: Partial<DecidedPath> = {}): DecidedPath => ({
   isDrained: false,
   plain: false,
   dropsMptcp: false,
+  refusesJoins: false,
   learned: false,
   isUndialable: false,
   rttMs: 20,
@@ -44,6 +45,11 @@ describe('what is decided', () => {
     expect(decided(path({ plain: true }), path({ dropsMptcp: true }), path())).toMatchObject({ dial: [2, 0, 1], carry: [2] });
     expect(decided(path({ learned: true }), path({ isUndialable: true }))).toMatchObject({ dial: [1], carry: [0, 1] });
     expect(decided(path({ plain: true }))).toMatchObject({ dial: [0], carry: [] });
+  });
+
+  it('is to dial first over what refuses further subflows: so a flow has one on each path all the same', () => {
+    expect(decided(path(), path({ refusesJoins: true, rttMs: 200 }))).toMatchObject({ dial: [1, 0], carry: [0, 1] });
+    expect(decided(path(), path({ refusesJoins: true, ...avoided })).dial).toEqual([0, 1]);
   });
 
   it('is to wait where nothing lives, and to leave flows where they were', () => {

@@ -16,6 +16,8 @@ export interface DecidedPath {
   /** Connections over it are plain TCP, or are not answered when they ask for MPTCP. */
   readonly plain: boolean;
   readonly dropsMptcp: boolean;
+  /** A flow has a subflow here only where it was dialled here. */
+  readonly refusesJoins: boolean;
   /** Nobody knows an address that could be dialled. */
   readonly learned: boolean;
   /** The last connection check was not answered although datagrams come. */
@@ -57,10 +59,12 @@ function orAll(indices: readonly number[], wanted: (index: number) => boolean): 
   return some.length > 0 ? some : indices;
 }
 
-/** Worse paths behind better ones; among equals round trips count only by the doubling, so that the order is steady. */
-function rank({ machine, plain, dropsMptcp, isUndialable, rttMs }: DecidedPath): number {
+/**
+ * Worse paths behind better ones, and first the one on which a flow gets no subflow later; among equals round trips count only by the doubling, so that the order is steady.
+ */
+function rank({ machine, plain, dropsMptcp, refusesJoins, isUndialable, rttMs }: DecidedPath): number {
   const worse = (isUndialable ? 1_000 : 0) + (dropsMptcp ? 500 : 0) + (plain ? 250 : 0) + (machine.avoided === 'no' ? 0 : 100);
-  return worse + Math.floor(Math.log2(Math.max(16, rttMs)));
+  return worse - (refusesJoins ? 50 : 0) + Math.floor(Math.log2(Math.max(16, rttMs)));
 }
 
 export function samePaths(one: PeerPaths, other: PeerPaths): boolean {

@@ -70,6 +70,45 @@ describe('a path that blocks UDP', () => {
     world.links[1]!.udpBlocked = false;
     world.pass(3_000);
     for (const side of world.sides) expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'ok' });
+    for (const { events } of world.sides) {
+      const said = events.map(({ uplink, reason }) => `${uplink}: ${reason}`);
+      expect(said).toContain('cable: UDP is blocked; watched by connections');
+      expect(said.at(-1)).toBe('cable: UDP passes again');
+    }
+  });
+});
+
+describe('a middlebox that no check sees', () => {
+  const MINUTES_MS = 60_000;
+
+  it('and takes MPTCP out once data flows is believed the second time, named, and tried again later', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    near.monitor.turnedPlain(0, 0);
+    world.pass(1_000);
+    expect(near.paths).toMatchObject({ dial: [0, 1], carry: [0, 1] });
+    near.monitor.turnedPlain(0, 0);
+    expect(near.paths).toMatchObject({ dial: [1, 0], carry: [1] });
+    expect(near.events.map(({ uplink, to, reason }) => `${uplink} ${to}: ${reason}`)).toEqual([
+      'fiber up: a middlebox takes MPTCP out of connections once they stand',
+    ]);
+    world.pass(9 * MINUTES_MS);
+    expect(near.paths.carry).toEqual([1]);
+    world.pass(2 * MINUTES_MS);
+    expect(near.paths).toMatchObject({ dial: [0, 1], carry: [0, 1] });
+  });
+
+  it('and refuses joins is named once, and its path is dialled first until it fell', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    for (let i = 0; i < 3; i++) near.monitor.refusesJoins(0, 1);
+    expect(near.paths).toMatchObject({ dial: [1, 0], carry: [0, 1] });
+    expect(near.events.map(({ reason }) => reason)).toEqual(['further subflows do not come to stand; connections started here do']);
+    world.links[1]!.isDead = true;
+    world.pass(2_000);
+    world.links[1]!.isDead = false;
+    world.pass(10_000);
+    expect(near.paths).toMatchObject({ dial: [0, 1], carry: [0, 1] });
   });
 });
 
@@ -207,6 +246,20 @@ describe('what makes no sense', () => {
       world.pass(1);
     }
     expect(near.sentDatagrams - before).toBeLessThan(2 * 80);
+  });
+
+  it('and changes with every heartbeat makes the workers look at their flows seldom, and is followed in the end', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const [near, far] = world.sides;
+    const before = near.told.length;
+    for (let i = 0; i < 1_000; i++) {
+      far.monitor.setUplink('cable', { drained: i % 2 === 0 });
+      world.pass(20);
+    }
+    expect(near.told.length - before).toBeLessThanOrEqual(32 + 200 + 1);
+    far.monitor.setUplink('cable', { drained: true });
+    world.pass(300);
+    expect(near.paths.carry).toEqual([0]);
   });
 
   it('comes from where no path leads: the site is asked, seldom', () => {

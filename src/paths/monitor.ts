@@ -34,6 +34,9 @@ const CHECK_PROBING_MS = 250;
 const CHECK_QUIET_MS = 10 * SECOND_MS;
 const CHECK_HEARD_MS = 60 * SECOND_MS;
 const CHECK_METERED_MS = 600 * SECOND_MS;
+/** A flow may become plain once for another reason; then it is believed, and tried again after a while. */
+const TURNED_PLAIN_AGAIN_MS = 60 * SECOND_MS;
+const BELIEVED_MS = 600 * SECOND_MS;
 const LEARN_EVERY_MS = 5 * SECOND_MS;
 const LEARN_MOST = 64;
 
@@ -99,6 +102,7 @@ export class PathMonitor {
     for (const watch of this.#watches) {
       this.#planChecks(watch, ownMs, realMs);
       if (watch.evaluate(ownMs, realMs)) this.#hasNews = true;
+      this.#tellOfUdp(watch);
       if (watch.hasSession) this.#prober.send(watch, watch.pace(realMs), ownMs);
       isTense ||= watch.isTense(realMs);
     }
@@ -144,6 +148,29 @@ export class PathMonitor {
     this.#hurry();
   }
 
+  /** A connection that was dialled over this path goes on as plain TCP. Either a check sees the like, or it happens only once data flows. */
+  turnedPlain(peer: number, path: number): void {
+    const slot = this.#watches[peer]?.slots[path];
+    if (!slot?.isAlive) return;
+    const realMs = this.#parts.clock.nowMs();
+    const isAgain = slot.turnedPlainAtMs > 0 && realMs - slot.turnedPlainAtMs < TURNED_PLAIN_AGAIN_MS;
+    if (isAgain && !slot.plain && !slot.dropsMptcp && !this.#checks.isChecking(peer, path)) {
+      slot.turnsPlainUntilMs = realMs + BELIEVED_MS;
+      this.#remarked(this.#watches[peer]!, slot);
+    }
+    slot.turnedPlainAtMs = realMs;
+    this.suspect(peer, path);
+  }
+
+  /** Further subflows over this path are refused again and again. */
+  refusesJoins(peer: number, path: number): void {
+    const slot = this.#watches[peer]?.slots[path];
+    if (!slot?.isAlive) return;
+    const isNew = !slot.refusesJoins;
+    slot.refusesJoinsUntilMs = this.#parts.clock.nowMs() + BELIEVED_MS;
+    if (isNew) this.#remarked(this.#watches[peer]!, slot);
+  }
+
   /** Its flows began to carry data. */
   busy(peer: number): void {
     this.#watches[peer]?.busy(this.#parts.clock.nowMs());
@@ -152,7 +179,7 @@ export class PathMonitor {
 
   /** What is kept ready for this peer is another matter now. */
   sparesChanged(peer: number): void {
-    if (!this.#watches[peer]?.decide()) return;
+    if (!this.#watches[peer]?.decide(this.#parts.clock.nowMs())) return;
     this.#hasNews = true;
     this.#hurry();
   }
@@ -194,7 +221,7 @@ export class PathMonitor {
         this.#obey(watch, slot);
       }
       watch.urge();
-      if (watch.decide()) this.#hasNews = true;
+      if (watch.decide(this.#parts.clock.nowMs())) this.#hasNews = true;
     }
     if (this.#hasNews) this.#tell();
     this.#hurry();
@@ -205,7 +232,12 @@ export class PathMonitor {
   }
 
   health(peer: number, path: number): PathHealth | undefined {
-    return this.#watches[peer]?.slots[path]?.health(this.#parts.clock.nowMs());
+    return this.#watches[peer]?.slots[path]?.health(this.#time.nowMs(), this.#parts.clock.nowMs());
+  }
+
+  /** The peer's numbers for the paths that live, as far as they are known: -1 where none of its heartbeats came over one. */
+  livingForPeer(peer: number): number[] {
+    return (this.#watches[peer]?.slots ?? []).filter(({ isAlive }) => isAlive).map(({ peerPath }) => peerPath);
   }
 
   /** Whether traffic can use it. */
@@ -236,6 +268,8 @@ export class PathMonitor {
 
   #planChecks(watch: PeerWatch, ownMs: number, realMs: number): void {
     for (const slot of watch.slots) {
+      if (realMs >= slot.turnsPlainUntilMs) slot.turnsPlainUntilMs = 0;
+      if (realMs >= slot.refusesJoinsUntilMs) slot.refusesJoinsUntilMs = 0;
       if (realMs < slot.nextCheckAtMs || slot.linkProblem !== undefined || slot.learned || slot.machine.state === 'disabled') continue;
       const quietMs = ownMs - slot.evidence.heardAtMs;
       if (slot.isAlive && !slot.hasHeartbeats && slot.nextCheckAtMs > 0 && slot.evidence.waitingSinceMs === 0 && quietMs < CHECK_QUIET_MS) {
@@ -258,11 +292,30 @@ export class PathMonitor {
     slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs);
     const isPlain = slot.plain || slot.dropsMptcp;
     if (isPlain !== wasPlain && slot.isAlive)
-      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health(realMs).reason : 'connections keep MPTCP');
-    if (watch.decide()) this.#hasNews = true;
+      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health(ownMs, realMs).reason : 'connections keep MPTCP');
+    if (watch.decide(realMs)) this.#hasNews = true;
+  }
+
+  /** Something to a path that lives: it may be used otherwise from now on. */
+  #remarked(watch: PeerWatch, slot: PathSlot): void {
+    const realMs = this.#parts.clock.nowMs();
+    this.#say(watch, slot, slot.machine.state, slot.health(this.#time.nowMs(), realMs).reason);
+    if (watch.decide(realMs)) this.#hasNews = true;
+    this.#hurry();
+  }
+
+  #tellOfUdp(watch: PeerWatch): void {
+    if (!watch.hasSession) return;
+    for (const slot of watch.slots) {
+      if (slot.isUdpBlocked === slot.isSaidToBeBlocked || !slot.isAlive) continue;
+      slot.isSaidToBeBlocked = slot.isUdpBlocked;
+      const reason = slot.isUdpBlocked ? 'UDP is blocked; watched by connections' : 'UDP passes again';
+      this.#say(watch, slot, slot.machine.state, reason);
+    }
   }
 
   #moved(watch: PeerWatch, slot: PathSlot, from: PathSlot['machine']): void {
+    if (!slot.isAlive) slot.refusesJoinsUntilMs = 0;
     this.#say(watch, slot, from.state, slot.machine.reason);
   }
 

@@ -37,8 +37,14 @@ export class PathSlot implements JudgedPath, DecidedPath {
   poorWhat: Poor['what'] = 'loss';
   wellAtMs = 0;
 
-  plain = false;
+  /** As the newest check saw it. */
+  answersPlain = false;
   dropsMptcp = false;
+  /** Connections become plain once data flows, which no check sees: since when that happens, and until when it is believed. */
+  turnedPlainAtMs = 0;
+  turnsPlainUntilMs = 0;
+  /** Until when further subflows over it are not expected to stand; 0: they do. */
+  refusesJoinsUntilMs = 0;
   isUndialable = false;
   checkProblem = '';
   nextCheckAtMs = 0;
@@ -46,10 +52,19 @@ export class PathSlot implements JudgedPath, DecidedPath {
   answeredChecks = 0;
   answeredSinceMs = 0;
   isUdpBlocked = false;
+  isSaidToBeBlocked = false;
 
   constructor(path: Path) {
     this.path = path;
     this.remote = remoteOf(path);
+  }
+
+  get plain(): boolean {
+    return this.answersPlain || this.turnsPlainUntilMs > 0;
+  }
+
+  get refusesJoins(): boolean {
+    return this.refusesJoinsUntilMs > 0;
   }
 
   get name(): string {
@@ -93,19 +108,22 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return stateCode(this.machine, this.override.drained === true, this.isOwnBackup);
   }
 
-  /** @param realMs now. */
-  health(realMs: number): PathHealth {
-    const { losses, roundTrips, report, jitterMs, heartbeatAtMs, subflowRttMs } = this.evidence;
+  /** @param ownMs our own time (own-time.ts). @param realMs now. */
+  health(ownMs: number, realMs: number): PathHealth {
+    const { losses, roundTrips, report, jitterMs, heartbeatAtMs, heardAtMs, subflowRttMs } = this.evidence;
     const rttMs = roundTrips.smoothedMs || subflowRttMs;
     return {
       state: this.machine.state,
       reason: this.machine.state === 'up' ? this.#remark() : this.machine.reason,
+      quietMs: heardAtMs > 0 ? ownMs - heardAtMs : null,
       rttMs: rttMs > 0 ? rttMs : null,
       jitterMs: heartbeatAtMs > 0 ? jitterMs : null,
       lossPercent: losses.probes > 0 ? losses.loss * 100 : null,
       lossTowardsPeerPercent: report ? report.lossPermille / 10 : null,
       udp: this.isUdpBlocked ? 'blocked' : heartbeatAtMs > 0 ? 'ok' : 'unknown',
-      plain: this.plain || this.dropsMptcp,
+      plain: this.plain,
+      dropsMptcp: this.dropsMptcp,
+      refusesJoins: this.refusesJoins,
       avoided: this.machine.avoided !== 'no',
       flaps: realMs - this.machine.flapAtMs < FLAPS_TOLD_MS ? this.machine.flaps : 0,
       holdDownMs: this.#heldDownMs(realMs),
@@ -120,7 +138,9 @@ export class PathSlot implements JudgedPath, DecidedPath {
 
   #remark(): string {
     const remarks: string[] = [];
-    if (this.plain) remarks.push('a middlebox takes MPTCP out of connections');
+    if (this.answersPlain) remarks.push('a middlebox takes MPTCP out of connections');
+    else if (this.plain) remarks.push('a middlebox takes MPTCP out of connections once they stand');
+    if (this.refusesJoins) remarks.push('further subflows do not come to stand; connections started here do');
     if (this.dropsMptcp) remarks.push('drops SYNs with MPTCP');
     if (this.isUdpBlocked) remarks.push('UDP is blocked; watched by connections');
     if (this.isUndialable && this.hasHeartbeats) remarks.push(`takes datagrams but no connections: ${this.checkProblem}`);

@@ -83,14 +83,20 @@ export interface PathHealth {
   readonly state: PathState;
   /** In words, where the state is not `up`, or where an `up` path has something to it (no MPTCP, no UDP). */
   readonly reason: string;
+  /** Since anything came over it; null for never. */
+  readonly quietMs: number | null;
   readonly rttMs: number | null;
   readonly jitterMs: number | null;
   /** Of the heartbeats towards us, and what the peer says of ours. */
   readonly lossPercent: number | null;
   readonly lossTowardsPeerPercent: number | null;
   readonly udp: 'ok' | 'blocked' | 'unknown';
-  /** Answers without MPTCP, or drops who asks with it. */
+  /** Answers without MPTCP. */
   readonly plain: boolean;
+  /** Drops SYNs that ask for MPTCP. */
+  readonly dropsMptcp: boolean;
+  /** Connections start over it, but further subflows do not join over it. */
+  readonly refusesJoins: boolean;
   readonly avoided: boolean;
   /** How often it went down within the last minutes, and how long it must still be good before it is used again: 0 where it is. */
   readonly flaps: number;

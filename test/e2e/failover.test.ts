@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Braids, buildLab, type Lab, monotonicMs, startBraid, twoSites } from '../../src/lab/index.ts';
+import { changes, expectUnharmed, lastEventId, running, SITES, TWIN, untilCarries, untilPath } from './support/failover.ts';
+
+/** Every way in which an uplink can die, under flows of every kind: none of them stands still for long, and all of them get the uplink back. */
+let lab: Lab;
+let braids: Braids;
+
+beforeAll(async () => {
+  lab = await buildLab(twoSites({ uplinks: TWIN }));
+  braids = await startBraid(lab);
+});
+afterAll(() => lab?.close());
+
+interface Death {
+  readonly what: string;
+  readonly uplink: string;
+  readonly dead: (isDead: boolean) => Promise<void> | void;
+  /** What berlin's events say of it. */
+  readonly reason: RegExp;
+}
+
+const DEATHS: readonly Death[] = [
+  {
+    what: 'fiber drops everything',
+    uplink: 'fiber',
+    dead: (on) => lab.blackhole('fiber', on),
+    reason: /no heartbeat|no acknowledgement|does not hear|taken it down/,
+  },
+  {
+    what: 'cable drops everything',
+    uplink: 'cable',
+    dead: (on) => lab.blackhole('cable', on),
+    reason: /no heartbeat|no acknowledgement|does not hear|taken it down/,
+  },
+  { what: 'fiber drops what berlin sends', uplink: 'fiber', dead: (on) => lab.blackhole('fiber', on, 'forward'), reason: /./ },
+  { what: 'cable drops what munich sends', uplink: 'cable', dead: (on) => lab.blackhole('cable', on, 'backward'), reason: /./ },
+  {
+    what: 'the cable of fiber is pulled in berlin',
+    uplink: 'fiber',
+    dead: (on) => lab.carrier('fiber', 'berlin', !on),
+    reason: /carrier lost/,
+  },
+  { what: 'the cable of cable is pulled in munich', uplink: 'cable', dead: (on) => lab.carrier('cable', 'munich', !on), reason: /./ },
+  {
+    what: 'fiber loses its address in berlin',
+    uplink: 'fiber',
+    dead: (on) => (on ? lab.removeAddress('fiber', 'berlin') : lab.addAddress('fiber', 'berlin')),
+    reason: /has lost 10\.0\.0\.1/,
+  },
+  { what: 'cable is taken down in munich', uplink: 'cable', dead: (on) => lab.link('cable', 'munich', !on), reason: /./ },
+];
+
+describe.each(DEATHS)('where $what', ({ uplink, dead, reason }) => {
+  it('nothing stands still for long, every byte arrives, and the healed uplink carries what runs', async () => {
+    const since = await lastEventId(braids, 'berlin');
+    const flows = await running(lab);
+    const atMs = monotonicMs();
+    await dead(true);
+    for (const site of SITES) await untilPath(braids, site, uplink, (path) => path.state === 'down' || path.state === 'probing', 10_000);
+    expect(await flows.untilFlowing(atMs, 1_000, 10_000)).toBe(true);
+    await dead(false);
+    for (const site of SITES) await untilPath(braids, site, uplink, (path) => path.state === 'up', 20_000);
+    await untilCarries(lab, uplink);
+    await expectUnharmed(flows, atMs);
+    const seen = await changes(braids, 'berlin', uplink, since);
+    expect(seen.find((one) => / -> down: /.test(one))).toMatch(reason);
+    expect(seen.at(-1)).toMatch(/-> up: /);
+  });
+});
+
+describe('an uplink whose address changes', () => {
+  it('is followed, and carries what runs', async () => {
+    const flows = await running(lab);
+    const atMs = monotonicMs();
+    lab.address('fiber', 'berlin', '10.0.0.77/24');
+    await sleep(500);
+    for (const site of SITES)
+      await braids.untilStatus(
+        site,
+        (status) => status.peers[0]!.paths.some((path) => path.uplink === 'fiber' && path.state === 'up'),
+        20_000,
+      );
+    await untilCarries(lab, 'fiber');
+    await expectUnharmed(flows, atMs);
+  });
+});

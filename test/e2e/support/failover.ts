@@ -1,0 +1,111 @@
+/** What the tests of dying uplinks share: flows of every kind that go on meanwhile, what they saw of it, and questions to a daemon that are not its status. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, onTestFinished } from 'vitest';
+import {
+  type Braids,
+  type FlowResult,
+  type Gaps,
+  type GapsOptions,
+  gaps,
+  type Lab,
+  longestGapMs,
+  monotonicMs,
+} from '../../../src/lab/index.ts';
+import type { EventRecord, PathStatus, StatusSnapshot } from '../../../src/status/types.ts';
+
+/** Two alike, so that neither is the better one. */
+export const TWIN = [1, 2].map(() => ({ rateMbit: 50, delayMs: 10, emulated: true }));
+export const SITES = ['berlin', 'munich'] as const;
+
+/** One thin flow both ways, and one bulk flow each way. */
+export const EVERY_KIND: GapsOptions['flows'] = [
+  { kind: 'thin', directions: ['up', 'down'] },
+  { kind: 'bulk', directions: ['up'] },
+  { kind: 'bulk', directions: ['down'] },
+];
+
+/** Nothing here is about speed: a machine busy with something else must not fail a test. */
+export const STALL_MOST_MS = 1_000;
+/** Joins stand, windows are open. */
+export const WARM_UP_MS = 1_200;
+
+/** Flows that all run, and end with the test at the latest. */
+export async function running(lab: Lab, options: Partial<GapsOptions> = {}): Promise<Gaps> {
+  const flows = await gaps(lab, { flows: EVERY_KIND, settleMs: 10_000, ...options });
+  onTestFinished(() => flows.kill());
+  await flows.untilStarted();
+  await sleep(WARM_UP_MS);
+  return flows;
+}
+
+/** Every byte came, and no silence that touches the time until now was long. */
+export async function expectUnharmed(flows: Gaps, fromMs: number, mostMs = STALL_MOST_MS): Promise<FlowResult[]> {
+  const toMs = monotonicMs();
+  const results = await flows.stop();
+  expect(results.filter((one) => !one.intact).map(({ name, direction, fault }) => `${name} ${direction}: ${fault}`)).toEqual([]);
+  const stalls = results.map((one) => ({ flow: `${one.kind} ${one.direction}`, ms: longestGapMs(one, fromMs, toMs) }));
+  if (process.env.BRAID_TEST_STALLS) console.log(stalls.map(({ flow, ms }) => `${flow} ${ms.toFixed(0)} ms`).join(', '));
+  expect(stalls.filter(({ ms }) => ms > mostMs)).toEqual([]);
+  return results;
+}
+
+export function pathOver(status: StatusSnapshot, uplink: string): PathStatus {
+  return status.peers[0]!.paths.find((path) => path.uplink === uplink)!;
+}
+
+export function untilPath(
+  braids: Braids,
+  site: string,
+  uplink: string,
+  wanted: (path: PathStatus) => boolean,
+  timeoutMs?: number,
+): Promise<StatusSnapshot> {
+  return braids.untilStatus(site, (status) => wanted(pathOver(status, uplink)), timeoutMs);
+}
+
+/** All that `braid events` has, oldest first. */
+export async function events(braids: Braids, site: string): Promise<EventRecord[]> {
+  const { code, stdout, stderr } = await braids.braid(site, ['events', site, '--json', '--run-dir', braids.runDirectory]);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as EventRecord);
+}
+
+/** Changes of an uplink's path since an event: `up -> down: reason`. */
+export async function changes(braids: Braids, site: string, uplink: string, sinceId = 0): Promise<string[]> {
+  return (await events(braids, site))
+    .filter((one) => one.kind === 'path' && one.uplink === uplink && one.id > sinceId)
+    .map(({ from, to, text }) => `${from} -> ${to}: ${text}`);
+}
+
+export async function lastEventId(braids: Braids, site: string): Promise<number> {
+  return (await events(braids, site)).at(-1)?.id ?? 0;
+}
+
+/** What each uplink carries towards munich and towards berlin, in kbit/s, over some time. */
+export async function loadOf(lab: Lab, ms: number): Promise<Record<string, readonly [number, number]>> {
+  const look = () => Promise.all(lab.topology.uplinks.map(async ({ name }) => (await lab.counters(name)).map((one) => one.bytes)));
+  const [before, startMs] = [await look(), monotonicMs()];
+  await sleep(ms);
+  const [after, spanMs] = [await look(), monotonicMs() - startMs];
+  const rate = (i: number, j: number) => ((after[i]![j]! - before[i]![j]!) * 8) / spanMs;
+  return Object.fromEntries(lab.topology.uplinks.map(({ name }, i) => [name, [rate(i, 0), rate(i, 1)] as const]));
+}
+
+/** Until an uplink carries a good part of what flows each way again. */
+export async function untilCarries(lab: Lab, uplink: string, timeoutMs = 15_000): Promise<number> {
+  const startMs = monotonicMs();
+  await expect
+    .poll(
+      async () => {
+        const load = await loadOf(lab, 200);
+        const all = [0, 1].map((way) => Object.values(load).reduce((sum, one) => sum + one[way]!, 0));
+        return load[uplink]!.every((kbit, way) => kbit > 500 && kbit > all[way]! / 5);
+      },
+      { timeout: timeoutMs, interval: 50 },
+    )
+    .toBe(true);
+  return monotonicMs() - startMs;
+}
