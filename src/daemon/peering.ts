@@ -206,6 +206,7 @@ export class Peering {
         this.#parts.said('peer', name(peer), `control stream lost: ${reason}`, true);
         if (!this.#room.session(peer)) this.monitor.sessionLost(peer);
       },
+      expired: (peer) => this.monitor.sessionLost(peer),
       message: (peer, message) => this.#message(peer, message),
       skew: (peer, aheadMs) => this.#skew(peer, aheadMs),
     };
