@@ -12,7 +12,7 @@ import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Held } from './blocks.ts';
 import type { OpenPump } from './open-pump.ts';
 import type { SealPump } from './seal-pump.ts';
-import { FLOW_LEAST_BYTES } from './send-window.ts';
+import { FLOOD_EVERY_MS, FLOW_LEAST_BYTES } from './send-window.ts';
 
 export type Phase = 'dialling' | 'calling' | 'draining' | 'warming' | 'ready' | 'parked' | 'connecting' | 'open' | 'closed';
 
@@ -109,6 +109,10 @@ export class Flow {
   ackedBytes = 0;
   windowRetryAtMs = 0;
   windowRound = -1;
+  /** It writes until the kernel refuses; not again before, and ever more rarely. */
+  isFlooding = false;
+  floodAtMs = 0;
+  floodEveryMs = FLOOD_EVERY_MS;
 
   constructor(serial: number, side: 'near' | 'far', startedAtMs: number, weDialled = side === 'near') {
     this.serial = serial;
@@ -145,6 +149,8 @@ export interface SubflowFigures {
   rttMs: number;
   ackedBytes: number;
   receivedBytes: number;
+  /** Given to this subflow and still to be sent. */
+  notSentBytes: number;
   /** Since when something has waited for an acknowledgement at every sample; 0: nothing does. */
   unackedSinceMs: number;
   seen: boolean;

@@ -14,6 +14,7 @@ import { sameAddress } from '../wire/ip.ts';
 import type { Flow, Join, SubflowFigures } from './flow.ts';
 import type { FromWorker } from './messages.ts';
 import { PathMeter } from './path-meter.ts';
+import { FLOOD_EVERY_MS } from './send-window.ts';
 
 /** At some 5 µs each this stays below 0.1 % of a core, and a hundred flows are seen each tick. */
 const FLOWS_A_SLOW_TICK = 100;
@@ -181,6 +182,7 @@ export class Sampler {
     if (flow.joins && now.state === TCP_ESTABLISHED) noteStanding(flow.joins, known);
     known.ackedBytes = now.bytesAcked;
     known.receivedBytes = now.bytesReceived;
+    known.notSentBytes = now.notSentBytes;
     return hasCome;
   }
 
@@ -202,11 +204,15 @@ export class Sampler {
       rttMs: 0,
       ackedBytes: 0,
       receivedBytes: 0,
+      notSentBytes: 0,
       unackedSinceMs: 0,
       seen: true,
     };
     if (isFirst) flow.firstLocal = known.local;
     flow.subflows.push(known);
+    // Its send buffer is small yet (send-window.ts).
+    flow.floodAtMs = 0;
+    flow.floodEveryMs = FLOOD_EVERY_MS;
     if (path >= 0) this.#parts.counters.addSubflows(pathIndexOf(flow.peer, path), 1);
     return known;
   }

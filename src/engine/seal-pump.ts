@@ -232,6 +232,7 @@ export class SealPump {
       n = 0;
     }
     this.#flow.wanWritable = false;
+    this.#flow.isFlooding = false;
     if (this.#held.put(this.#scratch.slab, at + n, length - n)) return true;
     this.broken = 'memory-limit';
     return false;

@@ -1,13 +1,30 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FakeClock } from '../kernel/clock.ts';
+import { TCP_ESTABLISHED } from '../kernel/mptcp-info.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import { Counters } from '../status/counters.ts';
-import { Flow } from './flow.ts';
+import { Flow, type SubflowFigures } from './flow.ts';
+import { at } from './pair.fixture.ts';
 import { FLOW_LEAST_BYTES, SendWindow, WINDOW_FIRST_BYTES, WINDOW_LEAST_BYTES } from './send-window.ts';
 
 const READ_BYTES = 4 * 65_535;
 const SEGMENT_BYTES = 8_192;
+
+const figures: SubflowFigures = {
+  local: at('10.0.0.1', 1),
+  remote: at('10.0.0.2', 2),
+  path: 0,
+  isExact: true,
+  bornAtMs: 0,
+  state: 0,
+  rttMs: 20,
+  ackedBytes: 0,
+  receivedBytes: 0,
+  notSentBytes: 0,
+  unackedSinceMs: 0,
+  seen: true,
+};
 
 /** A path of so many bytes a millisecond, with flows that always have something to send: what the kernel holds drains at that rate. */
 class Wire {
@@ -145,6 +162,25 @@ describe('the window of a peer', () => {
       wire.run(bulk, 10);
       if ((wire.queued.get(9) ?? 0) < FLOW_LEAST_BYTES) expect(wire.write(thin, 100)).toBe(true);
     }
+  });
+
+  it('is left open until the kernel refuses where one of two paths runs dry, ever more rarely', () => {
+    const wire = new Wire(12_500, 20);
+    const flow = wire.flow(1);
+    const subflow = (notSentBytes: number) => ({ ...figures, state: TCP_ESTABLISHED, notSentBytes });
+    flow.subflows.push(subflow(60_000), subflow(60_000));
+    wire.run([flow], 1_000);
+    expect(flow.isFlooding).toBe(false);
+    flow.subflows[1]!.notSentBytes = 0;
+    const floods: number[] = [];
+    for (let passed = 0; passed < 5_000; passed += 10) {
+      wire.run([flow], 10);
+      if (flow.isFlooding) floods.push(passed);
+      flow.isFlooding = false; // as the pump does when the kernel refuses
+    }
+    expect(floods.length).toBeGreaterThan(3);
+    expect(floods.length).toBeLessThan(8);
+    expect(floods[1]! - floods[0]!).toBeLessThan(400);
   });
 
   it('asks the kernel rarely: for a quarter of the window, or each millisecond while it holds back', () => {

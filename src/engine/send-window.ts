@@ -9,6 +9,7 @@
  * Flows that the window held back within the last 200 ms share it; one with little under way always passes. Asking the kernel costs a call, so a
  * flow gets credit for a quarter of its share at once. No allocation here.
  */
+import { TCP_ESTABLISHED } from '../kernel/mptcp-info.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Counters } from '../status/counters.ts';
 import type { Flow } from './flow.ts';
@@ -20,17 +21,29 @@ export const WINDOW_FIRST_BYTES = 256 << 10;
 export const WINDOW_LEAST_BYTES = 64 << 10;
 /** A flow with less than this under way is never held back. */
 export const FLOW_LEAST_BYTES = 32 << 10;
+/** A few round trips, for what it changed to be seen. */
+export const FLOOD_EVERY_MS = 150;
 const QUEUE_MS = 15;
 const GAIN = 1.5;
 const GROWTH = 2;
 /** The rate grows while a round brings this much more; this many rounds without end the growth. */
 const GROWS_BY = 1.1;
 const VAIN_ROUNDS = 3;
+/** More still while a path runs dry although the flow is held back: so much more a round, up to so much, and back as slowly. */
+const FEED_UP = 1.25;
+const FEED_DOWN = 0.97;
+const FEED_MOST = 4;
+/** What many flows leave of a path, others take. */
+const FEW_FLOWS = 4;
+/** One read after the other. */
+const FLOOD_BYTES = 256 << 10;
 const PROBE_EVERY_MS = 2_000;
 const ROUND_LEAST_MS = 20;
 const RATE_KEPT_MS = 500;
 const BULK_KEPT_MS = 100;
-const RETRY_MS = 1;
+/** Who is held back waits until an eighth of its share has gone: a little less than nothing is no reason to wake up. */
+const RETRY_LEAST_MS = 1;
+const RETRY_MOST_MS = 5;
 
 export interface SendWindowParts {
   readonly sockets: Sockets;
@@ -48,8 +61,9 @@ export class SendWindow {
     this.#parts = parts;
   }
 
-  /** Whether the flow may give the kernel something now. Where not, it tries again a millisecond later. */
+  /** Whether the flow may give the kernel something now. Where not, it tries again at `windowRetryAtMs`. */
   opens(flow: Flow): boolean {
+    if (flow.isFlooding) flow.creditBytes = FLOOD_BYTES;
     return flow.creditBytes > 0 || this.#ask(flow);
   }
 
@@ -66,7 +80,7 @@ export class SendWindow {
       flow.creditBytes = Math.min(share - queuedBytes, Math.max(share / 4, FLOW_LEAST_BYTES / 2));
       return true;
     }
-    flow.windowRetryAtMs = nowMs + RETRY_MS;
+    flow.windowRetryAtMs = nowMs + peer.drainMs(queuedBytes - (share * 7) / 8);
     peer.heldBack(flow, nowMs);
     return false;
   }
@@ -94,6 +108,11 @@ class PeerWindow {
   #roundSinceMs = 0;
   #roundBytes = 0;
   #isHeldBack = false;
+  #heldBackAtMs = 0;
+  /** Times that a flow was held back in this round, and those at which one of its paths had nothing to send. */
+  #holds = 0;
+  #dryHolds = 0;
+  #feed = 1;
   /** Bytes a millisecond, the best of this half second and of the one before. */
   #rate = 0;
   #rateBefore = 0;
@@ -110,7 +129,7 @@ class PeerWindow {
   acked(bytes: number, nowMs: number): boolean {
     // After a pause the time that passed says nothing of the paths.
     if (nowMs - this.#roundSinceMs > 2 * this.#roundMs + RATE_KEPT_MS / 2) {
-      if (nowMs - this.#rateSinceMs > 2 * RATE_KEPT_MS) this.#bytes = Math.max(this.#bytes, WINDOW_FIRST_BYTES);
+      if (nowMs - this.#heldBackAtMs > 2 * RATE_KEPT_MS) this.#bytes = Math.max(this.#bytes, WINDOW_FIRST_BYTES);
       this.#roundSinceMs = nowMs;
       this.#roundBytes = 0;
       return false;
@@ -132,8 +151,14 @@ class PeerWindow {
       this.#probedAtMs = nowMs;
       this.#vainRounds = Math.min(this.#vainRounds, VAIN_ROUNDS - 1);
     }
+    if (this.#holds > 0)
+      this.#feed = this.#dryHolds * 4 >= this.#holds ? Math.min(FEED_MOST, this.#feed * FEED_UP) : Math.max(1, this.#feed * FEED_DOWN);
+    this.#holds = 0;
+    this.#dryHolds = 0;
     const growth = this.#vainRounds < VAIN_ROUNDS ? GROWTH : 1;
-    this.#bytes = Math.max(WINDOW_LEAST_BYTES, Math.round(rate * Math.max(GAIN * rttMs, rttMs + QUEUE_MS) * growth));
+    // What nobody held back says little of the paths.
+    const leastBytes = nowMs - this.#heldBackAtMs < 2 * RATE_KEPT_MS ? WINDOW_LEAST_BYTES : WINDOW_FIRST_BYTES;
+    this.#bytes = Math.max(leastBytes, Math.round(rate * Math.max(GAIN * rttMs, rttMs + QUEUE_MS) * Math.max(growth, this.#feed)));
     this.#roundMs = Math.max(ROUND_LEAST_MS, rttMs);
     this.#roundSinceMs = nowMs;
     this.#roundBytes = 0;
@@ -147,12 +172,24 @@ class PeerWindow {
     return Math.max(FLOW_LEAST_BYTES, this.#bytes / Math.max(1, this.#bulk, this.#bulkBefore));
   }
 
+  drainMs(bytes: number): number {
+    const rate = Math.max(this.#rate, this.#rateBefore);
+    return Math.max(RETRY_LEAST_MS, Math.min(RETRY_MOST_MS, bytes / Math.max(1, rate)));
+  }
+
   heldBack(flow: Flow, nowMs: number): void {
     this.#isHeldBack = true;
+    this.#heldBackAtMs = nowMs;
     this.#rollBulk(nowMs);
-    if (flow.windowRound === this.#bulkRound) return;
+    if (flow.windowRound !== this.#bulkRound) this.#bulk++;
     flow.windowRound = this.#bulkRound;
-    this.#bulk++;
+    this.#holds++;
+    if (Math.max(this.#bulk, this.#bulkBefore) > FEW_FLOWS || !runsDry(flow)) return;
+    this.#dryHolds++;
+    if (nowMs < flow.floodAtMs) return;
+    flow.isFlooding = true;
+    flow.floodAtMs = nowMs + flow.floodEveryMs;
+    flow.floodEveryMs *= 2;
   }
 
   #rollBulk(nowMs: number): void {
@@ -172,4 +209,16 @@ class PeerWindow {
     }
     this.#rate = Math.max(this.#rate, rate);
   }
+}
+
+/**
+ * Whether one of several paths has nothing to send. That has two causes. MPTCP gives each path by what it sent before, and BBR takes that little
+ * for all there is: a wider window lets it find out. And the send buffer of a subflow, without which MPTCP gives nothing to any, grows only when
+ * the whole connection was full once: so now and then such a flow writes until the kernel refuses, which fills the connection's own queue, not
+ * the paths'. Without either two paths of 50 Mbit/s went on at 46 and 22 for good.
+ */
+function runsDry({ subflows }: Flow): boolean {
+  if (subflows.length < 2) return false;
+  for (const { state, notSentBytes } of subflows) if (state === TCP_ESTABLISHED && notSentBytes === 0) return true;
+  return false;
 }
