@@ -15,7 +15,7 @@ export const BRIEF = {
   uplinkShow: 'Show one uplink',
   uplinkEnable: 'Use an uplink again that was disabled or drained',
   uplinkDisable: 'Use an uplink no more, at once; what ran on it goes on over the others',
-  uplinkDrain: 'Put nothing new on an uplink; what runs on it ends in peace',
+  uplinkDrain: 'Move everything off an uplink; it stays watched, to be back at once',
   uplinkSet: 'Change the role of an uplink, or whether it is metered',
   uplinkName: 'The name of the uplink, as in the configuration',
   uplinkRole: 'backup: carries only while no active one lives',

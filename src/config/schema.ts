@@ -181,7 +181,7 @@ export const uplinkSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      'Every byte costs money here: one heartbeat each two seconds while it is idle (below 1 kbit/s, so a silent death is noticed after some six seconds; while it carries data as quickly as anywhere), and no connections kept ready over it.',
+      'Every byte costs money here: one heartbeat each two seconds while it is idle (below 1 kbit/s, so a silent death is noticed after two to four seconds; while it carries data as quickly as anywhere), and connections kept ready are dialled over other uplinks where there are any.',
     ),
 });
 

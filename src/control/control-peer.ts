@@ -10,7 +10,7 @@
  * sorts lower is kept: both sites see the same two names, so both keep the same one.
  */
 import type { Duplex } from 'node:stream';
-import { Allowance } from './allowance.ts';
+import { Allowance } from '../status/allowance.ts';
 import { ControlStream, type Peer, PING_EACH_MS, REKEY_AFTER_MS, type Side, type StreamEvents } from './control-stream.ts';
 import type { Role } from './handshake.ts';
 import type { ControlMessage, Hello } from './messages.ts';
@@ -25,6 +25,8 @@ export interface ControlCallbacks {
   rekeyed(peer: number, session: Session): void;
   /** The stream is gone. The session stays good: until another replaces it, or for what is left of its hour. */
   lost(peer: number, reason: string): void;
+  /** The hour is over, and there was no stream for new keys: nothing can be sealed any more. */
+  expired(peer: number): void;
   message(peer: number, message: ControlMessage): void;
   /** The peer's clock is ahead of ours by so much; told at each handshake, and when it changed by a second. */
   skew(peer: number, aheadMs: number): void;
@@ -188,6 +190,7 @@ export class ControlPeer implements StreamEvents {
     this.#cancelExpiry = this.#side.timers.after(SESSION_MOST_MS, () => {
       this.#session = undefined;
       this.#side.sessions.remove(session);
+      this.#callbacks.expired(this.#peer.index);
     });
   }
 

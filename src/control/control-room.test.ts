@@ -338,6 +338,19 @@ describe('a control room', () => {
     expect(speak(world)).toBe(true);
   });
 
+  it('says so when the hour of a session is over and no stream came for new keys', async () => {
+    let passes = true;
+    const world = await joined({ passes: () => passes, reachable: () => passes });
+    passes = false;
+    await world.pass(3_600_000);
+    expect(world.berlin.said).not.toContain('expired');
+    await world.pass(100_000);
+    for (const { room, said } of [world.berlin, world.munich]) {
+      expect(said.filter((word) => word === 'expired')).toHaveLength(1);
+      expect(room.session(0)).toBeUndefined();
+    }
+  });
+
   it('counts sessions as they are taken into use', async () => {
     const world = await joined();
     await world.pass(3_700_000);

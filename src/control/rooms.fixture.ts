@@ -125,6 +125,7 @@ function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open:
         sessions.push(session);
       },
       lost: (_, reason) => said.push(`lost ${reason}`),
+      expired: () => said.push('expired'),
       message: (_, message) => said.push(`message ${message.kind}`),
       skew: (_, ms) => skews.push(ms),
     },

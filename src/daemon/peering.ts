@@ -9,7 +9,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { SiteKeys } from '../config/types.ts';
-import { Allowance } from '../control/allowance.ts';
 import type { ControlCallbacks } from '../control/control-peer.ts';
 import { ControlRoom, pairKeyOf } from '../control/control-room.ts';
 import type { ControlMessage, Hello } from '../control/messages.ts';
@@ -24,15 +23,18 @@ import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
 import type { Learned } from '../site/append-paths.ts';
 import type { Path, Site } from '../site/types.ts';
+import { Allowance } from '../status/allowance.ts';
 import type { Counters } from '../status/counters.ts';
 import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
-import { REVERSE_WANTED, sparesFor } from './spares.ts';
+import { reverseToAskFor, sparesFor } from './spares.ts';
 
 export interface PeeringParts {
   readonly site: () => Site;
   readonly version: string;
+  /** How many there are. */
+  readonly workers: number;
   readonly keys: SiteKeys;
   /** The main thread's own. */
   readonly counters: Counters;
@@ -64,6 +66,7 @@ interface Known {
   warnedOfSkew: boolean;
   /** Its numbers of the paths to us that it can dial; undefined before its first hello. */
   itsPaths: ReadonlySet<number> | undefined;
+  reverseWanted: number;
   reverseWantedUntilMs: number;
   reverseAskedAtMs: number;
   readonly learns: Allowance;
@@ -88,6 +91,7 @@ export class Peering {
       skewMs: null,
       warnedOfSkew: false,
       itsPaths: undefined,
+      reverseWanted: 0,
       reverseWantedUntilMs: 0,
       reverseAskedAtMs: Number.NEGATIVE_INFINITY,
       learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
@@ -207,6 +211,7 @@ export class Peering {
         this.#parts.said('peer', name(peer), `control stream lost: ${reason}`, true);
         if (!this.#room.session(peer)) this.monitor.sessionLost(peer);
       },
+      expired: (peer) => this.monitor.sessionLost(peer),
       message: (peer, message) => this.#message(peer, message),
       skew: (peer, aheadMs) => this.#skew(peer, aheadMs),
     };
@@ -235,16 +240,18 @@ export class Peering {
 
   #message(peer: number, message: ControlMessage): void {
     if (message.kind === 'paths') this.#told(peer, message);
-    else if (message.kind === 'reverse-wanted') this.#known[peer]!.reverseWantedUntilMs = performance.now() + REVERSE_WANTED_MS;
-    else return;
+    else if (message.kind === 'reverse-wanted') {
+      this.#known[peer]!.reverseWanted = message.count;
+      this.#known[peer]!.reverseWantedUntilMs = performance.now() + REVERSE_WANTED_MS;
+    } else return;
     this.monitor.sparesChanged(peer);
   }
 
   #spares(peer: number): Spares {
-    const { itsPaths, reverseWantedUntilMs } = this.#known[peer]!;
+    const { itsPaths, reverseWanted, reverseWantedUntilMs } = this.#known[peer]!;
     const ours = this.#parts.site().peers[peer]!.paths.filter(({ learned }) => !learned).length;
-    const isWanted = performance.now() < reverseWantedUntilMs;
-    return sparesFor({ isWanted, itsPaths, ours, living: this.monitor?.livingForPeer(peer) ?? [] });
+    const wanted = performance.now() < reverseWantedUntilMs ? reverseWanted : 0;
+    return sparesFor({ wanted, ourWorkers: this.#parts.workers, itsPaths, ours, living: this.monitor?.livingForPeer(peer) ?? [] });
   }
 
   /** Once for all workers: what was asked for stays for a minute. */
@@ -252,7 +259,7 @@ export class Peering {
     const known = this.#known[peer]!;
     const nowMs = performance.now();
     if (nowMs - known.reverseAskedAtMs < REVERSE_ASK_EACH_MS) return;
-    if (this.#room.send(peer, { kind: 'reverse-wanted', count: REVERSE_WANTED })) known.reverseAskedAtMs = nowMs;
+    if (this.#room.send(peer, { kind: 'reverse-wanted', count: reverseToAskFor(this.#parts.workers) })) known.reverseAskedAtMs = nowMs;
   }
 
   #received(bytes: Buffer, local: IpAddress, remote: SocketAddress): void {

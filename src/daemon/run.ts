@@ -194,6 +194,7 @@ class Daemon {
     this.#peering = new Peering({
       site: () => this.#site.now,
       version: this.#options.version,
+      workers: this.#counters.length,
       keys,
       counters: this.#ownCounters,
       figuresOf: (peer, path) => joinPathFigures(this.#counters.map((one) => one.path(pathIndexOf(peer, path)))),

@@ -1,4 +1,4 @@
-/** Makes the status out of what the workers count, what the path checks found and what the host says of its devices. */
+/** Makes the status out of what the workers count, what is known of paths and what the host says of its devices. */
 
 import type { PathHealth } from '../paths/types.ts';
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type Reachability, sparesFor } from './spares.ts';
+import { type Reachability, reverseToAskFor, sparesFor } from './spares.ts';
 
 const reverse = (more: Partial<Reachability>) =>
-  sparesFor({ isWanted: false, itsPaths: new Set([0, 1]), ours: 2, living: [0, 1], ...more }).reverse;
+  sparesFor({ wanted: 0, ourWorkers: 1, itsPaths: new Set([0, 1]), ours: 2, living: [0, 1], ...more }).reverse;
 
 describe('connections kept open for a peer', () => {
   it('are none where it can dial what we can, or has not told yet', () => {
@@ -10,12 +10,20 @@ describe('connections kept open for a peer', () => {
   });
 
   it('are some where it can dial less, and more where it asks', () => {
-    expect([reverse({ ours: 3 }), reverse({ isWanted: true })]).toEqual([2, 4]);
+    expect([reverse({ ours: 3 }), reverse({ wanted: 4 })]).toEqual([2, 4]);
   });
 
   it('are there before it asks, where all it can dial is dead or it never could', () => {
     expect([reverse({ living: [2] }), reverse({ itsPaths: new Set() }), reverse({ living: [1, 2] })]).toEqual([4, 4, 0]);
     // UDP is blocked there: the path's number is not known.
     expect(reverse({ living: [-1] })).toBe(0);
+  });
+
+  it('are as many as the peer has use for, shared among our workers, and never without end', () => {
+    expect([1, 2, 8, 1_000].map(reverseToAskFor)).toEqual([4, 12, 48, 1_024]);
+    expect(reverse({ wanted: reverseToAskFor(8) })).toBe(48);
+    expect([reverse({ wanted: 48, ourWorkers: 3 }), reverse({ wanted: 1, ourWorkers: 8 }), reverse({ wanted: 1_024 })]).toEqual([
+      16, 4, 64,
+    ]);
   });
 });

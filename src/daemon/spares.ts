@@ -5,12 +5,21 @@ import type { Spares } from '../paths/decide.ts';
 const WARM = 2;
 /** For a peer that has no way to some address of ours. */
 const REVERSE = 2;
-/** For one that has no way at all. */
-export const REVERSE_WANTED = 4;
+/** For one that has no way at all; more only where it asks for more, and then not without end. */
+const REVERSE_WANTED = 4;
+const REVERSE_MOST = 64;
+/** The kernel deals connections out among our workers at random, and a flow needs one at its own worker: with so many few go without. */
+const REVERSE_A_WORKER = 6;
+
+/** How many to ask a peer for that we cannot dial. */
+export function reverseToAskFor(ourWorkers: number): number {
+  return Math.min(1_024, ourWorkers === 1 ? REVERSE_WANTED : ourWorkers * REVERSE_A_WORKER);
+}
 
 export interface Reachability {
-  /** It asked for them lately. */
-  readonly isWanted: boolean;
+  /** So many it asked for lately; 0: it did not. */
+  readonly wanted: number;
+  readonly ourWorkers: number;
   /** Its numbers of the paths that it can dial; undefined before it told. */
   readonly itsPaths: ReadonlySet<number> | undefined;
   /** How many paths we can dial. */
@@ -20,8 +29,8 @@ export interface Reachability {
 }
 
 /** A peer whose last path died need not ask, and may have no way to: both sides see the same paths. */
-export function sparesFor({ isWanted, itsPaths, ours, living }: Reachability): Spares {
-  if (isWanted) return { warm: WARM, reverse: REVERSE_WANTED };
+export function sparesFor({ wanted, ourWorkers, itsPaths, ours, living }: Reachability): Spares {
+  if (wanted > 0) return { warm: WARM, reverse: Math.min(REVERSE_MOST, Math.max(REVERSE_WANTED, Math.ceil(wanted / ourWorkers))) };
   if (itsPaths === undefined) return { warm: WARM, reverse: 0 };
   const canDial = itsPaths.size > 0 && (living.length === 0 || living.some((path) => path < 0 || itsPaths.has(path)));
   if (!canDial) return { warm: WARM, reverse: REVERSE_WANTED };

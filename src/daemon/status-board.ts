@@ -4,6 +4,7 @@ import type { PathEventRecord, UplinkOverride } from '../paths/types.ts';
 import type { Site } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
 import type { StatusSnapshot } from '../status/types.ts';
+import type { IpAddress } from '../wire/ip.ts';
 import { type Carried, DayBytes } from './day-bytes.ts';
 import type { Peering } from './peering.ts';
 import { type SnapshotParts, takeSnapshot, uplinkStatus } from './snapshot.ts';
@@ -19,11 +20,14 @@ export interface StatusBoardParts {
 }
 
 const LOOK_EVERY_MS = 30_000;
+const MOVES_KEPT = 4_096;
 
 export class StatusBoard {
   readonly #parts: StatusBoardParts;
   readonly #day: DayBytes;
   readonly #timer: NodeJS.Timeout;
+  /** By uplink, since the start. */
+  readonly #addresses = new Map<string, readonly IpAddress[]>();
   /** By peer's site, uplink and address. */
   readonly #movedAtUnixMs = new Map<string, number>();
 
@@ -53,7 +57,10 @@ export class StatusBoard {
   }
 
   moved({ atUnixMs, peer, uplink, peerAddress, from, to }: PathEventRecord): void {
-    if (from !== to) this.#movedAtUnixMs.set(`${peer} ${uplink} ${peerAddress}`, atUnixMs);
+    if (from === to) return;
+    // Addresses that were learnt come and go.
+    if (this.#movedAtUnixMs.size >= MOVES_KEPT) this.#movedAtUnixMs.delete(this.#movedAtUnixMs.keys().next().value!);
+    this.#movedAtUnixMs.set(`${peer} ${uplink} ${peerAddress}`, atUnixMs);
   }
 
   stop(): void {
@@ -61,8 +68,10 @@ export class StatusBoard {
   }
 
   #look(): void {
+    const { uplinks } = this.#parts.site();
+    for (const { name, addresses } of uplinks) this.#everHad(name, addresses);
     this.#day.look(
-      this.#parts.site().uplinks.map(({ name }) => name),
+      uplinks.map(({ name }) => name),
       Date.now(),
     );
   }
@@ -94,7 +103,7 @@ export class StatusBoard {
   #carried(name: string): Carried {
     const { site, counters, peering } = this.#parts;
     const { uplinks, peers } = site();
-    const total = { ...peering.datagramBytes(uplinks.find((one) => one.name === name)?.addresses ?? []) };
+    const total = { ...peering.datagramBytes(this.#everHad(name, uplinks.find((one) => one.name === name)?.addresses ?? [])) };
     for (const peer of peers)
       for (const path of peer.paths)
         if (path.uplink.name === name)
@@ -104,6 +113,16 @@ export class StatusBoard {
             total.rx += rxBytes;
           }
     return total;
+  }
+
+  /** What was carried under an address that is gone counts, too. */
+  #everHad(name: string, addresses: readonly IpAddress[]): readonly IpAddress[] {
+    const before = this.#addresses.get(name) ?? [];
+    const fresh = addresses.filter(({ text }) => !before.some((one) => one.text === text));
+    if (fresh.length === 0) return before;
+    const all = [...before, ...fresh];
+    this.#addresses.set(name, all);
+    return all;
   }
 }
 

@@ -108,7 +108,7 @@ export class FarSide {
     if (flow.failed) this.#refuse(flow, undefined);
   }
 
-  /** A path check connects and goes without a word: no fault. */
+  /** A connect check comes and goes without a word: no fault. */
   #callEnded(flow: Flow, n: number, heardBytes: number): void {
     if (heardBytes > 0) this.#loop.fault('cut-short');
     this.#loop.end(flow, n < 0 ? errnoName(n) : 'the caller left', n < 0 ? 'reset' : 'close');

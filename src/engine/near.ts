@@ -31,7 +31,7 @@ const NO_ANSWER = 'no answer';
 /** Then another path is dialled, too: a little more than a handshake anywhere on earth, or so many round trips of the path. */
 const HEDGE_MS = 250;
 const HEDGE_ROUND_TRIPS = 3;
-/** How long a path whose dial failed comes last; the path checks are told at once and know better soon. */
+/** How long a path whose dial failed comes last; those who watch paths are told at once and know better soon. */
 const AVOID_MS = 5_000;
 /** A flow is worth its further subflows once it moved this much, or lived this long (docs/adr/0001). */
 const WIDEN_BYTES = 32 << 10;

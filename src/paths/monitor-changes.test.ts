@@ -248,6 +248,20 @@ describe('what makes no sense', () => {
     expect(near.sentDatagrams - before).toBeLessThan(2 * 80);
   });
 
+  it('and changes with every heartbeat makes the workers look at their flows seldom, and is followed in the end', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const [near, far] = world.sides;
+    const before = near.told.length;
+    for (let i = 0; i < 1_000; i++) {
+      far.monitor.setUplink('cable', { drained: i % 2 === 0 });
+      world.pass(20);
+    }
+    expect(near.told.length - before).toBeLessThanOrEqual(32 + 200 + 1);
+    far.monitor.setUplink('cable', { drained: true });
+    world.pass(300);
+    expect(near.paths.carry).toEqual([0]);
+  });
+
   it('comes from where no path leads: the site is asked, seldom', () => {
     const world = new World([20, 20]).begin();
     const [near] = world.sides;

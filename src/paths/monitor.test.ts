@@ -87,6 +87,7 @@ describe('a dead path', () => {
       world.links[0]!.isDead = true;
       world.pass(1_000);
       expect(world.sides.map(({ paths }) => paths.carry)).toEqual([[1], [1]]);
+      expect(world.sides[0].monitor.health(0, 0)!.holdDownMs).toBe(200 * 2 ** i);
       world.links[0]!.isDead = false;
       took.push(world.until(() => world.sides.every(({ paths }) => paths.carry.includes(0)), 40_000));
       expect(world.sides[0].paths.upSinceMs[0]).toBeGreaterThan(beforeMs);
@@ -95,7 +96,9 @@ describe('a dead path', () => {
     expect(took[0]).toBeLessThan(600);
     expect(took[1]).toBeLessThan(1_000);
     expect(took[5]).toBeGreaterThan(6_000);
-    expect(world.sides[0].monitor.health(0, 0)!.flaps).toBe(6);
+    expect(world.sides[0].monitor.health(0, 0)).toMatchObject({ flaps: 6, holdDownMs: 0 });
+    world.pass(300_000);
+    expect(world.sides[0].monitor.health(0, 0)!.flaps).toBe(0);
   });
 
   it('without its carrier is down at once on this side, and a moment later on the other', () => {

@@ -182,7 +182,7 @@ export class PathMonitor {
 
   /** What is kept ready for this peer is another matter now. */
   sparesChanged(peer: number): void {
-    if (!this.#watches[peer]?.decide()) return;
+    if (!this.#watches[peer]?.decide(this.#parts.clock.nowMs())) return;
     this.#hasNews = true;
     this.#hurry();
   }
@@ -224,7 +224,7 @@ export class PathMonitor {
         this.#obey(watch, slot);
       }
       watch.urge();
-      if (watch.decide()) this.#hasNews = true;
+      if (watch.decide(this.#parts.clock.nowMs())) this.#hasNews = true;
     }
     if (this.#hasNews) this.#tell();
     this.#hurry();
@@ -235,7 +235,7 @@ export class PathMonitor {
   }
 
   health(peer: number, path: number): PathHealth | undefined {
-    return this.#watches[peer]?.slots[path]?.health(this.#time.nowMs());
+    return this.#watches[peer]?.slots[path]?.health(this.#time.nowMs(), this.#parts.clock.nowMs());
   }
 
   /** The peer's numbers for the paths that live, as far as they are known: -1 where none of its heartbeats came over one. */
@@ -295,14 +295,15 @@ export class PathMonitor {
     slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs);
     const isPlain = slot.plain || slot.dropsMptcp;
     if (isPlain !== wasPlain && slot.isAlive)
-      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health(ownMs).reason : 'connections keep MPTCP');
-    if (watch.decide()) this.#hasNews = true;
+      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health(ownMs, realMs).reason : 'connections keep MPTCP');
+    if (watch.decide(realMs)) this.#hasNews = true;
   }
 
   /** Something to a path that lives: it may be used otherwise from now on. */
   #remarked(watch: PeerWatch, slot: PathSlot): void {
-    this.#say(watch, slot, slot.machine.state, slot.health(this.#time.nowMs()).reason);
-    if (watch.decide()) this.#hasNews = true;
+    const realMs = this.#parts.clock.nowMs();
+    this.#say(watch, slot, slot.machine.state, slot.health(this.#time.nowMs(), realMs).reason);
+    if (watch.decide(realMs)) this.#hasNews = true;
     this.#hurry();
   }
 

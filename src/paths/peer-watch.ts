@@ -3,6 +3,7 @@
  * something the decision is made anew. Sockets, timers and other peers are the monitor's.
  */
 import type { Peer } from '../site/types.ts';
+import { Allowance } from '../status/allowance.ts';
 import type { CheckResult } from './connect-checks.ts';
 import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
 import { judge, type Verdict } from './judge.ts';
@@ -13,6 +14,9 @@ import { isFair, poorness } from './quality.ts';
 import { PathSlot, remoteOf } from './slot.ts';
 import { AGE_UNKNOWN_MS, type FiguresOf, type PeerPaths } from './types.ts';
 
+/** Far more than what happens to uplinks; what is put off is decided in a turn soon after. */
+const DECISIONS_AT_ONCE = 32;
+const DECISION_EACH_MS = 100;
 const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
 /** Heartbeats that do not come for so long although others do cannot come. */
@@ -46,6 +50,7 @@ export class PeerWatch implements ProbedPeer {
   sessionSinceMs = 0;
   paths: PeerPaths = NO_PATHS;
   readonly #parts: WatchParts;
+  readonly #decisions = new Allowance(DECISIONS_AT_ONCE, DECISION_EACH_MS);
   #busyUntilMs = 0;
   #hastenUntilMs = 0;
 
@@ -137,12 +142,13 @@ export class PeerWatch implements ProbedPeer {
       else this.#healing(slot, ownMs, realMs);
       slot.isNews = false;
     }
-    return this.decide();
+    return this.decide(realMs);
   }
 
-  decide(): boolean {
+  /** Each decision makes the workers look at all flows of the peer: a peer that says one thing and the other in turn must not keep them from the rest. */
+  decide(realMs: number): boolean {
     const next = decide(this.slots, this.paths, this.#parts.spares(this.index));
-    if (samePaths(next, this.paths)) return false;
+    if (samePaths(next, this.paths) || !this.#decisions.take(realMs)) return false;
     this.paths = next;
     return true;
   }

@@ -8,6 +8,9 @@ import { BACKUP_BIT, DRAINED_BIT, isAlive, NEW_PATH, type PathMachine, stateCode
 import { type Poor, Tolerance } from './quality.ts';
 import type { Links, PathHealth, UplinkOverride } from './types.ts';
 
+/** What is older is no news to anybody. */
+const FLAPS_TOLD_MS = 300_000;
+
 export const NO_OVERRIDE: UplinkOverride = {};
 
 export class PathSlot implements JudgedPath, DecidedPath {
@@ -105,8 +108,8 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return stateCode(this.machine, this.override.drained === true, this.isOwnBackup);
   }
 
-  /** @param ownMs our own time (own-time.ts). */
-  health(ownMs: number): PathHealth {
+  /** @param ownMs our own time (own-time.ts). @param realMs now. */
+  health(ownMs: number, realMs: number): PathHealth {
     const { losses, roundTrips, report, jitterMs, heartbeatAtMs, heardAtMs, subflowRttMs } = this.evidence;
     const rttMs = roundTrips.smoothedMs || subflowRttMs;
     return {
@@ -122,9 +125,15 @@ export class PathSlot implements JudgedPath, DecidedPath {
       dropsMptcp: this.dropsMptcp,
       refusesJoins: this.refusesJoins,
       avoided: this.machine.avoided !== 'no',
-      flaps: this.machine.flaps,
-      holdDownMs: this.machine.holdDownMs,
+      flaps: realMs - this.machine.flapAtMs < FLAPS_TOLD_MS ? this.machine.flaps : 0,
+      holdDownMs: this.#heldDownMs(realMs),
     };
+  }
+
+  #heldDownMs(realMs: number): number {
+    const { state, holdDownMs, goodSinceMs } = this.machine;
+    if (state === 'down') return holdDownMs;
+    return state === 'probing' ? Math.max(0, holdDownMs - (realMs - goodSinceMs)) : 0;
   }
 
   #remark(): string {

@@ -98,7 +98,7 @@ export interface PathHealth {
   /** Connections start over it, but further subflows do not join over it. */
   readonly refusesJoins: boolean;
   readonly avoided: boolean;
-  /** How often it went down within the last minutes, and how long it must now be good before it is used again. */
+  /** How often it went down within the last minutes, and how long it must still be good before it is used again: 0 where it is. */
   readonly flaps: number;
   readonly holdDownMs: number;
 }

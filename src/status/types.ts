@@ -28,7 +28,7 @@ export interface UplinkStatus {
 }
 
 export type UplinkRole = 'active' | 'backup';
-/** `disabled`: carries nothing; `drain`: takes no new connections and no further subflows, what runs on it ends in peace. */
+/** `disabled`: carries nothing; `drain`: nothing either, where another path lives, and it is still watched. */
 export type UplinkOverride = 'none' | 'disabled' | 'drain';
 
 export interface PeerStatus {
