@@ -61,6 +61,15 @@ describe('loss', () => {
   });
 });
 
+describe('a path that came back before anybody had called it dead', () => {
+  it('is not lossy for what was lost meanwhile', () => {
+    const evidence = new Evidence();
+    for (let i = 0; i < 100; i++) evidence.heartbeat(heartbeat({}), i, i * 20, 0);
+    for (let i = 300; i < 303; i++) evidence.heartbeat(heartbeat({}), i, i * 20, 0);
+    expect(evidence.losses).toMatchObject({ loss: 0, probes: 3, inARow: 3 });
+  });
+});
+
 describe('a round trip', () => {
   it('comes from the echo, without the time that the peer held it, also where the clock wraps', () => {
     const evidence = new Evidence();

@@ -13,6 +13,8 @@ import { AGE_UNKNOWN_MS, type PathFigures } from './types.ts';
 
 /** Older news than this of a worker that was just asked is not news. */
 const FIGURE_AGE_MOST_MS = 50;
+/** So many heartbeats in a row are lost by an outage and not by chance: a path that came back before it was called dead has lost nothing since. */
+const OUTAGE = 25;
 
 export class Evidence {
   readonly losses = new LossWindow();
@@ -36,6 +38,8 @@ export class Evidence {
   missedByPeerSinceMs = 0;
   /** It was alive for the peer once in this session. */
   wasAliveForPeer = false;
+  /** The peer had it down and has it again: whatever the peer had on it is gone. */
+  cameBackForPeer = false;
   session = 0;
   #lastAckAtMs = -1;
   #lastDataAtMs = -1;
@@ -62,6 +66,7 @@ export class Evidence {
       this.sentAt = heartbeat.sentAtTicks;
       this.intervalMs = heartbeat.intervalMs;
     }
+    if (this.losses.newest >= 0 && counter - this.losses.newest > OUTAGE) this.losses.restart();
     this.losses.heard(counter);
     this.heartbeatAtMs = nowMs;
     this.heardAtMs = Math.max(this.heardAtMs, nowMs);
@@ -76,6 +81,7 @@ export class Evidence {
   reported(report: HeartbeatReport, isAlive: boolean, nowMs: number): void {
     this.report = report;
     this.reportedAtMs = nowMs;
+    if (isAlive && this.missedByPeerSinceMs > 0 && this.wasAliveForPeer) this.cameBackForPeer = true;
     if (isAlive) this.wasAliveForPeer = true;
     this.missedByPeerSinceMs = isAlive ? 0 : this.missedByPeerSinceMs || nowMs;
   }

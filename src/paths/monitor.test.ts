@@ -132,6 +132,19 @@ describe('a dead path', () => {
     expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 2_000)).toBeLessThan(1_000);
     for (const { paths } of world.sides) expect(paths.upSinceMs.every((since) => since > 0)).toBe(true);
   });
+
+  it('that is the last one here, and was dead for the peer, counts as a new one on both sides', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const [near] = world.sides;
+    for (const link of world.links) link.towards[0].isDead = true;
+    world.pass(3_000);
+    const [last] = near.paths.carry;
+    expect([near.state(last!), world.sides[1].state(last!)]).toEqual(['up', 'down']);
+    const healedAtMs = near.nowMs;
+    for (const link of world.links) link.towards[0].isDead = false;
+    world.pass(1_000);
+    for (const { paths } of world.sides) expect(paths.upSinceMs[last!]).toBeGreaterThanOrEqual(healedAtMs);
+  });
 });
 
 describe('a healthy path stays', () => {

@@ -12,6 +12,7 @@
  *      │ suspect │ ── as from up ──▶ down          │ probing │ ◀── good ── down
  *      └─────────┘                                 └─────────┘
  *
+ * The last living path stays alive whatever the peer says of it; `renewed` when the peer has it again: what stood on it before is as good as dead.
  * A suspect path is alive. One that is `late` still carries; one that is `poor` (`avoided`) carries only where no better one is.
  * Damping: each fall within FLAP_WINDOW_MS of the one before doubles the time for which the path must be good before it is used again; each
  * window without a fall halves it.
@@ -32,7 +33,7 @@ export const DAMPING: Damping = { firstMs: 200, mostMs: 30_000, windowMs: 60_000
 
 export type PathEvent =
   | { readonly kind: 'linkLost' | 'silent' | 'late' | 'unheard' | 'refused' | 'lost'; readonly reason: string }
-  | { readonly kind: 'timely' | 'fair' | 'enable' }
+  | { readonly kind: 'timely' | 'fair' | 'enable' | 'renewed' }
   | { readonly kind: 'disable'; readonly reason: string }
   /** `byPeer`: the peer judged, and we follow; nothing of ours to damp. */
   | { readonly kind: 'poor'; readonly reason: string; readonly byPeer: boolean; readonly holdMs: number }
@@ -121,6 +122,8 @@ export function step(path: PathMachine, event: PathEvent, nowMs: number, damping
       return path.state === 'suspect' && path.avoided === 'no'
         ? { ...path, state: 'up', reason: 'answers again', changedAtMs: nowMs }
         : path;
+    case 'renewed':
+      return isAlive(path) ? { ...path, upSinceMs: nowMs } : path;
     case 'poor':
       return poor(path, event, nowMs, damping);
     case 'fair':

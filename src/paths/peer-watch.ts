@@ -200,6 +200,8 @@ export class PeerWatch implements ProbedPeer {
       this.apply(slot, { kind: 'unheard', reason: unheard }, realMs);
       return;
     }
+    if (slot.evidence.cameBackForPeer) this.apply(slot, { kind: 'renewed' }, realMs);
+    slot.evidence.cameBackForPeer = false;
     if (verdict.kind === 'late') this.apply(slot, verdict, realMs);
     else if (verdict.kind === 'timely') this.apply(slot, verdict, realMs);
     this.#quality(slot, ownMs, realMs);
@@ -307,6 +309,7 @@ export class PeerWatch implements ProbedPeer {
     slot.evidence.losses.restart();
     slot.evidence.roundTrips.restart();
     slot.evidence.wasAliveForPeer = false;
+    slot.evidence.cameBackForPeer = false;
     slot.evidence.missedByPeerSinceMs = 0;
     slot.answeredChecks = 0;
     slot.isNews = false;
