@@ -166,6 +166,8 @@ export interface Join {
   createdAtMs: number;
   /** A sample has seen it stand. */
   hasStood: boolean;
+  /** Data passed on it. */
+  isProven: boolean;
   /** Not to be asked for before. */
   againAtMs: number;
 }

@@ -49,6 +49,8 @@ export type ToWorker =
 export interface PeerPaths {
   /** A new connection may be dialled over these, best first; empty: none is alive, wait. */
   readonly dial: readonly number[];
+  /** The first of `dial` takes no further subflows: a connection that was dialled elsewhere does without it. */
+  readonly dialFirst?: number;
   /** Every flow should have one subflow on each of these, and on no other. */
   readonly carry: readonly number[];
   /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */

@@ -225,6 +225,14 @@ describe('connections kept warm', () => {
     expect(resets).toBeLessThan(8);
   });
 
+  it('are dialled anew over a path that takes no further subflows, as soon as that is known', () => {
+    const pair = warmed(2);
+    expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([0, 0]);
+    pair.near.tell({ kind: 'paths', peers: [{ dial: [1, 0], dialFirst: 1, carry: [0, 1], upSinceMs: [1, 1], warm: 2, reverse: 0 }] });
+    pair.pass(200);
+    expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([1, 1]);
+  });
+
   it('are gone where their paths are, and when the daemon drains', () => {
     const pair = warmed(2);
     pair.near.tell({ kind: 'paths', peers: [{ dial: [1], carry: [1], upSinceMs: [0, 1], warm: 2, reverse: 0 }] });

@@ -86,6 +86,9 @@ export class Pool {
   usePaths(): void {
     this.#peers.forEach((pool, peer) => {
       for (const flow of [...pool.warm, ...pool.reverse]) if (!this.#isCarried(flow)) this.#loop.end(flow, 'its paths are gone', 'reset');
+      const { dialFirst } = this.#loop.near.pathsOf(peer);
+      if (dialFirst !== undefined)
+        for (const flow of [...pool.warm]) if (flow.path !== dialFirst) this.#loop.end(flow, 'dialled elsewhere', 'close');
       while (pool.warm.length > this.#loop.near.pathsOf(peer).warm) this.#loop.end(pool.warm[0]!, 'one too many', 'close');
     });
     if (!this.isStopped) this.#nextAtMs = 0;

@@ -183,10 +183,10 @@ export class Sampler {
     known.state = now.state;
     known.rttMs = now.rttMicroseconds / 1_000;
     if (known.path >= 0) this.#meter(pathIndexOf(flow.peer, known.path)).note(flow, known, now, this.#parts.nowMs);
-    if (flow.joins && now.state === TCP_ESTABLISHED) noteStanding(flow.joins, known);
     known.ackedBytes = now.bytesAcked;
     known.receivedBytes = now.bytesReceived;
     known.notSentBytes = now.notSentBytes;
+    if (flow.joins && now.state === TCP_ESTABLISHED) noteStanding(flow.joins, known);
     return hasCome;
   }
 
@@ -253,9 +253,15 @@ function isIdle(flow: Flow, nowMs: number): boolean {
   return nowMs - flow.movedAtMs > QUIET_MS && !flow.subflows.some((one) => one.unackedSinceMs > 0);
 }
 
+/** The kernel counts the acknowledged SYN. */
+const SYN_BYTES = 1;
+
 function noteStanding(joins: readonly Join[], known: SubflowFigures): void {
   for (const join of joins)
-    if (join.path === known.path && join.createdAtMs > 0 && known.bornAtMs >= join.createdAtMs) join.hasStood = true;
+    if (join.path === known.path && join.createdAtMs > 0 && known.bornAtMs >= join.createdAtMs) {
+      join.hasStood = true;
+      join.isProven ||= known.ackedBytes > SYN_BYTES || known.receivedBytes > 0;
+    }
 }
 
 function isSame(known: SubflowFigures, { local, remote }: SubflowSnapshot): boolean {

@@ -36,10 +36,10 @@ const AGAIN_MOST_MS = 1_280;
 const JOIN_TIMEOUT_MS = 3_000;
 const JOIN_AGAIN_MS = 1_000;
 const JOIN_AGAIN_MOST_MS = 60_000;
-/** What the peer resets sooner never stood for it: a middlebox took the options from the last packet of the handshake, or from what followed. */
-const PROVEN_MS = 1_000;
 /** Joins in a row, of any flows, that came to nothing: then the path is to blame. */
 const FAILURES_TELLING = 3;
+/** Failures that long ago say nothing of now. */
+const FORGOTTEN_MS = 120_000;
 /** While something is waited for. */
 const LOOK_EVERY_MS = 20;
 const LOOK_MOST_MS = 320;
@@ -66,6 +66,7 @@ interface Decision {
 /** How the joins over one path went of late. */
 interface Trouble {
   failures: number;
+  failedAtMs: number;
   untilMs: number;
 }
 
@@ -203,8 +204,9 @@ export class Subflows {
     let join = flow.joins?.find((one) => one.path === path);
     const there = flow.subflows.find((one) => one.path === path && one.bornAtMs >= upSinceMs && one.state <= TCP_SYN_SENT);
     const index = pathIndexOf(flow.peer, path);
-    const isUnproven = join?.hasStood === true && join.generation === generation && nowMs - join.createdAtMs < provenAfterMs(flow);
-    if (isUnproven && there) return this.#trouble.has(index) ? join!.createdAtMs + provenAfterMs(flow) : Number.POSITIVE_INFINITY;
+    // For the peer it never stood: a middlebox took the option from the last packet of the handshake, or from what followed.
+    const isUnproven = join?.hasStood === true && !join.isProven && join.generation === generation;
+    if (isUnproven && there) return Number.POSITIVE_INFINITY;
     if (isUnproven) {
       join!.hasStood = false;
       this.#failed(flow, join!, 'reset as soon as they stand', nowMs);
@@ -256,8 +258,10 @@ export class Subflows {
     join.againAtMs = nowMs + Math.min(JOIN_AGAIN_MOST_MS, JOIN_AGAIN_MS * 2 ** join.tries);
     join.tries++;
     const index = pathIndexOf(flow.peer, join.path);
-    const trouble = this.#trouble.get(index) ?? { failures: 0, untilMs: 0 };
+    const trouble = this.#trouble.get(index) ?? { failures: 0, failedAtMs: nowMs, untilMs: 0 };
     this.#trouble.set(index, trouble);
+    if (nowMs - trouble.failedAtMs > FORGOTTEN_MS) trouble.failures = 0;
+    trouble.failedAtMs = nowMs;
     if (++trouble.failures < FAILURES_TELLING || nowMs < trouble.untilMs) return;
     trouble.untilMs = nowMs + Math.min(JOIN_AGAIN_MOST_MS, JOIN_AGAIN_MS * 2 ** (trouble.failures - FAILURES_TELLING));
     this.#parts.post({ kind: 'join-failed', peer: flow.peer, path: join.path, why });
@@ -308,7 +312,7 @@ export class Subflows {
 }
 
 function newJoin(flow: Flow, path: number, generation: number): Join {
-  const join: Join = { path, generation, tries: 0, createdAtMs: 0, hasStood: false, againAtMs: 0 };
+  const join: Join = { path, generation, tries: 0, createdAtMs: 0, hasStood: false, isProven: false, againAtMs: 0 };
   flow.joins = [...(flow.joins ?? []), join];
   return join;
 }
@@ -316,10 +320,6 @@ function newJoin(flow: Flow, path: number, generation: number): Join {
 /** Often at first, when a round trip decides; then less and less. */
 function lookAgainMs(flow: Flow, waitedMs: number): number {
   return Math.min(LOOK_MOST_MS, Math.max(LOOK_EVERY_MS, flow.subflows[0]?.rttMs ?? 0, waitedMs / 2));
-}
-
-function provenAfterMs(flow: Flow): number {
-  return Math.max(PROVEN_MS, 4 * (flow.subflows[0]?.rttMs ?? 0));
 }
 
 /** By then a join was answered, whatever the path; a refused one has left no trace. */

@@ -48,8 +48,13 @@ describe('what is decided', () => {
   });
 
   it('is to dial first over what refuses further subflows: so a flow has one on each path all the same', () => {
-    expect(decided(path(), path({ refusesJoins: true, rttMs: 200 }))).toMatchObject({ dial: [1, 0], carry: [0, 1] });
-    expect(decided(path(), path({ refusesJoins: true, ...avoided })).dial).toEqual([0, 1]);
+    expect(decided(path(), path({ refusesJoins: true, rttMs: 200 }))).toMatchObject({
+      dial: [1, 0],
+      carry: [0, 1],
+      dialFirst: 1,
+    });
+    expect(decided(path(), path({ refusesJoins: true, ...avoided }))).toMatchObject({ dial: [0, 1], carry: [0] });
+    expect(decided(path(), path())).not.toHaveProperty('dialFirst');
   });
 
   it('is to wait where nothing lives, and to leave flows where they were', () => {

@@ -44,8 +44,10 @@ export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares:
   const dial = inRole
     .filter((index) => !paths[index]!.learned)
     .sort((one, other) => rank(paths[one]!) - rank(paths[other]!) || one - other);
+  const first = dial[0];
   return {
     dial,
+    ...(first !== undefined && paths[first]!.refusesJoins && carry.includes(first) && { dialFirst: first }),
     carry: carry.length > 0 ? carry : before.carry,
     upSinceMs: paths.map(({ machine }) => machine.upSinceMs),
     warm: dial.length > 0 ? spares.warm : 0,
@@ -70,6 +72,7 @@ function rank({ machine, plain, dropsMptcp, refusesJoins, isUndialable, rttMs }:
 export function samePaths(one: PeerPaths, other: PeerPaths): boolean {
   return (
     sameNumbers(one.dial, other.dial) &&
+    one.dialFirst === other.dialFirst &&
     sameNumbers(one.carry, other.carry) &&
     sameNumbers(one.upSinceMs, other.upSinceMs) &&
     one.warm === other.warm &&

@@ -73,7 +73,7 @@ describe('a path that blocks UDP', () => {
     for (const { events } of world.sides) {
       const said = events.map(({ uplink, reason }) => `${uplink}: ${reason}`);
       expect(said).toContain('cable: UDP is blocked; watched by connections');
-      expect(said.at(-1)).toBe('cable: UDP passes again');
+      expect(said.at(-1)).toBe('cable: no more: UDP is blocked; watched by connections');
     }
   });
 });

@@ -105,7 +105,7 @@ export class PathMonitor {
     for (const watch of this.#watches) {
       this.#planChecks(watch, ownMs, realMs);
       if (watch.evaluate(ownMs, realMs)) this.#hasNews = true;
-      this.#tellOfUdp(watch);
+      this.#tellRemarks(watch);
       if (watch.hasSession) this.#prober.send(watch, watch.pace(realMs), ownMs);
       isTense ||= watch.isTense(realMs);
     }
@@ -159,7 +159,7 @@ export class PathMonitor {
     const isAgain = slot.turnedPlainAtMs > 0 && realMs - slot.turnedPlainAtMs < TURNED_PLAIN_AGAIN_MS;
     if (isAgain && !slot.plain && !slot.dropsMptcp && !this.#checks.isChecking(peer, path)) {
       slot.turnsPlainUntilMs = realMs + BELIEVED_MS;
-      this.#remarked(this.#watches[peer]!, slot);
+      this.#remarked(this.#watches[peer]!);
     }
     slot.turnedPlainAtMs = realMs;
     this.suspect(peer, path);
@@ -171,7 +171,7 @@ export class PathMonitor {
     if (!slot?.isAlive) return;
     const isNew = !slot.refusesJoins;
     slot.refusesJoinsUntilMs = this.#parts.clock.nowMs() + BELIEVED_MS;
-    if (isNew) this.#remarked(this.#watches[peer]!, slot);
+    if (isNew) this.#remarked(this.#watches[peer]!);
   }
 
   /** Its flows began to carry data. */
@@ -290,30 +290,29 @@ export class PathMonitor {
     if (!watch || !slot) return;
     const ownMs = this.#time.nowMs();
     const realMs = this.#parts.clock.nowMs();
-    const wasPlain = slot.plain || slot.dropsMptcp;
     watch.checked(slot, result, ownMs, realMs);
     slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs);
-    const isPlain = slot.plain || slot.dropsMptcp;
-    if (isPlain !== wasPlain && slot.isAlive)
-      this.#say(watch, slot, slot.machine.state, isPlain ? slot.health(ownMs, realMs).reason : 'connections keep MPTCP');
     if (watch.decide(realMs)) this.#hasNews = true;
   }
 
-  /** Something to a path that lives: it may be used otherwise from now on. */
-  #remarked(watch: PeerWatch, slot: PathSlot): void {
+  /** It may be used otherwise from now on. */
+  #remarked(watch: PeerWatch): void {
     const realMs = this.#parts.clock.nowMs();
-    this.#say(watch, slot, slot.machine.state, slot.health(this.#time.nowMs(), realMs).reason);
     if (watch.decide(realMs)) this.#hasNews = true;
+    this.#tellRemarks(watch);
     this.#hurry();
   }
 
-  #tellOfUdp(watch: PeerWatch): void {
-    if (!watch.hasSession) return;
+  #tellRemarks(watch: PeerWatch): void {
     for (const slot of watch.slots) {
-      if (slot.isUdpBlocked === slot.isSaidToBeBlocked || !slot.isAlive) continue;
-      slot.isSaidToBeBlocked = slot.isUdpBlocked;
-      const reason = slot.isUdpBlocked ? 'UDP is blocked; watched by connections' : 'UDP passes again';
-      this.#say(watch, slot, slot.machine.state, reason);
+      if (!slot.isAlive) continue;
+      const now = slot.remarks();
+      if (now.length === 0 && slot.said.length === 0) continue;
+      for (const remark of now) if (!slot.said.includes(remark)) this.#say(watch, slot, slot.machine.state, remark);
+      // Without a session nobody can say whether UDP passes.
+      if (watch.hasSession)
+        for (const remark of slot.said) if (!now.includes(remark)) this.#say(watch, slot, slot.machine.state, `no more: ${remark}`);
+      slot.said = now;
     }
   }
 

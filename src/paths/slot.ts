@@ -52,7 +52,8 @@ export class PathSlot implements JudgedPath, DecidedPath {
   answeredChecks = 0;
   answeredSinceMs = 0;
   isUdpBlocked = false;
-  isSaidToBeBlocked = false;
+  /** What was said to be in the way here. */
+  said: readonly string[] = [];
 
   constructor(path: Path) {
     this.path = path;
@@ -114,7 +115,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
     const rttMs = roundTrips.smoothedMs || subflowRttMs;
     return {
       state: this.machine.state,
-      reason: this.machine.state === 'up' ? this.#remark() : this.machine.reason,
+      reason: this.machine.state === 'up' ? this.remarks().join('; ') : this.machine.reason,
       quietMs: heardAtMs > 0 ? ownMs - heardAtMs : null,
       rttMs: rttMs > 0 ? rttMs : null,
       jitterMs: heartbeatAtMs > 0 ? jitterMs : null,
@@ -136,7 +137,8 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return state === 'probing' ? Math.max(0, holdDownMs - (realMs - goodSinceMs)) : 0;
   }
 
-  #remark(): string {
+  /** What there is to a path that lives. */
+  remarks(): string[] {
     const remarks: string[] = [];
     if (this.answersPlain) remarks.push('a middlebox takes MPTCP out of connections');
     else if (this.plain) remarks.push('a middlebox takes MPTCP out of connections once they stand');
@@ -144,7 +146,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
     if (this.dropsMptcp) remarks.push('drops SYNs with MPTCP');
     if (this.isUdpBlocked) remarks.push('UDP is blocked; watched by connections');
     if (this.isUndialable && this.hasHeartbeats) remarks.push(`takes datagrams but no connections: ${this.checkProblem}`);
-    return remarks.join('; ');
+    return remarks;
   }
 
   #peerSays(bit: number): boolean {
