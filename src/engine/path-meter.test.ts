@@ -16,7 +16,17 @@ class Metered {
 
   flow(): Flow {
     const flow = new Flow(1, 'near', 0);
-    const figures = { path: 0, isExact: true, bornAtMs: 0, state: 1, rttMs: 0, ackedBytes: 0, receivedBytes: 0, notSentBytes: 0 };
+    const figures = {
+      path: 0,
+      isExact: true,
+      bornAtMs: 0,
+      state: 1,
+      rttMs: 0,
+      ackedBytes: 0,
+      receivedBytes: 0,
+      notSentBytes: 0,
+      lastAckAtMs: 0,
+    };
     this.#known.set(flow, { ...figures, local: LOCAL, remote: REMOTE, unackedSinceMs: 0, seen: true });
     return flow;
   }

@@ -231,3 +231,24 @@ describe('flows that move bytes', () => {
     expect(sampled.plain).toEqual([flow]);
   });
 });
+
+describe('a subflow that was closed and lingers', () => {
+  it('counts no more, is not waited for, and its last bytes still count', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    sampled.said.set(flow.wanFd, [{ ...subflow('10.0.0.1', '10.0.0.2', 8388, 10, 0), unackedSegments: 3, lastAckRecvMs: 50 }]);
+    sampled.sampler.sample(flow);
+    expect(sampled.path(0)).toEqual([1, 10, 0]);
+    const finWait1 = { ...subflow('10.0.0.1', '10.0.0.2', 8388, 30, 0), state: 4, unackedSegments: 3, lastAckRecvMs: 55 };
+    sampled.said.set(flow.wanFd, [finWait1]);
+    sampled.sampler.sample(flow);
+    sampled.sampler.sample(flow);
+    expect(sampled.path(0)).toEqual([0, 30, 0]);
+    expect(sampled.counters.path(0).waitingSinceMs).toBe(0);
+    sampled.said.set(flow.wanFd, []);
+    sampled.sampler.sample(flow);
+    expect(sampled.path(0)).toEqual([0, 30, 0]);
+    sampled.sampler.last(flow);
+    expect(sampled.path(0)).toEqual([0, 30, 0]);
+  });
+});
