@@ -151,6 +151,8 @@ export interface SubflowFigures {
   receivedBytes: number;
   /** Given to this subflow and still to be sent. */
   notSentBytes: number;
+  /** When it last heard an acknowledgement, as far as the kernel's clock tells. */
+  lastAckAtMs: number;
   /** Since when something has waited for an acknowledgement at every sample; 0: nothing does. */
   unackedSinceMs: number;
   seen: boolean;

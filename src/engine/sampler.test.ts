@@ -139,3 +139,117 @@ describe('the figures of a path', () => {
     expect(sampled.path(0)).toEqual([250, 250, 0]);
   });
 });
+
+describe('flows that move bytes', () => {
+  /** A flow that moved `bytes`, as its pumps count them. */
+  function moved(sampled: Sampled, flow: Flow, bytes: number): void {
+    flow.up = { movedBytes: (flow.up?.movedBytes ?? 0) + bytes } as Flow['up'];
+    sampled.sampler.noteTurn(flow);
+  }
+
+  function pass(sampled: Sampled, ms: number): void {
+    for (let passed = 0; passed < ms; passed++) {
+      sampled.nowMs++;
+      sampled.sampler.seeWhatIsDue(sampled.nowMs);
+    }
+  }
+
+  it('are asked each five milliseconds, and half a second after the last byte no more', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 1, 0)]);
+    expect(sampled.sampler.nextAtMs()).toBe(Number.POSITIVE_INFINITY);
+    moved(sampled, flow, 100);
+    pass(sampled, 100);
+    expect(sampled.asked).toBe(20);
+    pass(sampled, 2_000);
+    expect(sampled.asked).toBeLessThan(110);
+    expect(sampled.sampler.nextAtMs()).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it('are asked on while their data waits, however long', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    sampled.said.set(flow.wanFd, [{ ...subflow('10.0.0.1', '10.0.0.2', 8388, 1, 0), unackedSegments: 1, lastAckRecvMs: 90_000 }]);
+    moved(sampled, flow, 100);
+    pass(sampled, 3_000);
+    expect(sampled.asked).toBe(600);
+    expect(sampled.counters.path(0).waitingSinceMs).toBe(124);
+    sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 2, 0)]);
+    pass(sampled, 20);
+    expect(sampled.sampler.nextAtMs()).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  it('are asked sixteen a tick, the busiest each time and all of them in turn', () => {
+    const sampled = new Sampled();
+    const flows = Array.from({ length: 100 }, () => sampled.flow(0));
+    const asked = new Map<Flow, number>();
+    for (const flow of flows) {
+      sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 1, 0)]);
+      moved(sampled, flow, 10);
+    }
+    for (let tick = 0; tick < 60; tick++) {
+      for (const flow of flows) moved(sampled, flow, flow === flows[77] ? 1_000_000 : 10);
+      const before = sampled.asked;
+      pass(sampled, 5);
+      expect(sampled.asked - before).toBeLessThanOrEqual(16);
+      for (const flow of flows) if (flow.sampledAtMs > sampled.nowMs - 5) asked.set(flow, (asked.get(flow) ?? 0) + 1);
+    }
+    for (const flow of flows) expect(asked.get(flow) ?? 0).toBeGreaterThan(0);
+    expect(asked.get(flows[77]!)).toBeGreaterThan(35);
+  });
+
+  it('tell the main thread when a peer begins to be busy', () => {
+    const sampled = new Sampled();
+    const [one, other] = [sampled.flow(0), sampled.flow(1)];
+    for (const flow of [one, other]) sampled.said.set(flow.wanFd, []);
+    moved(sampled, one, 1);
+    pass(sampled, 300);
+    moved(sampled, one, 1);
+    expect(sampled.posted).toEqual([{ kind: 'busy', peer: 0 }]);
+    moved(sampled, other, 1);
+    pass(sampled, 499);
+    moved(sampled, one, 1);
+    pass(sampled, 501);
+    moved(sampled, one, 1);
+    expect(sampled.posted).toEqual([
+      { kind: 'busy', peer: 0 },
+      { kind: 'busy', peer: 1 },
+      { kind: 'busy', peer: 0 },
+    ]);
+  });
+
+  it('tell of a subflow that is gone and of a connection that is plain', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    sampled.said.set(flow.wanFd, [subflow('10.0.0.1', '10.0.0.2', 8388, 1, 0), subflow('10.1.0.1', '10.1.0.2', 8388, 1, 0)]);
+    sampled.sampler.sample(flow);
+    sampled.said.set(flow.wanFd, [subflow('10.1.0.1', '10.1.0.2', 8388, 1, 0)]);
+    sampled.sampler.sample(flow);
+    expect([sampled.gone, sampled.plain]).toEqual([[flow], []]);
+    sampled.said.set(flow.wanFd, undefined);
+    sampled.sampler.sample(flow);
+    expect(sampled.plain).toEqual([flow]);
+  });
+});
+
+describe('a subflow that was closed and lingers', () => {
+  it('counts no more, is not waited for, and its last bytes still count', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    sampled.said.set(flow.wanFd, [{ ...subflow('10.0.0.1', '10.0.0.2', 8388, 10, 0), unackedSegments: 3, lastAckRecvMs: 50 }]);
+    sampled.sampler.sample(flow);
+    expect(sampled.path(0)).toEqual([1, 10, 0]);
+    const finWait1 = { ...subflow('10.0.0.1', '10.0.0.2', 8388, 30, 0), state: 4, unackedSegments: 3, lastAckRecvMs: 55 };
+    sampled.said.set(flow.wanFd, [finWait1]);
+    sampled.sampler.sample(flow);
+    sampled.sampler.sample(flow);
+    expect(sampled.path(0)).toEqual([0, 30, 0]);
+    expect(sampled.counters.path(0).waitingSinceMs).toBe(0);
+    sampled.said.set(flow.wanFd, []);
+    sampled.sampler.sample(flow);
+    expect(sampled.path(0)).toEqual([0, 30, 0]);
+    sampled.sampler.last(flow);
+    expect(sampled.path(0)).toEqual([0, 30, 0]);
+  });
+});

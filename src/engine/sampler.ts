@@ -5,7 +5,7 @@
  *   a flow that moves bytes      each 5 ms, a bounded number a tick: whose data waits, then the busiest, then round robin
  *   all others                   each 500 ms a hundred of them, round robin; and every flow at its end
  */
-import { type SubflowSnapshot, TCP_ESTABLISHED } from '../kernel/mptcp-info.ts';
+import { type SubflowSnapshot, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_SYN_RECV, TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Path, Site } from '../site/types.ts';
@@ -180,12 +180,14 @@ export class Sampler {
     const known = flow.subflows.find((one) => isSame(one, now)) ?? this.#meet(flow, now);
     const hasCome = now.state === TCP_ESTABLISHED && known.state !== TCP_ESTABLISHED;
     known.seen = true;
+    if (isLiving(known.state) && !isLiving(now.state)) this.#leave(flow, known);
     known.state = now.state;
     known.rttMs = now.rttMicroseconds / 1_000;
     if (known.path >= 0) this.#meter(pathIndexOf(flow.peer, known.path)).note(flow, known, now, this.#parts.nowMs);
     known.ackedBytes = now.bytesAcked;
     known.receivedBytes = now.bytesReceived;
     known.notSentBytes = now.notSentBytes;
+    known.lastAckAtMs = this.#parts.nowMs - now.lastAckRecvMs;
     if (flow.joins && now.state === TCP_ESTABLISHED) noteStanding(flow.joins, known);
     return hasCome;
   }
@@ -209,6 +211,7 @@ export class Sampler {
       ackedBytes: 0,
       receivedBytes: 0,
       notSentBytes: 0,
+      lastAckAtMs: 0,
       unackedSinceMs: 0,
       seen: true,
     };
@@ -217,7 +220,7 @@ export class Sampler {
     // Its send buffer is small yet (send-window.ts).
     flow.floodAtMs = 0;
     flow.floodEveryMs = FLOOD_EVERY_MS;
-    if (path >= 0) this.#parts.counters.addSubflows(pathIndexOf(flow.peer, path), 1);
+    if (path >= 0 && isLiving(state)) this.#parts.counters.addSubflows(pathIndexOf(flow.peer, path), 1);
     return known;
   }
 
@@ -228,14 +231,18 @@ export class Sampler {
       const known = flow.subflows[i]!;
       if (known.seen) continue;
       dropped = true;
-      if (known.path >= 0) {
-        const index = pathIndexOf(flow.peer, known.path);
-        this.#parts.counters.addSubflows(index, -1);
-        this.#meter(index).forget(known);
-      }
+      if (isLiving(known.state)) this.#leave(flow, known);
       flow.subflows.splice(i, 1);
     }
     return dropped;
+  }
+
+  /** It counts no more, although the kernel may list it until its last bytes have gone. */
+  #leave(flow: Flow, known: SubflowFigures): void {
+    if (known.path < 0) return;
+    const index = pathIndexOf(flow.peer, known.path);
+    this.#parts.counters.addSubflows(index, -1);
+    this.#meter(index).forget(known);
   }
 
   #meter(index: number): PathMeter {
@@ -255,6 +262,11 @@ function isIdle(flow: Flow, nowMs: number): boolean {
 
 /** The kernel counts the acknowledged SYN. */
 const SYN_BYTES = 1;
+
+/** Not so one that was destroyed on a dead path: it lingers in FIN_WAIT1, with what it could not send. */
+export function isLiving(state: number): boolean {
+  return state === TCP_ESTABLISHED || state === TCP_SYN_SENT || state === TCP_SYN_RECV || state === TCP_CLOSE_WAIT;
+}
 
 function noteStanding(joins: readonly Join[], known: SubflowFigures): void {
   for (const join of joins)

@@ -22,6 +22,7 @@ const figures: SubflowFigures = {
   ackedBytes: 0,
   receivedBytes: 0,
   notSentBytes: 0,
+  lastAckAtMs: 0,
   unackedSinceMs: 0,
   seen: true,
 };
@@ -181,6 +182,25 @@ describe('the window of a peer', () => {
     expect(floods.length).toBeGreaterThan(3);
     expect(floods.length).toBeLessThan(8);
     expect(floods[1]! - floods[0]!).toBeLessThan(400);
+  });
+
+  it('stays as it is where one of two paths runs dry because the other hears nothing any more', () => {
+    const wire = new Wire(12_500, 20);
+    const flow = wire.flow(1);
+    flow.subflows.push(
+      { ...figures, state: TCP_ESTABLISHED, notSentBytes: 60_000 },
+      { ...figures, state: TCP_ESTABLISHED, notSentBytes: 60_000 },
+    );
+    wire.run([flow], 2_500);
+    const before = wire.counters.peer(0).windowBytes;
+    Object.assign(flow.subflows[0]!, { unackedSinceMs: wire.clock.nowMs(), lastAckAtMs: wire.clock.nowMs() });
+    flow.subflows[1]!.notSentBytes = 0;
+    wire.rate = 6_250;
+    for (let passed = 0; passed < 1_000; passed += 10) {
+      wire.run([flow], 10);
+      expect(flow.isFlooding).toBe(false);
+    }
+    expect(wire.counters.peer(0).windowBytes).toBeLessThan(1.6 * before);
   });
 
   it('asks the kernel rarely: for a quarter of the window, or each millisecond while it holds back', () => {

@@ -33,8 +33,12 @@ const VAIN_ROUNDS = 3;
 const FEED_UP = 1.25;
 const FEED_DOWN = 0.97;
 const FEED_MOST = 4;
+/** While data flows, acknowledgements come each few milliseconds. */
+const SILENT_MS = 25;
 /** What many flows leave of a path, others take. */
 const FEW_FLOWS = 4;
+/** Some rounds that brought nothing. */
+const FLOOD_FEED = 1.9;
 /** One read after the other. */
 const FLOOD_BYTES = 256 << 10;
 const PROBE_EVERY_MS = 2_000;
@@ -184,9 +188,9 @@ class PeerWindow {
     if (flow.windowRound !== this.#bulkRound) this.#bulk++;
     flow.windowRound = this.#bulkRound;
     this.#holds++;
-    if (Math.max(this.#bulk, this.#bulkBefore) > FEW_FLOWS || !runsDry(flow)) return;
+    if (Math.max(this.#bulk, this.#bulkBefore) > FEW_FLOWS || !runsDry(flow, nowMs)) return;
     this.#dryHolds++;
-    if (nowMs < flow.floodAtMs) return;
+    if (this.#feed < FLOOD_FEED || nowMs < flow.floodAtMs) return;
     flow.isFlooding = true;
     flow.floodAtMs = nowMs + flow.floodEveryMs;
     flow.floodEveryMs *= 2;
@@ -217,8 +221,15 @@ class PeerWindow {
  * the whole connection was full once: so now and then such a flow writes until the kernel refuses, which fills the connection's own queue, not
  * the paths'. Without either two paths of 50 Mbit/s went on at 46 and 22 for good.
  */
-function runsDry({ subflows }: Flow): boolean {
-  if (subflows.length < 2) return false;
-  for (const { state, notSentBytes } of subflows) if (state === TCP_ESTABLISHED && notSentBytes === 0) return true;
-  return false;
+function runsDry({ subflows }: Flow, nowMs: number): boolean {
+  let isDry = false;
+  let standing = 0;
+  for (const { state, notSentBytes, unackedSinceMs, lastAckAtMs } of subflows) {
+    if (state !== TCP_ESTABLISHED) continue;
+    // A path that hears nothing may have died: then the others wait for what it holds, and must not be filled meanwhile.
+    if (unackedSinceMs > 0 && nowMs - Math.max(unackedSinceMs, lastAckAtMs) > SILENT_MS) return false;
+    standing++;
+    if (notSentBytes === 0) isDry = true;
+  }
+  return isDry && standing > 1;
 }

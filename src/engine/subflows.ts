@@ -23,7 +23,7 @@ import { pathIndexOf } from '../status/counters.ts';
 import { addressFromBytes } from '../wire/ip.ts';
 import type { Flow, Join, SubflowFigures } from './flow.ts';
 import type { FromWorker, PeerPaths } from './messages.ts';
-import type { Sampler } from './sampler.ts';
+import { isLiving, type Sampler } from './sampler.ts';
 
 /** Netlink calls and flows looked at in one turn of the loop: some milliseconds at the worst. */
 const CALLS_A_TURN = 64;
@@ -177,7 +177,8 @@ export class Subflows {
     const isSettled = nowMs - sinceMs > SETTLE_MS;
     const stands = young.length > 0 || (standing.length > 0 && (isSettled || !flow.weDialled));
     let isWaiting = false;
-    for (const one of [...flow.subflows]) {
+    for (const one of flow.subflows) {
+      if (!isLiving(one.state)) continue;
       const carries = this.#carries(flow, one);
       if (carries && !isStale(one)) continue;
       const isReplaced = () => young.some((other) => other.bornAtMs >= (upSinceMs[one.path] ?? 0));

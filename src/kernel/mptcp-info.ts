@@ -47,6 +47,8 @@ export interface SubflowSnapshot {
 // linux/tcp_states.h
 export const TCP_ESTABLISHED = 1;
 export const TCP_SYN_SENT = 2;
+export const TCP_SYN_RECV = 3;
+export const TCP_CLOSE_WAIT = 8;
 
 /** One getsockopt(SOL_MPTCP): 0 or -errno; the length is read and written at `LENGTH_AT` of the same slab. */
 export type GetMptcpOption = (name: number, value: Address, length: Address) => number;
