@@ -64,6 +64,7 @@ export class Sampler {
       flow.isActive = true;
       this.#active.push(flow);
     }
+    if (!flow.isUsers) return;
     if (nowMs - (this.#peerMovedAtMs[flow.peer] ?? Number.NEGATIVE_INFINITY) >= QUIET_MS)
       this.#parts.post({ kind: 'busy', peer: flow.peer });
     this.#peerMovedAtMs[flow.peer] = nowMs;
