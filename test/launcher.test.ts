@@ -49,7 +49,11 @@ const SHOW = 'for word in "$@"; do echo "$word"; done; exit 7';
 describe('bin/braid', () => {
   it('starts the bundle on its own runtime, with the arguments as they are', () => {
     script(`here/${runtime}`, SHOW);
-    expect(start()).toEqual({ status: 7, stdout: '--max-semi-space-size=1\n--v8-pool-size=1\nROOT/here/dist/braid.js\nstatus\na b\n--json\n', stderr: '' });
+    expect(start()).toEqual({
+      status: 7,
+      stdout: '--max-semi-space-size=1\n--v8-pool-size=1\nROOT/here/dist/braid.js\nstatus\na b\n--json\n',
+      stderr: '',
+    });
   });
 
   it('finds itself through links, relative ones too', () => {

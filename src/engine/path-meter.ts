@@ -1,6 +1,7 @@
 /**
  * What the samples of all flows say of one path together. Flows are asked in turn, so a path's figures must not change with which of them
- * was asked last: moments only move forward, and one subflow that waits is remembered until it waits no more.
+ * was asked last: moments only move forward, and one subflow that waits is remembered until it waits no more. Of flows that carry nobody's
+ * connection (the control stream's pings) only bytes count: they are no work for which paths would have to be watched closely.
  */
 import type { SubflowSnapshot } from '../kernel/mptcp-info.ts';
 import { TCP_ESTABLISHED } from '../kernel/mptcp-info.ts';
@@ -43,9 +44,10 @@ export class PathMeter {
     const tx = grown(known.ackedBytes, now.bytesAcked);
     const rx = grown(known.receivedBytes, now.bytesReceived);
     // In SYN_SENT the SYN is what waits: that says more of joins than of the path.
-    const isWaiting = now.state === TCP_ESTABLISHED && now.unackedSegments > 0;
-    if (now.state === TCP_ESTABLISHED && (isWaiting || tx > 0)) this.#lastAckAtMs = Math.max(this.#lastAckAtMs, nowMs - now.lastAckRecvMs);
-    if (rx > 0) this.#lastDataAtMs = Math.max(this.#lastDataAtMs, nowMs - now.lastDataRecvMs);
+    const isWaiting = now.state === TCP_ESTABLISHED && now.unackedSegments > 0 && flow.isUsers;
+    if (now.state === TCP_ESTABLISHED && flow.isUsers && (isWaiting || tx > 0))
+      this.#lastAckAtMs = Math.max(this.#lastAckAtMs, nowMs - now.lastAckRecvMs);
+    if (rx > 0 && flow.isUsers) this.#lastDataAtMs = Math.max(this.#lastDataAtMs, nowMs - now.lastDataRecvMs);
     this.#counters.setPathHeard(this.#index, this.#lastAckAtMs, this.#lastDataAtMs);
     if (tx > 0 || rx > 0) this.#moved(now, tx, rx, nowMs);
     known.unackedSinceMs = isWaiting ? known.unackedSinceMs || nowMs : 0;

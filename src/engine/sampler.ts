@@ -192,7 +192,7 @@ export class Sampler {
     return hasCome;
   }
 
-  #meet(flow: Flow, { local, remote }: SubflowSnapshot): SubflowFigures {
+  #meet(flow: Flow, { local, remote, state }: SubflowSnapshot): SubflowFigures {
     const paths = this.#parts.site.peers[flow.peer]!.paths;
     const exact = paths.findIndex((path) => joins(path, local, remote, flow.weDialled));
     // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.

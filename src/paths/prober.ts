@@ -6,7 +6,7 @@
  * the next one comes at the latest; it may come earlier.
  *
  *   alive: peer at work, or a path in doubt   18 ms       the other side is at work (it says so), we are not   25 ms
- *          idle                              250 ms       idle on a metered uplink              2,000 ms
+ *          idle                              250 ms       idle on a metered uplink              2,000 ms (the peer 1,900)
  *   probing                                   18 ms       down                                    100 ms, 250 ms when idle
  */
 import type { Clock } from '../kernel/clock.ts';
@@ -25,6 +25,8 @@ export const BUSY_MS = 18;
 /** Below 10 kbit/s a path, both directions and all headers. */
 const IDLE_MS = 250;
 const METERED_MS = 2_000;
+/** Where it is the peer who pays. Below METERED_MS, or each would follow the other for ever. */
+const PEER_METERED_MS = 1_900;
 const DOWN_MS = 100;
 const AVOIDED_IDLE_MS = 100;
 const BLOCKED_MS = 1_000;
@@ -154,18 +156,19 @@ export function beginSession(peer: ProbedPeer, session: number): void {
 }
 
 function intervalOf(slot: PathSlot, pace: Pace, realMs: number): number {
-  const { machine, isMetered } = slot;
+  const { machine, isMetered, evidence } = slot;
+  const meteredMs = isMetered ? METERED_MS : evidence.intervalMs >= METERED_MS ? PEER_METERED_MS : 0;
   const isClose = realMs - machine.changedAtMs < CLOSELY_MS;
-  if (slot.isUdpBlocked) return isMetered ? METERED_MS : BLOCKED_MS;
+  if (slot.isUdpBlocked) return meteredMs || BLOCKED_MS;
   if (machine.state === 'probing') return BUSY_MS;
   if (machine.state === 'down') {
     if (pace === 'busy' || isClose) return DOWN_MS;
-    return isMetered ? METERED_MS : IDLE_MS;
+    return meteredMs || IDLE_MS;
   }
   if (pace === 'busy') return BUSY_MS;
   if (pace === 'follow') return FAST_MS;
-  if (machine.avoided !== 'no') return isClose ? BUSY_MS : isMetered ? METERED_MS : AVOIDED_IDLE_MS;
-  return isMetered ? METERED_MS : IDLE_MS;
+  if (machine.avoided !== 'no') return isClose ? BUSY_MS : meteredMs || AVOIDED_IDLE_MS;
+  return meteredMs || IDLE_MS;
 }
 
 function reportsOf(slots: readonly PathSlot[], ownMs: number): HeartbeatReport[] {

@@ -94,15 +94,15 @@ export async function loadOf(lab: Lab, ms: number): Promise<Record<string, reado
   return Object.fromEntries(lab.topology.uplinks.map(({ name }, i) => [name, [rate(i, 0), rate(i, 1)] as const]));
 }
 
-/** Until an uplink carries a good part of what flows each way again. */
-export async function untilCarries(lab: Lab, uplink: string, timeoutMs = 15_000): Promise<number> {
+/** Until an uplink carries a good part of what flows again, each of the `ways`: 0 is towards munich, 1 towards berlin. */
+export async function untilCarries(lab: Lab, uplink: string, timeoutMs = 15_000, ways: readonly (0 | 1)[] = [0, 1]): Promise<number> {
   const startMs = monotonicMs();
   await expect
     .poll(
       async () => {
         const load = await loadOf(lab, 200);
         const all = [0, 1].map((way) => Object.values(load).reduce((sum, one) => sum + one[way]!, 0));
-        return load[uplink]!.every((kbit, way) => kbit > 500 && kbit > all[way]! / 5);
+        return ways.every((way) => load[uplink]![way] > 500 && load[uplink]![way] > all[way]! / 5);
       },
       { timeout: timeoutMs, interval: 50 },
     )

@@ -1,0 +1,81 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Braids, buildLab, bytesBetween, type Lab, monotonicMs, startBraid, twoSites } from '../../src/lab/index.ts';
+import { changes, expectUnharmed, lastEventId, running, SITES, TWIN, untilCarries, untilPath } from './support/failover.ts';
+
+/** Uplinks that are not dead but bad: told apart, named, left alone, and the flow never has less than the good one gives alone. */
+let lab: Lab;
+let braids: Braids;
+
+beforeAll(async () => {
+  lab = await buildLab(twoSites({ uplinks: TWIN, ipv4Only: true }));
+  braids = await startBraid(lab);
+});
+afterAll(() => lab?.close());
+
+interface Ailment {
+  readonly what: string;
+  readonly uplink: string;
+  readonly ill: (isIll: boolean) => Promise<void> | void;
+  readonly reason: RegExp;
+  /** What the flow has of the good uplink's rate at least. A collapsed one is well while it is left alone, and is tried again and again. */
+  readonly share: number;
+}
+
+const AILMENTS: readonly Ailment[] = [
+  {
+    what: 'loses 30 %',
+    uplink: 'fiber',
+    ill: (is) => lab.set('fiber', { lossPercent: is ? 30 : 0 }),
+    reason: /loss \d+ %|peer avoids/,
+    share: 0.8,
+  },
+  {
+    what: 'takes 300 ms longer',
+    uplink: 'cable',
+    ill: (is) => lab.set('cable', { delayMs: is ? 160 : 10 }),
+    reason: /round trip \d+ ms|peer avoids/,
+    share: 0.8,
+  },
+  {
+    what: 'has 1 Mbit/s left',
+    uplink: 'fiber',
+    ill: (is) => lab.rate('fiber', is ? 1 : 50),
+    reason: /rate fell|round trip|loss|peer avoids|no (heartbeat|acknowledgement)/,
+    share: 0.6,
+  },
+];
+
+/** Of the 50 Mbit/s that the good uplink gives alone, less headers. */
+const GOOD_ALONE_MBIT = 46;
+const SETTLE_MS = 3_000;
+const MEASURE_MS = 4_000;
+
+describe.each(AILMENTS)('where an uplink $what', ({ uplink, ill, reason, share }) => {
+  it('it is avoided with its reason, the flow goes on over the other one, and it is used again when it is well', async () => {
+    const since = await Promise.all(SITES.map((site) => lastEventId(braids, site)));
+    const flows = await running(lab, {
+      flows: [
+        { kind: 'bulk', directions: ['up'] },
+        { kind: 'thin', directions: ['up', 'down'] },
+      ],
+    });
+    const illMs = monotonicMs();
+    await ill(true);
+    await Promise.all(SITES.map((site) => untilPath(braids, site, uplink, ({ carries }) => !carries, 15_000)));
+    const noticedMs = monotonicMs() - illMs;
+    await sleep(SETTLE_MS);
+    const fromMs = monotonicMs();
+    await sleep(MEASURE_MS);
+    const toMs = monotonicMs();
+    await ill(false);
+    await Promise.all(SITES.map((site) => untilPath(braids, site, uplink, ({ state, carries }) => state === 'up' && carries, 30_000)));
+    await untilCarries(lab, uplink, 15_000, [0]);
+    const results = await expectUnharmed(flows, illMs, 3_000);
+    const mbit = (bytesBetween(results.find(({ kind }) => kind === 'bulk')!, fromMs, toMs) * 8) / (toMs - fromMs) / 1_000;
+    const seen = (await Promise.all(SITES.map((site, i) => changes(braids, site, uplink, since[i])))).flat();
+    if (process.env.BRAID_TEST_STALLS) console.log(`noticed after ${noticedMs.toFixed(0)} ms, ${mbit.toFixed(1)} Mbit/s`, seen);
+    expect(seen.filter((one) => / -> (suspect|down): /.test(one)).join('\n')).toMatch(reason);
+    expect(mbit).toBeGreaterThan(share * GOOD_ALONE_MBIT);
+  });
+});
