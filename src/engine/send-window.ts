@@ -33,8 +33,9 @@ const VAIN_ROUNDS = 3;
 const FEED_UP = 1.25;
 const FEED_DOWN = 0.97;
 const FEED_MOST = 4;
-/** While data flows, acknowledgements come each few milliseconds. */
+/** While data flows, acknowledgements come each few milliseconds; while a flow begins, in bursts a round trip apart. */
 const SILENT_MS = 25;
+const SILENT_ROUND_TRIPS = 1.25;
 /** What many flows leave of a path, others take. */
 const FEW_FLOWS = 4;
 /** Some rounds that brought nothing. */
@@ -117,6 +118,7 @@ class PeerWindow {
   #holds = 0;
   #dryHolds = 0;
   #feed = 1;
+  #isSilent = false;
   /** Bytes a millisecond, the best of this half second and of the one before. */
   #rate = 0;
   #rateBefore = 0;
@@ -159,14 +161,15 @@ class PeerWindow {
       this.#feed = this.#dryHolds * 4 >= this.#holds ? Math.min(FEED_MOST, this.#feed * FEED_UP) : Math.max(1, this.#feed * FEED_DOWN);
     this.#holds = 0;
     this.#dryHolds = 0;
-    const growth = this.#vainRounds < VAIN_ROUNDS ? GROWTH : 1;
+    const growth = this.#isSilent ? 1 : Math.max(this.#feed, this.#vainRounds < VAIN_ROUNDS ? GROWTH : 1);
     // What nobody held back says little of the paths.
     const leastBytes = nowMs - this.#heldBackAtMs < 2 * RATE_KEPT_MS ? WINDOW_LEAST_BYTES : WINDOW_FIRST_BYTES;
-    this.#bytes = Math.max(leastBytes, Math.round(rate * Math.max(GAIN * rttMs, rttMs + QUEUE_MS) * Math.max(growth, this.#feed)));
+    this.#bytes = Math.max(leastBytes, Math.round(rate * Math.max(GAIN * rttMs, rttMs + QUEUE_MS) * growth));
     this.#roundMs = Math.max(ROUND_LEAST_MS, rttMs);
     this.#roundSinceMs = nowMs;
     this.#roundBytes = 0;
     this.#isHeldBack = false;
+    this.#isSilent = false;
     return this.#bytes;
   }
 
@@ -188,7 +191,8 @@ class PeerWindow {
     if (flow.windowRound !== this.#bulkRound) this.#bulk++;
     flow.windowRound = this.#bulkRound;
     this.#holds++;
-    if (Math.max(this.#bulk, this.#bulkBefore) > FEW_FLOWS || !runsDry(flow, nowMs)) return;
+    if (hearsNothing(flow, nowMs)) this.#isSilent = true;
+    if (this.#isSilent || Math.max(this.#bulk, this.#bulkBefore) > FEW_FLOWS || !runsDry(flow)) return;
     this.#dryHolds++;
     if (this.#feed < FLOOD_FEED || nowMs < flow.floodAtMs) return;
     flow.isFlooding = true;
@@ -221,15 +225,20 @@ class PeerWindow {
  * the whole connection was full once: so now and then such a flow writes until the kernel refuses, which fills the connection's own queue, not
  * the paths'. Without either two paths of 50 Mbit/s went on at 46 and 22 for good.
  */
-function runsDry({ subflows }: Flow, nowMs: number): boolean {
-  let isDry = false;
+function runsDry({ subflows }: Flow): boolean {
   let standing = 0;
-  for (const { state, notSentBytes, unackedSinceMs, lastAckAtMs } of subflows) {
+  let dry = 0;
+  for (const { state, notSentBytes } of subflows) {
     if (state !== TCP_ESTABLISHED) continue;
-    // A path that hears nothing may have died: then the others wait for what it holds, and must not be filled meanwhile.
-    if (unackedSinceMs > 0 && nowMs - Math.max(unackedSinceMs, lastAckAtMs) > SILENT_MS) return false;
     standing++;
-    if (notSentBytes === 0) isDry = true;
+    if (notSentBytes === 0) dry++;
   }
-  return isDry && standing > 1;
+  return standing > 1 && dry > 0;
+}
+
+/** Whether a path may have died: then the others wait for what it holds, and must not be filled meanwhile. */
+function hearsNothing({ subflows }: Flow, nowMs: number): boolean {
+  for (const { unackedSinceMs, lastAckAtMs, rttMs } of subflows)
+    if (unackedSinceMs > 0 && nowMs - Math.max(unackedSinceMs, lastAckAtMs) > Math.max(SILENT_MS, SILENT_ROUND_TRIPS * rttMs)) return true;
+  return false;
 }
