@@ -45,7 +45,8 @@ export class PathMeter {
     const rx = grown(known.receivedBytes, now.bytesReceived);
     // In SYN_SENT the SYN is what waits: that says more of joins than of the path.
     const isWaiting = now.state === TCP_ESTABLISHED && now.unackedSegments > 0 && flow.isUsers;
-    if (now.state === TCP_ESTABLISHED && flow.isUsers && (isWaiting || tx > 0)) this.#lastAckAtMs = Math.max(this.#lastAckAtMs, nowMs - now.lastAckRecvMs);
+    if (now.state === TCP_ESTABLISHED && flow.isUsers && (isWaiting || tx > 0))
+      this.#lastAckAtMs = Math.max(this.#lastAckAtMs, nowMs - now.lastAckRecvMs);
     if (rx > 0 && flow.isUsers) this.#lastDataAtMs = Math.max(this.#lastDataAtMs, nowMs - now.lastDataRecvMs);
     this.#counters.setPathHeard(this.#index, this.#lastAckAtMs, this.#lastDataAtMs);
     if (tx > 0 || rx > 0) this.#moved(now, tx, rx, nowMs);
