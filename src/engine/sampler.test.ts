@@ -65,6 +65,17 @@ class Sampled {
 }
 
 describe('the figures of a path', () => {
+  it('are bytes only of what carries nobody: it is no work', () => {
+    const sampled = new Sampled();
+    const flow = sampled.flow(0);
+    flow.isUsers = false;
+    for (const bytes of [100, 200]) {
+      sampled.said.set(flow.wanFd, [{ ...subflow('10.0.0.1', '10.0.0.2', 8388, bytes, bytes), unackedSegments: 1 }]);
+      sampled.sampler.sample(flow);
+    }
+    expect(sampled.counters.path(0)).toMatchObject({ txBytes: 200, lastAckAtMs: 0, lastDataAtMs: 0, waitingSinceMs: 0 });
+  });
+
   it('grow by what is new of each subflow on it', () => {
     const sampled = new Sampled();
     const flow = sampled.flow(0);

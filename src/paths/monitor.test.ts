@@ -30,6 +30,23 @@ describe('two sites', () => {
     expect(sent).toBeLessThan(95);
     expect(metered.sides[0].falls).toEqual([]);
   });
+
+  it('send as little towards an uplink that is metered at the other side, as long as it is', () => {
+    const world = new World([20, 20]).begin();
+    const [near, far] = world.sides;
+    const inTwentySeconds = () => {
+      const before = far.sentDatagrams;
+      world.pass(20_000);
+      return far.sentDatagrams - before;
+    };
+    near.monitor.setUplink('cable', { metered: true });
+    world.pass(5_000);
+    expect(inTwentySeconds()).toBeLessThan(120);
+    near.monitor.setUplink('cable', {});
+    world.pass(5_000);
+    expect(inTwentySeconds()).toBeGreaterThan(190);
+    expect([...near.falls, ...far.falls]).toEqual([]);
+  });
 });
 
 describe('a dead path', () => {

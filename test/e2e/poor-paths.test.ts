@@ -1,7 +1,19 @@
+import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Braids, buildLab, bytesBetween, type Lab, monotonicMs, startBraid, twoSites } from '../../src/lab/index.ts';
-import { changes, expectUnharmed, lastEventId, running, SITES, TWIN, untilCarries, untilPath } from './support/failover.ts';
+import {
+  changes,
+  EVERY_KIND,
+  expectUnharmed,
+  lastEventId,
+  pathOver,
+  running,
+  SITES,
+  TWIN,
+  untilCarries,
+  untilPath,
+} from './support/failover.ts';
 
 /** Uplinks that are not dead but bad: told apart, named, left alone, and the flow never has less than the good one gives alone. */
 let lab: Lab;
@@ -77,5 +89,37 @@ describe.each(AILMENTS)('where an uplink $what', ({ uplink, ill, reason, share }
     if (process.env.BRAID_TEST_STALLS) console.log(`noticed after ${noticedMs.toFixed(0)} ms, ${mbit.toFixed(1)} Mbit/s`, seen);
     expect(seen.filter((one) => / -> (suspect|down): /.test(one)).join('\n')).toMatch(reason);
     expect(mbit).toBeGreaterThan(share * GOOD_ALONE_MBIT);
+  });
+});
+
+describe('an uplink that comes and goes', () => {
+  it('is kept out for longer each time, and leaves nothing behind', async () => {
+    await braids.stopAll();
+    await braids.startAll();
+    const flows = await running(lab, { flows: [...EVERY_KIND, { kind: 'thin', directions: ['up'], count: 5 }] });
+    const descriptors = () => SITES.map((site) => readdirSync(`/proc/${braids.daemon(site).pid}/fd`).length);
+    const before = descriptors();
+    const atMs = monotonicMs();
+    for (let i = 0; i < 4; i++) {
+      await lab.blackhole('fiber', true);
+      await untilPath(braids, 'berlin', 'fiber', ({ state }) => state !== 'up' && state !== 'suspect', 10_000);
+      await lab.blackhole('fiber', false);
+      await untilPath(braids, 'berlin', 'fiber', ({ state }) => state === 'up', 30_000);
+    }
+    const path = pathOver((await braids.status('berlin'))!, 'fiber');
+    expect(path.flaps).toBeGreaterThanOrEqual(4);
+    expect(path.holdDownMs).toBeGreaterThanOrEqual(200 * 2 ** 3);
+    // One on each path of every flow, of the control stream, and of what is kept ready: both paths have as many, and no more than that.
+    for (const site of SITES)
+      await braids.untilStatus(
+        site,
+        ({ peers: [peer] }) => {
+          const [one, other] = peer!.paths.map(({ subflows }) => subflows);
+          return peer!.flows === 8 && one === other && one! >= 8 && one! <= 8 + 1 + 4;
+        },
+        15_000,
+      );
+    await expectUnharmed(flows, atMs);
+    for (const index of SITES.keys()) await expect.poll(() => descriptors()[index]! - before[index]!).toBeLessThan(8);
   });
 });

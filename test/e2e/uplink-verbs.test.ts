@@ -42,6 +42,8 @@ async function verb(action: string, name: string, more: readonly string[] = []):
 
 /** Below it nothing but heartbeats goes there, under load. */
 const QUIET_KBIT = 300;
+/** 1 kbit/s of heartbeats; frames on the wire are a little more. */
+const METERED_MOST_KBIT = 1.5;
 
 async function untilQuiet(uplink: string): Promise<void> {
   await expect.poll(async () => Math.max(...(await loadOf(lab, 300))[uplink]!), { timeout: 10_000, interval: 50 }).toBeLessThan(QUIET_KBIT);
@@ -95,17 +97,14 @@ describe('a backup', () => {
 });
 
 describe('a metered uplink', () => {
-  it('costs next to nothing while idle: few heartbeats, no warm connection over it', async () => {
+  it('costs next to nothing while idle: few heartbeats both ways', async () => {
     expect(await verb('set', 'cable', ['--metered'])).toMatchObject({ metered: true });
     await untilPath(braids, 'berlin', 'cable', ({ state }) => state === 'up');
     await sleep(12_000);
-    const ours = async () => pathOver((await braids.status('berlin'))!, 'cable');
-    console.log(JSON.stringify((await braids.status('berlin'))!.peers[0]), JSON.stringify((await braids.status('munich'))!.peers[0]));
     const before = (await braids.status('berlin'))!.uplinks.find(({ name }) => name === 'cable')!.bytesToday!;
     const load = await loadOf(lab, 8_000);
     const after = (await braids.status('berlin'))!.uplinks.find(({ name }) => name === 'cable')!.bytesToday!;
-    console.log(load, before, after, await ours());
-    expect(load.cable![0]).toBeLessThan(1.5);
+    for (const kbit of load.cable!) expect(kbit).toBeLessThan(METERED_MOST_KBIT);
     expect(after.tx).toBeGreaterThan(before.tx);
     // And it still is there for whoever needs it.
     const flows = await running(lab);
