@@ -16,6 +16,7 @@ class Metered {
 
   flow(): Flow {
     const flow = new Flow(1, 'near', 0);
+    flow.isUsers = true;
     const figures = {
       path: 0,
       isExact: true,

@@ -169,7 +169,7 @@ describe('a peer that began anew', () => {
     world.pass(30_000);
     expect(near.paths.dial).toEqual([0, 1]);
     for (const side of world.sides) side.establish();
-    world.pass(1_000);
+    world.pass(2_000);
     for (const side of world.sides) expect([side.paths.carry, side.monitor.health(0, 1)!.udp]).toEqual([[0, 1], 'ok']);
   });
 });
