@@ -166,6 +166,9 @@ describe('a fibre and an LTE uplink behind CGNAT at both sites', () => {
     // The emulator stands between munich and the rest of the world; berlin's device is at hand.
     const cut = async (on: boolean) => (site === 'munich' ? made.lab.blackhole('fiber', on) : made.lab.link('fiber', 'berlin', !on));
     await cut(true);
+    // A flow that begins before this is noticed runs over what is dead, and nobody can dial it another way: it waits for the fibre.
+    for (const one of ['berlin', 'munich'])
+      await made.braids.untilStatus(one, (status) => pathsOf(status).filter(({ carries }) => carries).length === 1);
     for (const [from, to] of WAYS) {
       const startedMs = performance.now();
       const { sent } = await stream(made.lab, { from, to, upBytes: 2_000_000, downBytes: 200_000, timeoutMs: 30_000 });
