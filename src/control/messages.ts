@@ -5,11 +5,11 @@
  * and bounded, because the peer may be compromised. Bytes are base64.
  */
 import * as z from 'zod';
+import { PATHS_MOST } from '../status/counters.ts';
 import { parseSessionId } from '../wire/datagram.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 
 export const CONTROL_VERSION = 1;
-export const PATHS_MOST = 32;
 const PREFIXES_MOST = 64;
 
 const u16 = z.number().int().min(0).max(0xffff);

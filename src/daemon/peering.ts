@@ -289,9 +289,9 @@ export class Peering {
     const old = site.peers[peer]!.paths.find((path) => path.learned && path.uplink.index === uplink.index && this.#isForsaken(peer, path));
     const place = { address: addressFromBytes(remote.bytes), port: remote.port };
     const path = this.#parts.learn({ peer, uplink: uplink.index, remote: place, ...(old && { path: old.index }) });
-    if (path) this.#learnedAtMs[peer]![path.index] = performance.now();
-    if (path)
-      this.#parts.said('peer', site.peers[peer]!.site, `comes over ${uplink.name} from ${place.address.text}, which no path led to`, false);
+    if (!path) return;
+    this.#learnedAtMs[peer]![path.index] = performance.now();
+    this.#parts.said('peer', site.peers[peer]!.site, `comes over ${uplink.name} from ${place.address.text}, which no path led to`, false);
   }
 
   /** A fresh one has not lived yet, and one that fell just now may come back. */

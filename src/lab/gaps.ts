@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import type { Lab } from './build.ts';
 import type { LabProcess } from './netns.ts';
-import { longestGapMs, monotonicMs } from './traffic/gap-record.ts';
+import { monotonicMs } from './traffic/gap-record.ts';
 import type { EndReport, FlowDirection, FlowKind, FlowTask, GapsTask, Look, ReadDirection } from './traffic/gaps.ts';
 import { type Between, endsOf, lastEvent, program } from './traffic.ts';
 
@@ -156,9 +156,4 @@ export async function gaps(lab: Lab, options: GapsOptions): Promise<Gaps> {
     await server.stop('SIGKILL');
     throw error;
   }
-}
-
-/** The longest silence of each result around an event, for the figures of many of them. */
-export function gapsAround(results: readonly FlowResult[], fromMs: number, toMs: number): { readonly name: string; readonly ms: number }[] {
-  return results.map((one) => ({ name: `${one.kind} ${one.direction}`, ms: longestGapMs(one, fromMs, toMs) }));
 }

@@ -11,7 +11,14 @@
  */
 import type { Clock } from '../kernel/clock.ts';
 import { heartbeatPathOf, heartbeatSpace } from '../wire/datagram.ts';
-import { emitHeartbeat, HEARTBEAT_BUSY, type Heartbeat, type HeartbeatReport, parseHeartbeat } from '../wire/heartbeat.ts';
+import {
+  emitHeartbeat,
+  HEARTBEAT_BUSY,
+  HEARTBEAT_REPORTS_MOST,
+  type Heartbeat,
+  type HeartbeatReport,
+  parseHeartbeat,
+} from '../wire/heartbeat.ts';
 import { sameAddress } from '../wire/ip.ts';
 import { clockTicks, ticksBetween } from './evidence.ts';
 import { FAST_MS } from './judge.ts';
@@ -32,7 +39,6 @@ const AVOIDED_IDLE_MS = 100;
 const BLOCKED_MS = 1_000;
 /** A path that changed is looked at closely for so long, whether or not somebody needs it. */
 const CLOSELY_MS = 10_000;
-const REPORTS_MOST = 32;
 const PROBES_TELLING = 50;
 /** What 16 bits of 100 µs hold. */
 const HELD_MOST_MS = 6_500;
@@ -174,7 +180,7 @@ function intervalOf(slot: PathSlot, pace: Pace, realMs: number): number {
 function reportsOf(slots: readonly PathSlot[], ownMs: number): HeartbeatReport[] {
   const reports: HeartbeatReport[] = [];
   for (const slot of slots) {
-    if (slot.peerPath < 0 || reports.length === REPORTS_MOST) continue;
+    if (slot.peerPath < 0 || reports.length === HEARTBEAT_REPORTS_MOST) continue;
     const { heardAtMs, losses } = slot.evidence;
     reports.push({
       yourPath: slot.peerPath,
