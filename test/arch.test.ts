@@ -76,6 +76,7 @@ describe('imports', () => {
     ['kernel', ['native', 'wire']],
     ['shadowsocks', ['crypto', 'kernel', 'native', 'wire']],
     ['control', ['crypto', 'site', 'status', 'wire']],
+    ['packets', ['crypto', 'kernel', 'native', 'site', 'status', 'wire']],
     ['paths', ['engine', 'kernel', 'site', 'status', 'wire']],
   ])('of %s lead to %j only', (name, allowed) => {
     expect(sources.some((file) => room(file) === name)).toBe(true);
