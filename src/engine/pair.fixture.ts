@@ -333,6 +333,7 @@ export function peerOf(index: number, site: string, lan: number, ours: number, t
     paths,
     snat: options.snat ?? false,
     allow: options.allow ?? [{ from: lanOf(lan), to: ['0.0.0.0/0', '::/0'].map((text) => parsePrefix(text)!), ports: [] }],
+    policy: [],
   };
 }
 

@@ -38,6 +38,7 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     paths,
     snat: false,
     allow: [],
+    policy: [],
   };
   return {
     name: 'berlin',

@@ -172,7 +172,7 @@ function resolvePeers(config: Config, uplinks: readonly Connected[], errors: Bra
     const pairs = resolvePairs(config, peer, index, uplinks, errors);
     const paths = appendPaths(previous?.peers[index]?.paths ?? [], pairs, uplinks);
     const { site, kind, method, lan, addresses, snat, allow } = peer;
-    return { index, site, kind, method, lan, addresses, paths, snat, allow };
+    return { index, site, kind, method, lan, addresses, paths, snat, allow, policy: [] };
   });
 }
 

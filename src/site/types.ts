@@ -46,6 +46,8 @@ export interface Peer {
   readonly snat: boolean;
   /** What the peer may reach here. Never empty: the default is one rule, from anywhere in the peer's `lan` to all of ours. */
   readonly allow: readonly AllowRule[];
+  /** How packets to this peer travel; the first rule that fits decides. May be empty: packets/policy.ts has the defaults behind them. */
+  readonly policy: readonly PolicyRule[];
 }
 
 export interface PeerAddress {
@@ -69,8 +71,35 @@ export interface Path {
 export interface AllowRule {
   readonly from: readonly Prefix[];
   readonly to: readonly Prefix[];
-  /** Inclusive ranges; empty means every port. */
-  readonly ports: readonly { readonly first: number; readonly last: number }[];
+  /** Destination ports; empty means every port. */
+  readonly ports: readonly PortRange[];
+}
+
+/** Inclusive. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/**
+ * `balanced`: each flow on one path, paths weighted. `lowest-latency`: the quickest path. `duplicate`: each packet on two paths.
+ * `aggregate`: one flow over all paths, put in order again.
+ */
+export type PacketClass = 'balanced' | 'lowest-latency' | 'duplicate' | 'aggregate';
+
+/** What a packet must be like, and how it then travels. An empty list asks for nothing. */
+export interface PolicyRule {
+  readonly from: readonly Prefix[];
+  readonly to: readonly Prefix[];
+  /** Numbers of IP protocols. */
+  readonly protocols: readonly number[];
+  /** Of either end, so that one rule fits both directions of a flow. */
+  readonly ports: readonly PortRange[];
+  /** 0 to 63. */
+  readonly dscps: readonly number[];
+  readonly class: PacketClass;
+  /** The index of the uplink to use while it lives. */
+  readonly uplink?: number;
 }
 
 /** What Braid claims of the host's shared number spaces; configurable, and a collision with somebody else's is refused. */

@@ -55,6 +55,14 @@ export const FAULTS = [
   'stale-session',
   'bad-datagram',
   'replayed-datagram',
+  // the packet lane
+  'malformed-inner',
+  'source-outside',
+  'destination-outside',
+  'martian-inner',
+  'looped',
+  'tcp-in-lane',
+  'fragment-without-first',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
