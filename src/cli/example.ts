@@ -36,8 +36,8 @@ export function writeFiles(): string {
 const at = (text: string, bytes: number[]) => ({ address: { family: 4, text, bytes: Uint8Array.from(bytes) }, prefixLength: 24 }) as const;
 const FACTS: HostFacts = {
   devices: [
-    { name: 'eth1', up: true, addresses: [at('172.16.0.1', [172, 16, 0, 1])] },
-    { name: 'eth2', up: true, addresses: [at('10.0.0.1', [10, 0, 0, 1])] },
+    { name: 'eth1', up: true, mtu: 1500, addresses: [at('172.16.0.1', [172, 16, 0, 1])] },
+    { name: 'eth2', up: true, mtu: 1500, addresses: [at('10.0.0.1', [10, 0, 0, 1])] },
   ],
   routes: [],
 };

@@ -8,13 +8,13 @@
 import { readFileSync } from 'node:fs';
 import { parse, TomlError } from 'smol-toml';
 import { BraidError } from '../error.ts';
-import type { AllowRule, Method, PeerAddress } from '../site/types.ts';
+import type { AllowRule, Method, PeerAddress, PolicyRule } from '../site/types.ts';
 import { type IpAddress, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
 import { crossProblems, type FileDraft } from './check.ts';
 import { type KeyDraft, readKeys } from './keys.ts';
 import { type KeyPath, locate } from './locate.ts';
 import { type Problem, schemaProblems, throwProblems, valueAt, whyUnreadable } from './problems.ts';
-import { DEFAULTS, type SiteFile, siteSchema, splitPeerAddress, splitPorts } from './schema.ts';
+import { DEFAULTS, DSCP_NAMES, protocolNumber, type SiteFile, siteSchema, splitPeerAddress, splitPorts } from './schema.ts';
 import type { Config, PeerConfig, SiteKeys, UplinkConfig } from './types.ts';
 
 /** @throws BraidError where the file cannot be read or is no TOML; BraidErrors with everything that is wrong in it. */
@@ -93,7 +93,14 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
         metered: uplink.metered,
       }),
     ),
-    peers: site.peer.map((peer) => typedPeer(peer, lan, site.listen)),
+    peers: site.peer.map((peer) =>
+      typedPeer(
+        peer,
+        lan,
+        site.listen,
+        site.uplink.map(({ name }) => name),
+      ),
+    ),
     network: {
       mark: site.network.mark,
       mask: site.network.mask,
@@ -106,7 +113,12 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
   };
 }
 
-function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], listenPort: number): PeerConfig {
+function typedPeer(
+  peer: SiteFile['peer'][number],
+  ownLan: readonly Prefix[],
+  listenPort: number,
+  uplinks: readonly string[],
+): PeerConfig {
   const lan = peer.lan.map(prefixOf);
   const rules = peer.allow.length > 0 ? peer.allow : [{}];
   return {
@@ -120,6 +132,8 @@ function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], li
     }),
     pairing: peer.pairing,
     snat: peer.snat,
+    packets: peer.packets,
+    policy: peer.policy.map((rule) => typedPolicy(rule, uplinks)),
     allow: rules.map(
       (rule: SiteFile['peer'][number]['allow'][number]): AllowRule => ({
         from: rule.from?.map(prefixOf) ?? lan,
@@ -127,6 +141,19 @@ function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], li
         ports: rule.ports?.map((range) => splitPorts(range)!) ?? [],
       }),
     ),
+  };
+}
+
+function typedPolicy(rule: SiteFile['peer'][number]['policy'][number], uplinks: readonly string[]): PolicyRule {
+  return {
+    from: rule.from?.map(prefixOf) ?? [],
+    to: rule.to?.map(prefixOf) ?? [],
+    ...(rule.protocol !== undefined && { protocol: protocolNumber(rule.protocol) }),
+    ports: rule.ports?.map((range) => splitPorts(range)!) ?? [],
+    dscp: rule.dscp?.map((one) => (typeof one === 'number' ? one : DSCP_NAMES[one]!)) ?? [],
+    class: rule.class ?? 'flow',
+    // check.ts has found the name.
+    ...(rule.uplink !== undefined && { uplink: uplinks.indexOf(rule.uplink) }),
   };
 }
 

@@ -6,7 +6,7 @@
  * The descriptions become docs/config.md and the JSON Schema; they are written for the administrator.
  */
 import * as z from 'zod';
-import type { Method } from '../site/types.ts';
+import type { Method, PacketClass } from '../site/types.ts';
 import { parseAddress, parsePrefix, prefixAround } from '../wire/ip.ts';
 
 const METHOD_NAMES = [
@@ -14,6 +14,9 @@ const METHOD_NAMES = [
   '2022-blake3-aes-256-gcm',
   '2022-blake3-chacha20-poly1305',
 ] as const satisfies readonly Method[];
+
+const PACKET_CLASSES = ['flow', 'lowest-latency', 'duplicate', 'aggregate'] as const satisfies readonly PacketClass[];
+const DSCP_EXPECTED = 'expected 0 to 63, or a name like "ef", "af41" or "cs6"';
 
 export const DEFAULTS = {
   listen: 8388,
@@ -191,6 +194,56 @@ export const allowSchema = z.strictObject({
   ports: z.array(ports).min(1).optional().describe('Destination ports: numbers and ranges, `[22, "8000-8099"]`. Default: every port.'),
 });
 
+/** Names of the protocols that administrators name; others by their number. */
+export const PROTOCOLS = { icmp: 1, udp: 17, gre: 47, esp: 50, ah: 51, icmpv6: 58, ospf: 89, sctp: 132 } as const;
+
+const protocol = z.union([z.enum(Object.keys(PROTOCOLS) as [keyof typeof PROTOCOLS]), z.int().min(0).max(255)], {
+  error: ({ input }) => {
+    if (input === 'tcp' || input === 6) return `${LATER}TCP travels in the stream lane, over all uplinks at once`;
+    return typeof input === 'number' || typeof input === 'string'
+      ? `expected ${Object.keys(PROTOCOLS).join(', ')} or a number up to 255`
+      : undefined;
+  },
+});
+
+export function protocolNumber(given: keyof typeof PROTOCOLS | number): number {
+  return typeof given === 'number' ? given : PROTOCOLS[given];
+}
+
+/** Code points of RFC 2474, 2597, 3246, 5865 and 8622. */
+export const DSCP_NAMES: Readonly<Record<string, number>> = {
+  ...Object.fromEntries([0, 1, 2, 3, 4, 5, 6, 7].map((level) => [`cs${level}`, level * 8])),
+  ...Object.fromEntries([1, 2, 3, 4].flatMap((group) => [1, 2, 3].map((drop) => [`af${group}${drop}`, group * 8 + drop * 2]))),
+  ef: 46,
+  'voice-admit': 44,
+  le: 1,
+};
+
+const dscp = z.union(
+  [z.int().min(0).max(63), checkedText((text) => (Object.hasOwn(DSCP_NAMES, text) ? undefined : { message: DSCP_EXPECTED }))],
+  { error: ({ input }) => (typeof input === 'number' || typeof input === 'string' ? DSCP_EXPECTED : undefined) },
+);
+
+export const policySchema = z.strictObject({
+  from: z.array(prefix).min(1).optional().describe('Sources, inside our `lan`. Default: any.'),
+  to: z.array(prefix).min(1).optional().describe("Destinations, inside the peer's `lan`. Default: any."),
+  protocol: protocol
+    .optional()
+    .describe(`The IP protocol: ${Object.keys(PROTOCOLS).map((name) => `\`${name}\``).join(', ')} or its number. Default: any.`),
+  ports: z
+    .array(ports)
+    .min(1)
+    .optional()
+    .describe('Ports of UDP or SCTP, `[53, "5000-5099"]`: a packet fits whose source or destination port is one of these. Default: any.'),
+  dscp: z.array(dscp).min(1).optional().describe('Code points, by number or name: `[46]` is `["ef"]`. Default: any.'),
+  class: choice(PACKET_CLASSES)
+    .optional()
+    .describe(
+      '`flow`: each flow stays on one path, flows are spread over all by their capacity. `lowest-latency`: the quickest path (the default for DSCP EF). `duplicate`: each packet over two paths, the first to arrive counts. `aggregate`: one flow over all paths, put in order at the other end. Default: `flow`.',
+    ),
+  uplink: uplinkName.optional().describe('The uplink that carries them while it lives. Only with `class` `flow` or none.'),
+});
+
 export const peerSchema = z.strictObject({
   site: siteName.describe("The other site's name, as its own configuration has it."),
   lan: z.array(prefix).min(1).describe('The prefixes behind it. TCP to them is carried by Braid, and leaves this site in no other way.'),
@@ -226,13 +279,20 @@ export const peerSchema = z.strictObject({
     .describe(
       "Flows that arrive from this peer are connected from the gateway's own LAN address instead of the client's: for far hosts whose way back does not lead through this gateway.",
     ),
-  packets: choice(['off'], {
-    udp: 'this version carries TCP only; leave `packets` out, or set "off"',
-    uot: 'this version carries TCP only; leave `packets` out, or set "off"',
-    'ss-udp': 'this version carries TCP only; leave `packets` out, or set "off"',
+  packets: choice(['udp', 'off'], {
+    uot: 'this version knows "udp" and "off" only',
+    'ss-udp': 'this version knows "udp" and "off" only',
   })
     .default('off')
-    .describe('How everything but TCP travels. This version knows `off`: other packets for the peer\'s `lan` are answered "unreachable".'),
+    .describe(
+      'How everything but TCP travels (UDP, ICMP, GRE, ESP, ...). `udp`: each packet in a sealed datagram, over the uplinks, by the device `brd-SITE`. `off`: answered "unreachable".',
+    ),
+  policy: z
+    .array(policySchema)
+    .default([])
+    .describe(
+      'How packets towards the peer are spread over the paths, a `[[peer.policy]]` section for each rule; the first that fits decides. Needs `packets = "udp"`.',
+    ),
   allow: z
     .array(allowSchema)
     .default([])

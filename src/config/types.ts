@@ -1,7 +1,7 @@
 /** A configuration file as a typed value: everything that can be known without looking at the host. site/ joins it with the host's facts. */
 import type { Secret } from '../crypto/secret.ts';
 import type { Place } from '../error.ts';
-import type { AllowRule, Method, NetworkNumbers, PeerAddress } from '../site/types.ts';
+import type { AllowRule, Method, NetworkNumbers, PeerAddress, PolicyRule } from '../site/types.ts';
 import type { IpAddress, Prefix } from '../wire/ip.ts';
 import type { KeyPath } from './locate.ts';
 
@@ -39,6 +39,8 @@ export interface PeerConfig {
   readonly addresses: readonly PeerAddress[];
   readonly pairing: Pairing;
   readonly snat: boolean;
+  readonly packets: 'udp' | 'off';
+  readonly policy: readonly PolicyRule[];
   readonly allow: readonly AllowRule[];
 }
 

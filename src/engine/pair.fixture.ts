@@ -305,7 +305,7 @@ function uplinksOf(host: number, { uplinks = 2 }: PairOptions): Uplink[] {
     addresses: [parseAddress(`10.${index}.0.${host}`)!, parseAddress(`fd1${index}::${host}`)!],
     gateways: [],
     role: 'active',
-    metered: false,
+    metered: false, mtu: 1500,
   }));
 }
 
@@ -332,6 +332,8 @@ export function peerOf(index: number, site: string, lan: number, ours: number, t
     addresses: paths.map((path) => path.peerAddress),
     paths,
     snat: options.snat ?? false,
+    packets: 'off',
+    policy: [],
     allow: options.allow ?? [{ from: lanOf(lan), to: ['0.0.0.0/0', '::/0'].map((text) => parsePrefix(text)!), ports: [] }],
     policy: [],
   };

@@ -15,9 +15,9 @@ export function exampleSite(more: Partial<Site> = {}): Site {
       addresses: [address('10.0.0.1'), address('fd00:a::1')],
       gateways: [address('10.0.0.254')],
       role: 'active',
-      metered: false,
+      metered: false, mtu: 1500,
     },
-    { index: 1, name: 'cable', device: 'eth3', addresses: [address('10.1.0.1')], gateways: [], role: 'active', metered: false },
+    { index: 1, name: 'cable', device: 'eth3', addresses: [address('10.1.0.1')], gateways: [], role: 'active', metered: false, mtu: 1500 },
   ];
   const paths: Path[] = uplinks.map((uplink, index) => ({
     index,
@@ -37,6 +37,8 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     addresses: paths.map((path) => path.peerAddress),
     paths,
     snat: false,
+    packets: 'off',
+    policy: [],
     allow: [],
     policy: [],
   };

@@ -17,6 +17,7 @@ export interface DeviceFacts {
   readonly name: string;
   /** Set up by the administrator; a cable need not be in it. */
   readonly up: boolean;
+  readonly mtu: number;
   /** Global ones that may be a source, in the kernel's order: no link-local, tentative, deprecated or temporary address. */
   readonly addresses: readonly { readonly address: IpAddress; readonly prefixLength: number }[];
 }
@@ -67,6 +68,7 @@ async function runIp(args: readonly string[]): Promise<string> {
 interface IpDevice {
   readonly ifname: string;
   readonly flags: readonly string[];
+  readonly mtu: number;
   readonly addr_info?: readonly {
     readonly local: string;
     readonly prefixlen: number;
@@ -94,13 +96,13 @@ function json<T extends object>(text: string): T[] {
   return text.trim() === '' ? [] : (JSON.parse(text) as T[]).filter((one) => Object.keys(one).length > 0);
 }
 
-function deviceFacts({ ifname, flags, addr_info: infos = [] }: IpDevice): DeviceFacts {
+function deviceFacts({ ifname, flags, mtu, addr_info: infos = [] }: IpDevice): DeviceFacts {
   const addresses = infos.flatMap((info) => {
     const address = parseAddress(info.local);
     const usable = info.scope === 'global' && !info.tentative && !info.dadfailed && !info.deprecated && !info.temporary;
     return address && usable ? [{ address, prefixLength: info.prefixlen }] : [];
   });
-  return { name: ifname, up: flags.includes('UP'), addresses };
+  return { name: ifname, up: flags.includes('UP'), mtu, addresses };
 }
 
 function routeFacts(route: IpRoute, family: Family): RouteFacts[] {

@@ -17,6 +17,7 @@ function host(addresses: Addresses, down: readonly string[] = []): HostFacts {
     devices: Object.entries({ lan: '172.16.0.1', ...addresses }).map(([name, text]) => ({
       name,
       up: !down.includes(name),
+      mtu: 1500,
       addresses: text === undefined ? [] : [{ address: address(text), prefixLength: 24 }],
     })),
     routes: Object.keys(addresses).map((device, i) => ({
@@ -38,6 +39,8 @@ function config(more: Partial<PeerConfig> = {}): Config {
     addresses: ['198.51.100.1', '198.51.100.2'].map((text) => ({ address: address(text), port: 8388 })),
     pairing: 'mesh',
     snat: false,
+    packets: 'off',
+    policy: [],
     allow: [],
     ...more,
   };

@@ -11,7 +11,7 @@ const prefix = (text: string) => parsePrefix(text)!;
 function device(name: string, ...addresses: string[]): DeviceFacts {
   return {
     name,
-    up: true,
+    up: true, mtu: 1500,
     addresses: addresses.map((text) => ({ address: address(text.split('/')[0]!), prefixLength: Number(text.split('/')[1]) })),
   };
 }
@@ -64,6 +64,8 @@ const MUNICH: PeerConfig = {
   ],
   pairing: 'auto',
   snat: false,
+  packets: 'off',
+  policy: [],
   allow: [{ from: [prefix('172.16.1.0/24')], to: [prefix('172.16.0.0/24')], ports: [] }],
 };
 

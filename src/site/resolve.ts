@@ -15,6 +15,9 @@ import type { DeviceFacts, HostFacts } from './facts.ts';
 import { addressOfFamily, type Connected, type Pair, pair } from './pairing.ts';
 import type { Peer, Site } from './types.ts';
 
+/** Of a device that is not there: paths over it come with it. */
+const ETHERNET_MTU = 1500;
+
 /**
  * @param previous of a daemon that runs: paths keep their index, and what would refuse a start leaves an uplink without an address instead.
  * @throws BraidErrors with everything in which the file and this host disagree, in the order of the lines; never with `previous`.
@@ -61,6 +64,7 @@ function resolveUplink(config: Config, index: number, facts: HostFacts, errors: 
     device: given.device,
     role: given.role,
     metered: given.metered,
+    mtu: device?.mtu ?? ETHERNET_MTU,
     ...(given.publicAddress && { publicAddress: given.publicAddress }),
   };
   if (!device) {
@@ -171,8 +175,8 @@ function resolvePeers(config: Config, uplinks: readonly Connected[], errors: Bra
   return config.peers.map((peer, index): Peer => {
     const pairs = resolvePairs(config, peer, index, uplinks, errors);
     const paths = appendPaths(previous?.peers[index]?.paths ?? [], pairs, uplinks);
-    const { site, kind, method, lan, addresses, snat, allow } = peer;
-    return { index, site, kind, method, lan, addresses, paths, snat, allow, policy: [] };
+    const { site, kind, method, lan, addresses, snat, packets, policy, allow } = peer;
+    return { index, site, kind, method, lan, addresses, paths, snat, packets, policy, allow };
   });
 }
 
