@@ -3,45 +3,11 @@
  * reports everything at once and nothing twice.
  */
 import { contains, type IpAddress, overlap, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
+import { policyProblems } from './check-policy.ts';
+import { type At, entries, type FileDraft, prefixes, value } from './draft.ts';
 import type { KeyPath } from './locate.ts';
 import type { Problem } from './problems.ts';
 import { DEFAULTS, splitPeerAddress } from './schema.ts';
-
-/** The file as it was read, without the values that are wrong by themselves: anything may be missing, and no default is filled in. */
-export interface FileDraft {
-  readonly site?: string;
-  readonly lan?: readonly (string | undefined)[];
-  readonly listen?: number;
-  readonly identity_key?: object;
-  readonly uplink?: readonly (UplinkDraft | undefined)[];
-  readonly peer?: readonly (PeerDraft | undefined)[];
-  readonly network?: { readonly mark?: number; readonly mask?: number; readonly table_base?: number; readonly tproxy_port?: number };
-}
-
-interface UplinkDraft {
-  readonly name?: string;
-  readonly device?: string;
-  readonly address?: string | readonly (string | undefined)[];
-  readonly gateway?: string | readonly (string | undefined)[];
-  readonly public?: string;
-}
-
-interface PeerDraft {
-  readonly site?: string;
-  readonly lan?: readonly (string | undefined)[];
-  readonly addresses?: readonly (string | undefined)[];
-  readonly send_key?: object;
-  readonly method?: string;
-  readonly allow?: readonly (
-    | { readonly from?: readonly (string | undefined)[]; readonly to?: readonly (string | undefined)[] }
-    | undefined
-  )[];
-}
-
-interface At<T> {
-  readonly value: T;
-  readonly path: KeyPath;
-}
 
 export function crossProblems(file: FileDraft): Problem[] {
   return [
@@ -49,6 +15,7 @@ export function crossProblems(file: FileDraft): Problem[] {
     ...uplinkProblems(file),
     ...peerProblems(file),
     ...allowProblems(file),
+    ...policyProblems(file),
     ...methodProblems(file),
     ...networkProblems(file),
   ];
@@ -235,10 +202,6 @@ function specialOf(address: IpAddress): string | undefined {
   return SPECIAL.find((one) => contains(one.prefix, address.bytes))?.what;
 }
 
-function value(path: KeyPath, message: string): Problem {
-  return { code: 'CONFIG_VALUE', path, message };
-}
-
 function overlapProblem(path: KeyPath, message: string): Problem {
   return { code: 'CONFIG_PREFIX_OVERLAP', path, message };
 }
@@ -275,22 +238,10 @@ function peerAddresses(file: FileDraft): (At<IpAddress> & { readonly what: strin
   );
 }
 
-function prefixes(texts: readonly (string | undefined)[] | undefined, path: KeyPath): At<Prefix>[] {
-  return entries(texts).flatMap(([i, text]) => {
-    const prefix = parsePrefix(text);
-    return prefix ? [{ value: prefix, path: [...path, i] }] : [];
-  });
-}
-
 function addresses(given: string | readonly (string | undefined)[] | undefined, path: KeyPath): At<IpAddress>[] {
   const texts = typeof given === 'string' ? ([[path, given]] as const) : entries(given).map(([i, text]) => [[...path, i], text] as const);
   return texts.flatMap(([at, text]) => {
     const address = parseAddress(text);
     return address ? [{ value: address, path: at }] : [];
   });
-}
-
-/** With their positions, without the holes that refused values left. */
-function entries<T>(list: readonly (T | undefined)[] | undefined): [number, T][] {
-  return (list ?? []).flatMap((item, i) => (item === undefined ? [] : [[i, item] as [number, T]]));
 }

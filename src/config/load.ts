@@ -10,7 +10,8 @@ import { parse, TomlError } from 'smol-toml';
 import { BraidError } from '../error.ts';
 import type { AllowRule, Method, PeerAddress, PolicyRule } from '../site/types.ts';
 import { type IpAddress, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
-import { crossProblems, type FileDraft } from './check.ts';
+import { crossProblems } from './check.ts';
+import type { FileDraft } from './draft.ts';
 import { type KeyDraft, readKeys } from './keys.ts';
 import { type KeyPath, locate } from './locate.ts';
 import { type Problem, schemaProblems, throwProblems, valueAt, whyUnreadable } from './problems.ts';
@@ -113,12 +114,7 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
   };
 }
 
-function typedPeer(
-  peer: SiteFile['peer'][number],
-  ownLan: readonly Prefix[],
-  listenPort: number,
-  uplinks: readonly string[],
-): PeerConfig {
+function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], listenPort: number, uplinks: readonly string[]): PeerConfig {
   const lan = peer.lan.map(prefixOf);
   const rules = peer.allow.length > 0 ? peer.allow : [{}];
   return {

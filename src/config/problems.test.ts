@@ -31,7 +31,7 @@ const line = (n: number, text: string) =>
     .map((old, i) => (i === n - 1 ? text : old))
     .join('\n');
 const added = (text: string) => `${BERLIN}${text}\n`;
-const UNKNOWN_PEER = 'site, lan, addresses, receive_key, send_key, kind, method, transport, pairing, snat, packets, allow';
+const UNKNOWN_PEER = 'site, lan, addresses, receive_key, send_key, kind, method, transport, pairing, snat, packets, policy, allow';
 
 describe('what is wrong with a configuration is said in one line with its place', () => {
   it.each<[string, string, string[]]>([
@@ -177,10 +177,8 @@ describe('what is wrong with a configuration is said in one line with its place'
     ],
     [
       'the packet lane',
-      added('packets = "udp"'),
-      [
-        'CONFIG_VALUE 18:11: peer[0].packets: "udp" is not in this version | this version carries TCP only; leave `packets` out, or set "off"',
-      ],
+      added('packets = "uot"'),
+      ['CONFIG_VALUE 18:11: peer[0].packets: "uot" is not in this version | this version knows "udp" and "off" only'],
     ],
     [
       'ECMP',

@@ -16,7 +16,6 @@ const METHOD_NAMES = [
 ] as const satisfies readonly Method[];
 
 const PACKET_CLASSES = ['flow', 'lowest-latency', 'duplicate', 'aggregate'] as const satisfies readonly PacketClass[];
-const DSCP_EXPECTED = 'expected 0 to 63, or a name like "ef", "af41" or "cs6"';
 
 export const DEFAULTS = {
   listen: 8388,
@@ -197,17 +196,18 @@ export const allowSchema = z.strictObject({
 /** Names of the protocols that administrators name; others by their number. */
 export const PROTOCOLS = { icmp: 1, udp: 17, gre: 47, esp: 50, ah: 51, icmpv6: 58, ospf: 89, sctp: 132 } as const;
 
-const protocol = z.union([z.enum(Object.keys(PROTOCOLS) as [keyof typeof PROTOCOLS]), z.int().min(0).max(255)], {
-  error: ({ input }) => {
-    if (input === 'tcp' || input === 6) return `${LATER}TCP travels in the stream lane, over all uplinks at once`;
-    return typeof input === 'number' || typeof input === 'string'
-      ? `expected ${Object.keys(PROTOCOLS).join(', ')} or a number up to 255`
-      : undefined;
-  },
-});
+const protocol = z.union([
+  z.int().min(0).max(255),
+  checkedText((text) => {
+    if (Object.hasOwn(PROTOCOLS, text)) return undefined;
+    const message = `expected ${Object.keys(PROTOCOLS).join(', ')} or a number up to 255, got ${JSON.stringify(text)}`;
+    return { message: text === 'tcp' ? `${message}: TCP travels in the stream lane, over all uplinks at once` : message };
+  }),
+]);
 
-export function protocolNumber(given: keyof typeof PROTOCOLS | number): number {
-  return typeof given === 'number' ? given : PROTOCOLS[given];
+/** @param given what the schema accepts. */
+export function protocolNumber(given: string | number): number {
+  return typeof given === 'number' ? given : PROTOCOLS[given as keyof typeof PROTOCOLS];
 }
 
 /** Code points of RFC 2474, 2597, 3246, 5865 and 8622. */
@@ -219,17 +219,23 @@ export const DSCP_NAMES: Readonly<Record<string, number>> = {
   le: 1,
 };
 
-const dscp = z.union(
-  [z.int().min(0).max(63), checkedText((text) => (Object.hasOwn(DSCP_NAMES, text) ? undefined : { message: DSCP_EXPECTED }))],
-  { error: ({ input }) => (typeof input === 'number' || typeof input === 'string' ? DSCP_EXPECTED : undefined) },
-);
+const dscp = z.union([
+  z.int().min(0).max(63),
+  checkedText((text) =>
+    Object.hasOwn(DSCP_NAMES, text)
+      ? undefined
+      : { message: `expected 0 to 63, or a name like "ef", "af41" or "cs6", got ${JSON.stringify(text)}` },
+  ),
+]);
 
 export const policySchema = z.strictObject({
   from: z.array(prefix).min(1).optional().describe('Sources, inside our `lan`. Default: any.'),
   to: z.array(prefix).min(1).optional().describe("Destinations, inside the peer's `lan`. Default: any."),
-  protocol: protocol
-    .optional()
-    .describe(`The IP protocol: ${Object.keys(PROTOCOLS).map((name) => `\`${name}\``).join(', ')} or its number. Default: any.`),
+  protocol: protocol.optional().describe(
+    `The IP protocol: ${Object.keys(PROTOCOLS)
+      .map((name) => `\`${name}\``)
+      .join(', ')} or its number. Default: any.`,
+  ),
   ports: z
     .array(ports)
     .min(1)

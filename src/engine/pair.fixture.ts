@@ -305,7 +305,8 @@ function uplinksOf(host: number, { uplinks = 2 }: PairOptions): Uplink[] {
     addresses: [parseAddress(`10.${index}.0.${host}`)!, parseAddress(`fd1${index}::${host}`)!],
     gateways: [],
     role: 'active',
-    metered: false, mtu: 1500,
+    metered: false,
+    mtu: 1500,
   }));
 }
 

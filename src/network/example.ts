@@ -15,7 +15,8 @@ export function exampleSite(more: Partial<Site> = {}): Site {
       addresses: [address('10.0.0.1'), address('fd00:a::1')],
       gateways: [address('10.0.0.254')],
       role: 'active',
-      metered: false, mtu: 1500,
+      metered: false,
+      mtu: 1500,
     },
     { index: 1, name: 'cable', device: 'eth3', addresses: [address('10.1.0.1')], gateways: [], role: 'active', metered: false, mtu: 1500 },
   ];

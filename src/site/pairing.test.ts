@@ -6,7 +6,16 @@ import type { PeerAddress } from './types.ts';
 function uplink(index: number, name: string, addresses: string[], gateways: string[] = [], subnets: string[] = []): Connected {
   const parse = (text: string) => parseAddress(text)!;
   return {
-    uplink: { index, name, device: name, addresses: addresses.map(parse), gateways: gateways.map(parse), role: 'active', metered: false, mtu: 1500 },
+    uplink: {
+      index,
+      name,
+      device: name,
+      addresses: addresses.map(parse),
+      gateways: gateways.map(parse),
+      role: 'active',
+      metered: false,
+      mtu: 1500,
+    },
     subnets: subnets.map((text) => parsePrefix(text)!),
   };
 }

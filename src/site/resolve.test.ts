@@ -11,7 +11,8 @@ const prefix = (text: string) => parsePrefix(text)!;
 function device(name: string, ...addresses: string[]): DeviceFacts {
   return {
     name,
-    up: true, mtu: 1500,
+    up: true,
+    mtu: 1500,
     addresses: addresses.map((text) => ({ address: address(text.split('/')[0]!), prefixLength: Number(text.split('/')[1]) })),
   };
 }
