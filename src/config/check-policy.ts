@@ -43,7 +43,7 @@ function ruleProblems(path: KeyPath, rule: PolicyDraft, uplinks: readonly string
     found.push({ ...value(path, 'decides nothing'), hint: 'it needs `class` or `uplink`' });
   if (rule.uplink !== undefined && !uplinks.includes(rule.uplink))
     found.push({ ...value([...path, 'uplink'], `there is no uplink ${rule.uplink}`), hint: `there are ${uplinks.join(', ')}` });
-  if (rule.uplink !== undefined && rule.class !== undefined && rule.class !== 'flow')
+  if (rule.uplink !== undefined && rule.class !== undefined && rule.class !== 'balanced')
     found.push({
       ...value([...path, 'class'], `"${rule.class}" chooses among all paths, \`uplink\` allows one`),
       hint: 'leave one of the two out',

@@ -144,10 +144,10 @@ function typedPolicy(rule: SiteFile['peer'][number]['policy'][number], uplinks: 
   return {
     from: rule.from?.map(prefixOf) ?? [],
     to: rule.to?.map(prefixOf) ?? [],
-    ...(rule.protocol !== undefined && { protocol: protocolNumber(rule.protocol) }),
+    protocols: rule.protocol === undefined ? [] : [protocolNumber(rule.protocol)],
     ports: rule.ports?.map((range) => splitPorts(range)!) ?? [],
-    dscp: rule.dscp?.map((one) => (typeof one === 'number' ? one : DSCP_NAMES[one]!)) ?? [],
-    class: rule.class ?? 'flow',
+    dscps: rule.dscp?.map((one) => (typeof one === 'number' ? one : DSCP_NAMES[one]!)) ?? [],
+    class: rule.class ?? 'balanced',
     // check.ts has found the name.
     ...(rule.uplink !== undefined && { uplink: uplinks.indexOf(rule.uplink) }),
   };

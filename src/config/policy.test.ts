@@ -36,10 +36,18 @@ describe('[[peer.policy]]', () => {
       'protocol = 132\nuplink = "fiber"',
       'dscp = ["ef", 8]\nclass = "aggregate"',
     );
-    expect(all.map(({ protocol, ports, dscp, class: name, uplink }) => ({ protocol, ports: ports.length, dscp, name, uplink }))).toEqual([
-      { protocol: 17, ports: 2, dscp: [], name: 'duplicate', uplink: undefined },
-      { protocol: 132, ports: 0, dscp: [], name: 'flow', uplink: 0 },
-      { protocol: undefined, ports: 0, dscp: [46, 8], name: 'aggregate', uplink: undefined },
+    expect(
+      all.map(({ protocols: protocol, ports, dscps: dscp, class: name, uplink }) => ({
+        protocol,
+        ports: ports.length,
+        dscp,
+        name,
+        uplink,
+      })),
+    ).toEqual([
+      { protocol: [17], ports: 2, dscp: [], name: 'duplicate', uplink: undefined },
+      { protocol: [132], ports: 0, dscp: [], name: 'balanced', uplink: 0 },
+      { protocol: [], ports: 0, dscp: [46, 8], name: 'aggregate', uplink: undefined },
     ]);
     expect(all[0]!.from.map(({ text }) => text)).toEqual(['172.16.0.0/25']);
     expect(all[1]!.from).toEqual([]);
@@ -59,7 +67,7 @@ describe('[[peer.policy]]', () => {
     ['a rule without an effect', ['dscp = [46]'], ['1:1 peer[0].policy[0]: decides nothing | it needs `class` or `uplink`']],
     [
       'TCP by name and by number',
-      ['protocol = 6\nclass = "flow"', 'protocol = "tcp"\nclass = "flow"'],
+      ['protocol = 6\nclass = "balanced"', 'protocol = "tcp"\nclass = "balanced"'],
       [
         '2:12 peer[0].policy[0].protocol: TCP is no packet of this lane | it travels in the stream lane, over all uplinks at once',
         '5:12 peer[0].policy[1].protocol: expected icmp, udp, gre, esp, ah, icmpv6, ospf, sctp or a number up to 255, got "tcp": TCP travels in the stream lane, over all uplinks at once',
@@ -75,7 +83,7 @@ describe('[[peer.policy]]', () => {
       ['dscp = ["af51"]\nclass = "best"'],
       [
         '2:9 peer[0].policy[0].dscp[0]: expected 0 to 63, or a name like "ef", "af41" or "cs6", got "af51"',
-        '3:9 peer[0].policy[0].class: expected "flow" or "lowest-latency" or "duplicate" or "aggregate", got "best"',
+        '3:9 peer[0].policy[0].class: expected "balanced" or "lowest-latency" or "duplicate" or "aggregate", got "best"',
         // what was refused is not there for the next check
         '1:1 peer[0].policy[0]: decides nothing | it needs `class` or `uplink`',
       ].sort((one, other) => Number.parseInt(one, 10) - Number.parseInt(other, 10)),
@@ -103,13 +111,13 @@ describe('[[peer.policy]]', () => {
         'protocol = "udp"\nports = [53]\nclass = "duplicate"',
         'ports = ["50-60"]\nclass = "lowest-latency"',
         'to = ["172.16.1.0/25"]\nclass = "aggregate"',
-        'class = "flow"',
+        'class = "balanced"',
       ),
     ).toEqual([]);
   });
 
   it('needs the lane', () => {
-    expect(() => parseConfig(join(folder, 'berlin.toml'), `${BERLIN}packets = "off"\n[[peer.policy]]\nclass = "flow"\n`)).toThrow(
+    expect(() => parseConfig(join(folder, 'berlin.toml'), `${BERLIN}packets = "off"\n[[peer.policy]]\nclass = "balanced"\n`)).toThrow(
       'peer[0].packets: "off" leaves nothing for `policy` to decide',
     );
   });

@@ -15,7 +15,7 @@ const METHOD_NAMES = [
   '2022-blake3-chacha20-poly1305',
 ] as const satisfies readonly Method[];
 
-const PACKET_CLASSES = ['flow', 'lowest-latency', 'duplicate', 'aggregate'] as const satisfies readonly PacketClass[];
+const PACKET_CLASSES = ['balanced', 'lowest-latency', 'duplicate', 'aggregate'] as const satisfies readonly PacketClass[];
 
 export const DEFAULTS = {
   listen: 8388,
@@ -245,9 +245,9 @@ export const policySchema = z.strictObject({
   class: choice(PACKET_CLASSES)
     .optional()
     .describe(
-      '`flow`: each flow stays on one path, flows are spread over all by their capacity. `lowest-latency`: the quickest path (the default for DSCP EF). `duplicate`: each packet over two paths, the first to arrive counts. `aggregate`: one flow over all paths, put in order at the other end. Default: `flow`.',
+      '`balanced`: each flow stays on one path, flows are spread over all by their capacity. `lowest-latency`: the quickest path (the default for DSCP EF). `duplicate`: each packet over two paths, the first to arrive counts. `aggregate`: one flow over all paths, put in order at the other end. Default: `balanced`.',
     ),
-  uplink: uplinkName.optional().describe('The uplink that carries them while it lives. Only with `class` `flow` or none.'),
+  uplink: uplinkName.optional().describe('The uplink that carries them while it lives. Only with `class` `balanced` or none.'),
 });
 
 export const peerSchema = z.strictObject({

@@ -336,7 +336,6 @@ export function peerOf(index: number, site: string, lan: number, ours: number, t
     packets: 'off',
     policy: [],
     allow: options.allow ?? [{ from: lanOf(lan), to: ['0.0.0.0/0', '::/0'].map((text) => parsePrefix(text)!), ports: [] }],
-    policy: [],
   };
 }
 

@@ -41,7 +41,6 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     packets: 'off',
     policy: [],
     allow: [],
-    policy: [],
   };
   return {
     name: 'berlin',

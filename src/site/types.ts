@@ -48,8 +48,6 @@ export interface Peer {
   readonly snat: boolean;
   /** How everything but TCP travels. */
   readonly packets: 'udp' | 'off';
-  /** Which packets travel in another class than the default one; the first rule that fits decides. */
-  readonly policy: readonly PolicyRule[];
   /** What the peer may reach here. Never empty: the default is one rule, from anywhere in the peer's `lan` to all of ours. */
   readonly allow: readonly AllowRule[];
   /** How packets to this peer travel; the first rule that fits decides. May be empty: packets/policy.ts has the defaults behind them. */
@@ -105,26 +103,6 @@ export interface PolicyRule {
   readonly dscps: readonly number[];
   readonly class: PacketClass;
   /** The index of the uplink to use while it lives. */
-  readonly uplink?: number;
-}
-
-/**
- * How packets are spread over the paths. `flow`: each inner flow stays on one path; `lowest-latency`: the quickest path; `duplicate`: the same
- * datagram over two paths; `aggregate`: one flow over all paths, put in order again.
- */
-export type PacketClass = 'flow' | 'lowest-latency' | 'duplicate' | 'aggregate';
-
-/** Of packets towards the peer. An empty list fits everything. */
-export interface PolicyRule {
-  readonly from: readonly Prefix[];
-  readonly to: readonly Prefix[];
-  /** Absent: any. */
-  readonly protocol?: number;
-  /** Inclusive ranges; either the source's or the destination's port is in one. */
-  readonly ports: readonly { readonly first: number; readonly last: number }[];
-  readonly dscp: readonly number[];
-  readonly class: PacketClass;
-  /** Index of the uplink that carries them while it can. */
   readonly uplink?: number;
 }
 
