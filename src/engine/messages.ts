@@ -45,6 +45,14 @@ export type ToWorker =
   | { readonly kind: 'stream'; readonly ticket: number; readonly peer: number }
   | { readonly kind: 'stop' };
 
+/** `stream`: UDP does not pass here, length-prefixed packets over a connection do. */
+export type PacketLane = 'udp' | 'stream';
+
+export interface PacketPath {
+  readonly path: number;
+  readonly lane: PacketLane;
+}
+
 /** What is decided about the paths of one peer. */
 export interface PeerPaths {
   /** A new connection may be dialled over these, best first; empty: none is alive, wait. */
@@ -53,6 +61,8 @@ export interface PeerPaths {
   readonly dialFirst?: number;
   /** Every flow should have one subflow on each of these, and on no other. */
   readonly carry: readonly number[];
+  /** Over these go packets that are no TCP, each by the lane that passes there: a path whose uplink strips MPTCP is one of them, too. */
+  readonly packets: readonly PacketPath[];
   /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */
   readonly upSinceMs: readonly number[];
   /** Connections that each worker keeps ready towards this peer. */

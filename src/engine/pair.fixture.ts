@@ -123,7 +123,7 @@ export class Gateway {
   /** All paths of the peer are alive; so many connections are to be kept. */
   keepReady({ warm = 0, reverse = 0 }): void {
     const all = this.site.peers[0]!.paths.map((path) => path.index);
-    this.tell({ kind: 'paths', peers: [{ dial: all, carry: all, upSinceMs: all.map(() => 1), warm, reverse }] });
+    this.tell({ kind: 'paths', peers: [{ dial: all, carry: all, packets: [], upSinceMs: all.map(() => 1), warm, reverse }] });
   }
 
   tell(command: ToWorker): void {

@@ -167,7 +167,7 @@ describe('connections kept warm', () => {
     for (const flow of pair.far.loop.flows) pair.far.loop.end(flow, 'test', 'reset');
     pair.pass(1_000);
     expect(isAsleep(pair)).toBe(true);
-    pair.near.tell({ kind: 'paths', peers: [{ dial: [], carry: [], upSinceMs: [0, 0], warm: 1, reverse: 1 }] });
+    pair.near.tell({ kind: 'paths', peers: [{ dial: [], carry: [], packets: [], upSinceMs: [0, 0], warm: 1, reverse: 1 }] });
     expect(isAsleep(pair)).toBe(true);
     pair.connect();
     expect(isAsleep(pair)).toBe(true);
@@ -193,14 +193,17 @@ describe('connections kept warm', () => {
   it('are dialled anew over a path that takes no further subflows, as soon as that is known', () => {
     const pair = warmed(2);
     expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([0, 0]);
-    pair.near.tell({ kind: 'paths', peers: [{ dial: [1, 0], dialFirst: 1, carry: [0, 1], upSinceMs: [1, 1], warm: 2, reverse: 0 }] });
+    pair.near.tell({
+      kind: 'paths',
+      peers: [{ dial: [1, 0], dialFirst: 1, carry: [0, 1], packets: [], upSinceMs: [1, 1], warm: 2, reverse: 0 }],
+    });
     pair.pass(200);
     expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([1, 1]);
   });
 
   it('are gone where their paths are, and when the daemon drains', () => {
     const pair = warmed(2);
-    pair.near.tell({ kind: 'paths', peers: [{ dial: [1], carry: [1], upSinceMs: [0, 1], warm: 2, reverse: 0 }] });
+    pair.near.tell({ kind: 'paths', peers: [{ dial: [1], carry: [1], packets: [], upSinceMs: [0, 1], warm: 2, reverse: 0 }] });
     pair.near.loop.turn();
     expect(pair.near.counters.pool(0).warm).toBe(0);
     pair.pass(200);

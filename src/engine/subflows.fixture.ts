@@ -75,7 +75,7 @@ export class Bench {
   }
 
   carry(carry: number[], upSinceMs: number[] = [0, 0, 0]): void {
-    this.subflows.usePaths([{ dial: carry, carry, upSinceMs, warm: 0, reverse: 0 }]);
+    this.subflows.usePaths([{ dial: carry, carry, packets: [], upSinceMs, warm: 0, reverse: 0 }]);
   }
 
   turn(): void {

@@ -12,6 +12,7 @@ const path = (more: Partial<DecidedPath> = {}): DecidedPath => ({
   dropsMptcp: false,
   refusesJoins: false,
   learned: false,
+  packetLane: 'udp',
   isUndialable: false,
   rttMs: 20,
   ...more,
@@ -25,6 +26,10 @@ describe('what is decided', () => {
     expect(decided(path({ rttMs: 90 }), path(), path({ machine: NEW_PATH }))).toEqual({
       dial: [1, 0],
       carry: [0, 1],
+      packets: [
+        { path: 0, lane: 'udp' },
+        { path: 1, lane: 'udp' },
+      ],
       upSinceMs: [5, 5, 0],
       ...spares,
     });
@@ -47,6 +52,14 @@ describe('what is decided', () => {
     expect(decided(path({ plain: true }))).toMatchObject({ dial: [0], carry: [] });
   });
 
+  it('is to send packets by the lane that passes on each path, also where MPTCP does not', () => {
+    const lanes = (...paths: DecidedPath[]) => decided(...paths).packets.map(({ path, lane }) => `${path} ${lane}`);
+    expect(lanes(path({ plain: true }), path({ packetLane: 'stream' }), path({ packetLane: undefined }))).toEqual(['0 udp', '1 stream']);
+    expect(lanes(path(avoided), path({ packetLane: 'stream' }))).toEqual(['1 stream']);
+    expect(lanes(path(avoided), path({ packetLane: undefined }))).toEqual(['0 udp']);
+    expect(lanes(path({ machine: NEW_PATH }))).toEqual([]);
+  });
+
   it('is to dial first over what refuses further subflows: so a flow has one on each path all the same', () => {
     expect(decided(path(), path({ refusesJoins: true, rttMs: 200 }))).toMatchObject({
       dial: [1, 0],
@@ -60,7 +73,7 @@ describe('what is decided', () => {
   it('is to wait where nothing lives, and to leave flows where they were', () => {
     const before = decided(path(), path());
     const dead = path({ machine: { ...NEW_PATH, reason: 'carrier lost' } });
-    expect(decide([dead, dead], before, spares)).toEqual({ dial: [], carry: [0, 1], upSinceMs: [0, 0], warm: 0, reverse: 0 });
+    expect(decide([dead, dead], before, spares)).toEqual({ dial: [], carry: [0, 1], packets: [], upSinceMs: [0, 0], warm: 0, reverse: 0 });
   });
 
   it('never takes the last living path away', () => {

@@ -7,7 +7,7 @@
  * flow's last subflow may still wake up) and `dial` is empty: new flows wait.
  */
 import { isAlive, type PathMachine } from './path-state.ts';
-import type { PeerPaths } from './types.ts';
+import type { PacketLane, PeerPaths } from './types.ts';
 
 export interface DecidedPath {
   readonly machine: PathMachine;
@@ -20,6 +20,8 @@ export interface DecidedPath {
   readonly refusesJoins: boolean;
   /** Nobody knows an address that could be dialled. */
   readonly learned: boolean;
+  /** How packets get to the peer here; undefined where they do not, or not yet. */
+  readonly packetLane: PacketLane | undefined;
   /** The last connection check was not answered although datagrams come. */
   readonly isUndialable: boolean;
   /** When it is well; 0 where unknown. */
@@ -31,7 +33,7 @@ export interface Spares {
   readonly reverse: number;
 }
 
-export const NO_PATHS: PeerPaths = { dial: [], carry: [], upSinceMs: [], warm: 0, reverse: 0 };
+export const NO_PATHS: PeerPaths = { dial: [], carry: [], packets: [], upSinceMs: [], warm: 0, reverse: 0 };
 
 /** @param paths by index. */
 export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares: Spares): PeerPaths {
@@ -41,6 +43,10 @@ export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares:
   const inRole = orAll(kept, (index) => !paths[index]!.isBackup);
   const multipath = inRole.filter((index) => !paths[index]!.plain && !paths[index]!.dropsMptcp);
   const carry = orAll(multipath, (index) => paths[index]!.machine.avoided === 'no');
+  const packets = orAll(
+    inRole.filter((index) => paths[index]!.packetLane !== undefined),
+    (index) => paths[index]!.machine.avoided === 'no',
+  );
   const dial = inRole
     .filter((index) => !paths[index]!.learned)
     .sort((one, other) => rank(paths[one]!) - rank(paths[other]!) || one - other);
@@ -49,6 +55,7 @@ export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares:
     dial,
     ...(first !== undefined && paths[first]!.refusesJoins && carry.includes(first) && { dialFirst: first }),
     carry: carry.length > 0 ? carry : before.carry,
+    packets: packets.map((path) => ({ path, lane: paths[path]!.packetLane! })),
     upSinceMs: paths.map(({ machine }) => machine.upSinceMs),
     warm: dial.length > 0 ? spares.warm : 0,
     reverse: dial.length > 0 ? spares.reverse : 0,
@@ -74,6 +81,7 @@ export function samePaths(one: PeerPaths, other: PeerPaths): boolean {
     sameNumbers(one.dial, other.dial) &&
     one.dialFirst === other.dialFirst &&
     sameNumbers(one.carry, other.carry) &&
+    samePackets(one.packets, other.packets) &&
     sameNumbers(one.upSinceMs, other.upSinceMs) &&
     one.warm === other.warm &&
     one.reverse === other.reverse
@@ -82,4 +90,8 @@ export function samePaths(one: PeerPaths, other: PeerPaths): boolean {
 
 function sameNumbers(one: readonly number[], other: readonly number[]): boolean {
   return one.length === other.length && one.every((value, i) => value === other[i]);
+}
+
+function samePackets(one: PeerPaths['packets'], other: PeerPaths['packets']): boolean {
+  return one.length === other.length && one.every(({ path, lane }, i) => path === other[i]!.path && lane === other[i]!.lane);
 }

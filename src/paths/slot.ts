@@ -6,7 +6,7 @@ import { Evidence } from './evidence.ts';
 import type { JudgedPath } from './judge.ts';
 import { BACKUP_BIT, DRAINED_BIT, isAlive, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
 import { type Poor, Tolerance } from './quality.ts';
-import type { Links, PathHealth, UplinkOverride } from './types.ts';
+import type { Links, PacketLane, PathHealth, UplinkOverride } from './types.ts';
 
 /** What is older is no news to anybody. */
 const FLAPS_TOLD_MS = 300_000;
@@ -99,6 +99,11 @@ export class PathSlot implements JudgedPath, DecidedPath {
 
   get learned(): boolean {
     return this.path.learned;
+  }
+
+  /** Before its heartbeats come nobody knows whether UDP passes. */
+  get packetLane(): PacketLane | undefined {
+    return this.hasHeartbeats ? 'udp' : undefined;
   }
 
   get rttMs(): number {

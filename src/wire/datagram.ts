@@ -29,12 +29,14 @@ export interface DatagramHeader {
   readonly counter: number;
 }
 
-/** Number spaces, the top 8 bits of a packet id: 0 to 95 the packet lane on the sender's path of that index, 96 to 191 its heartbeats. */
+/** Number spaces, the top 8 bits of a packet id: 0 to 95 the packet lane on the sender's path of that index, 96 to 191 its heartbeats, 192 to 239 those over its stream. */
 export const SPACES = 256;
 export const SPACE_PATHS_MOST = 96;
 export const DUPLICATE_SPACE = 240;
 export const AGGREGATE_SPACE = 241;
 const HEARTBEAT_SPACES_AT = 96;
+const STREAM_SPACES_AT = 192;
+const STREAM_PATHS_MOST = DUPLICATE_SPACE - STREAM_SPACES_AT;
 
 export function packetSpace(path: number): number {
   return path;
@@ -48,6 +50,16 @@ export function heartbeatSpace(path: number): number {
 export function heartbeatPathOf(space: number): number {
   const path = space - HEARTBEAT_SPACES_AT;
   return path >= 0 && path < SPACE_PATHS_MOST ? path : -1;
+}
+
+/** Heartbeats over the path's fallback stream: a row of their own, for those that UDP loses. */
+export function streamHeartbeatSpace(path: number): number {
+  return STREAM_SPACES_AT + path;
+}
+
+export function streamHeartbeatPathOf(space: number): number {
+  const path = space - STREAM_SPACES_AT;
+  return path >= 0 && path < STREAM_PATHS_MOST ? path : -1;
 }
 
 const SESSION_HIGH = 0;
