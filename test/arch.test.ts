@@ -78,6 +78,7 @@ describe('imports', () => {
     ['control', ['crypto', 'site', 'status', 'wire']],
     ['packets', ['crypto', 'kernel', 'native', 'site', 'status', 'wire']],
     ['paths', ['engine', 'kernel', 'site', 'status', 'wire']],
+    ['packets', ['crypto', 'kernel', 'native', 'site', 'status', 'wire']],
   ])('of %s lead to %j only', (name, allowed) => {
     expect(sources.some((file) => room(file) === name)).toBe(true);
     const wrong = imports.filter(
