@@ -21,6 +21,10 @@ export const EINPROGRESS = 115;
 export const ENETUNREACH = 101;
 export const EACCES = 13;
 export const EPERM = 1;
+export const EIO = 5;
+export const EINVAL = 22;
+export const EMSGSIZE = 90;
+export const EBADFD = 77;
 
 // bits/socket.h
 export const AF_UNSPEC = 0;
@@ -32,15 +36,24 @@ export const SOCK_DGRAM = 2;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SHUT_WR = 1;
+export const MSG_CTRUNC = 0x8;
+export const MSG_TRUNC = 0x20;
+export const MSG_DONTWAIT = 0x40;
 
 // linux/in.h
 export const IPPROTO_TCP = 6;
+export const IPPROTO_UDP = 17;
 export const IPPROTO_IP = 0;
 export const IPPROTO_IPV6 = 41;
 export const IPPROTO_MPTCP = 262;
 export const IP_TRANSPARENT = 19;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
+export const IP_MTU_DISCOVER = 10;
+/** DF is set, and what the kernel learned of the path's MTU is not believed. */
+export const IP_PMTUDISC_PROBE = 3;
 // linux/in6.h
+export const IPV6_MTU_DISCOVER = 23;
+export const IPV6_PMTUDISC_PROBE = 3;
 export const IPV6_V6ONLY = 26;
 export const IPV6_TRANSPARENT = 75;
 
@@ -51,7 +64,27 @@ export const SO_ERROR = 4;
 export const SO_KEEPALIVE = 9;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
+export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
+export const SO_ATTACH_REUSEPORT_CBPF = 51;
+
+// linux/udp.h
+export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+
+// linux/if_tun.h, linux/virtio_net.h
+export const TUNSETIFF = 0x400454ca;
+export const TUNSETOFFLOAD = 0x400454d0;
+export const IFF_TUN = 0x1;
+export const IFF_NO_PI = 0x1000;
+export const IFF_VNET_HDR = 0x4000;
+export const TUN_F_CSUM = 0x1;
+/** Linux 6.2. */
+export const TUN_F_USO4 = 0x20;
+export const TUN_F_USO6 = 0x40;
+export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
+export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
 
 // linux/tcp.h
 export const SOL_TCP = 6;

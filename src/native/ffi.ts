@@ -41,6 +41,8 @@ export const libcCalls = {
     to: Address,
     toLength: number,
   ) => number,
+  sendmsg: libc.func('int64 sendmsg(int, int64, int)') as (fd: Fd, message: Address, flags: number) => number,
+  recvmsg: libc.func('int64 recvmsg(int, int64, int)') as (fd: Fd, message: Address, flags: number) => number,
   open: libc.func('int open(const char*, int, int)') as (path: string, flags: number, mode: number) => number,
   close: libc.func('int close(int)') as (fd: Fd) => number,
   socket: libc.func('int socket(int, int, int)') as (family: number, type: number, protocol: number) => number,

@@ -33,6 +33,9 @@ export type ToLane =
   | { readonly kind: 'socket-gone'; readonly address: string }
   /** A fallback stream that stands, for the path: the thread's from now on. */
   | { readonly kind: 'stream'; readonly peer: number; readonly path: number; readonly fd: number }
+  | { readonly kind: 'stream-end'; readonly peer: number; readonly path: number }
+  /** Sealed by main, to go over the path's stream. */
+  | { readonly kind: 'stream-heartbeat'; readonly peer: number; readonly path: number; readonly bytes: Uint8Array }
   | { readonly kind: 'stop' };
 
 export type FromLane =
@@ -45,6 +48,7 @@ export type FromLane =
   | { readonly kind: 'heartbeat'; readonly bytes: Uint8Array; readonly local: string; readonly remote: SocketAddress }
   /** Packets of this peer move; told at once, then each half second while they do. */
   | { readonly kind: 'busy'; readonly peer: number }
+  | { readonly kind: 'stream-heartbeat'; readonly peer: number; readonly path: number; readonly bytes: Uint8Array }
   | { readonly kind: 'stream-lost'; readonly peer: number; readonly path: number; readonly why: string };
 
 export interface LanePaths {
