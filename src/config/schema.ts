@@ -183,7 +183,7 @@ export const uplinkSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      'Every byte costs money here: one heartbeat each two seconds while it is idle (below 1 kbit/s, so a silent death is noticed after two to four seconds; while it carries data as quickly as anywhere), and connections kept ready are dialled over other uplinks where there are any.',
+      'Every byte costs money here: one heartbeat each two seconds while it is idle (below 1 kbit/s, so a silent death is noticed after two to four seconds; while it carries data as quickly as anywhere), and neither connections kept ready nor the control stream use it while another uplink carries.',
     ),
 });
 

@@ -63,6 +63,8 @@ export interface PeerPaths {
   readonly carry: readonly number[];
   /** Over these go packets that are no TCP, each by the lane that passes there: a path whose uplink strips MPTCP is one of them, too. */
   readonly packets: readonly PacketPath[];
+  /** Bytes cost money on these: only users' flows use them, as long as another one carries. Absent: none. */
+  readonly costly?: readonly number[];
   /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */
   readonly upSinceMs: readonly number[];
   /** Connections that each worker keeps ready towards this peer. */

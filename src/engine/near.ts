@@ -91,7 +91,7 @@ export class NearSide {
 
   /** Looks for a path that stands, for a flow that has its LAN leg and its peer. */
   dial(flow: Flow): void {
-    flow.untried = this.ranked(flow.peer);
+    flow.untried = flow.isUsers ? this.ranked(flow.peer) : this.rankedCheaply(flow.peer);
     this.#dial(flow, 'no path');
   }
 
@@ -239,6 +239,13 @@ export class NearSide {
     const avoid = this.#avoidUntilMs[peer]!;
     const usable = this.#peerPaths[peer]!.dial;
     return [...usable.filter((path) => (avoid[path] ?? 0) <= nowMs), ...usable.filter((path) => (avoid[path] ?? 0) > nowMs)];
+  }
+
+  /** The same, but metered uplinks last: for what no user waits for. */
+  rankedCheaply(peer: number): number[] {
+    const costly = this.#peerPaths[peer]!.costly ?? [];
+    const ranked = this.ranked(peer);
+    return [...ranked.filter((path) => !costly.includes(path)), ...ranked.filter((path) => costly.includes(path))];
   }
 
   #redial(flow: Flow, reason: string): void {

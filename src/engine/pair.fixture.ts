@@ -121,9 +121,12 @@ export class Gateway {
   }
 
   /** All paths of the peer are alive; so many connections are to be kept. */
-  keepReady({ warm = 0, reverse = 0 }): void {
+  keepReady({ warm = 0, reverse = 0, costly }: { warm?: number; reverse?: number; costly?: readonly number[] }): void {
     const all = this.site.peers[0]!.paths.map((path) => path.index);
-    this.tell({ kind: 'paths', peers: [{ dial: all, carry: all, packets: [], upSinceMs: all.map(() => 1), warm, reverse }] });
+    this.tell({
+      kind: 'paths',
+      peers: [{ dial: all, carry: all, ...(costly && { costly }), packets: [], upSinceMs: all.map(() => 1), warm, reverse }],
+    });
   }
 
   tell(command: ToWorker): void {

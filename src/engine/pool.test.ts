@@ -136,9 +136,7 @@ describe('connections kept warm', () => {
 
   it('avoid metered uplinks while there is another, and come at longer and longer intervals where dials fail', () => {
     const pair = new Pair();
-    const uplinks = pair.near.site.peers[0]!.paths.map((path) => path.uplink);
-    Object.assign(uplinks[0]!, { metered: true });
-    pair.near.keepReady({ warm: 1 });
+    pair.near.keepReady({ warm: 1, costly: [0] });
     pair.pass(200);
     expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([1]);
     for (const uplink of UPLINKS) pair.network.refused.add(uplink);

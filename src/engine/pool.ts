@@ -268,9 +268,7 @@ export class Pool {
     const missing = this.#missing(pool, peer);
     if (!missing) return;
     pool.nextDialAtMs = loop.nowMs + REFILL_EVERY_MS;
-    const { paths } = loop.site.peers[peer]!;
-    const ranked = loop.near.ranked(peer);
-    const path = ranked.find((index) => !paths[index]!.uplink.metered) ?? ranked[0]!;
+    const path = loop.near.rankedCheaply(peer)[0]!;
     const fd = loop.near.dialPath(peer, path);
     if (fd < 0) return this.#backOff(pool);
     const flow = loop.newFlow(missing === 'warm' ? 'near' : 'far', true);

@@ -74,8 +74,8 @@ export class Bench {
     return this.pathManager.connections.get(flow.wanFd)!;
   }
 
-  carry(carry: number[], upSinceMs: number[] = [0, 0, 0]): void {
-    this.subflows.usePaths([{ dial: carry, carry, packets: [], upSinceMs, warm: 0, reverse: 0 }]);
+  carry(carry: number[], upSinceMs: number[] = [0, 0, 0], costly?: number[]): void {
+    this.subflows.usePaths([{ dial: carry, carry, ...(costly && { costly }), packets: [], upSinceMs, warm: 0, reverse: 0 }]);
   }
 
   turn(): void {

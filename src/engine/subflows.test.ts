@@ -3,6 +3,44 @@ import { parseAddress } from '../wire/ip.ts';
 import { at } from './pair.fixture.ts';
 import { Bench, threePaths } from './subflows.fixture.ts';
 
+describe('a metered path', () => {
+  it("gets no subflow of a connection that stands ready, until it is somebody's", () => {
+    const bench = new Bench();
+    const spare = bench.flow(0);
+    const far = bench.flow(1, { weDialled: false });
+    const users = bench.flow(0);
+    for (const flow of [users, far]) flow.isUsers = true;
+    bench.carry([0, 1, 2], [0, 0, 0], [1]);
+    bench.settle();
+    expect([spare, users, far].map((flow) => bench.paths(flow))).toEqual([[0, 2], [0, 1, 2], [1]]);
+    spare.isUsers = true;
+    bench.subflows.look(spare);
+    bench.settle();
+    expect(bench.paths(spare)).toEqual([0, 1, 2]);
+  });
+
+  it('is used by all where no other carries, and left once another does', () => {
+    const bench = new Bench();
+    const spare = bench.flow(0);
+    bench.carry([1], [0, 0, 0], [1]);
+    bench.pass(100);
+    expect(bench.paths(spare)).toEqual([1]);
+    bench.carry([1, 2], [0, 0, 0], [1]);
+    bench.pass(100);
+    expect(bench.paths(spare)).toEqual([2]);
+  });
+
+  it('loses those of connections that stand ready when it becomes metered at run time', () => {
+    const bench = new Bench();
+    const spare = bench.flow(0);
+    bench.carry([0, 1]);
+    bench.settle();
+    bench.carry([0, 1], [0, 0, 0], [1]);
+    bench.settle();
+    expect(bench.paths(spare)).toEqual([0]);
+  });
+});
+
 describe('a path that carries no more', () => {
   it('loses its subflow at once where another stands, at both ends', () => {
     const bench = new Bench();

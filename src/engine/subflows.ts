@@ -165,7 +165,8 @@ export class Subflows {
 
   /** The table above. */
   #reconcile(flow: Flow, nowMs: number): void {
-    const { carry, upSinceMs } = this.#pathsOf(flow.peer);
+    const { upSinceMs } = this.#pathsOf(flow.peer);
+    const carry = this.#carryOf(flow);
     this.#later.delete(flow);
     if (carry.length === 0 || this.#parts.sampler.sample(flow) < 0) return;
     const { generation, sinceMs } = this.#decisions[flow.peer] ?? { generation: 0, sinceMs: 0 };
@@ -278,9 +279,17 @@ export class Subflows {
     return call();
   }
 
+  /** A connection that stands ready, or is the main threads' own, stays off metered uplinks. Only its dialler keeps to that, or the two would quarrel. */
+  #carryOf(flow: Flow): readonly number[] {
+    const { carry, costly } = this.#pathsOf(flow.peer);
+    if (!costly || flow.isUsers || !flow.weDialled) return carry;
+    const free = carry.filter((path) => !costly.includes(path));
+    return free.length > 0 ? free : carry;
+  }
+
   /** Where only the uplink is known, it counts as long as any path over it carries. */
   #carries(flow: Flow, one: SubflowFigures): boolean {
-    const { carry } = this.#pathsOf(flow.peer);
+    const carry = this.#carryOf(flow);
     if (!flow.weDialled && one.bornAtMs > flow.decisionSeenAtMs) return true;
     if (one.path < 0 || one.isExact) return one.path < 0 || carry.includes(one.path);
     const { paths } = this.#parts.site.peers[flow.peer]!;
@@ -289,7 +298,7 @@ export class Subflows {
   }
 
   /** Before anybody has said which paths are alive, all of them are. */
-  #pathsOf(peer: number): Pick<PeerPaths, 'carry' | 'upSinceMs'> {
+  #pathsOf(peer: number): Pick<PeerPaths, 'carry' | 'costly' | 'upSinceMs'> {
     const known = this.#decisions[peer];
     return known ? known.paths : { carry: this.#parts.site.peers[peer]!.paths.map((path) => path.index), upSinceMs: [] };
   }
@@ -331,7 +340,8 @@ function goneAfterMs(flow: Flow): number {
 function isSameDecision(one: PeerPaths, other: PeerPaths): boolean {
   return (
     one.carry.length === other.carry.length &&
-    one.carry.every((path) => other.carry.includes(path) && (one.upSinceMs[path] ?? 0) === (other.upSinceMs[path] ?? 0))
+    one.carry.every((path) => other.carry.includes(path) && (one.upSinceMs[path] ?? 0) === (other.upSinceMs[path] ?? 0)) &&
+    String(one.costly) === String(other.costly)
   );
 }
 

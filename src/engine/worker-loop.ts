@@ -194,6 +194,8 @@ export class WorkerLoop {
     flow.phase = 'open';
     flow.openedAtMs = this.nowMs;
     this.plain.look(flow);
+    // Until somebody used it, it stayed off metered uplinks.
+    if (flow.isUsers && flow.widened && this.near.pathsOf(flow.peer).costly) this.subflows.look(flow);
     this.#young.add(flow, this.nowMs);
     this.enqueue(flow);
   }

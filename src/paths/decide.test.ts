@@ -8,6 +8,7 @@ const path = (more: Partial<DecidedPath> = {}): DecidedPath => ({
   machine: up,
   isBackup: false,
   isDrained: false,
+  isCostly: false,
   plain: false,
   dropsMptcp: false,
   refusesJoins: false,
@@ -44,6 +45,12 @@ describe('what is decided', () => {
     expect(decided(path({ isDrained: true }))).toMatchObject({ dial: [0], carry: [0] });
     expect(decided(path({ isBackup: true }), path(avoided))).toMatchObject({ dial: [1], carry: [1] });
     expect(decided(path({ isBackup: true }), path({ isDrained: true }))).toMatchObject({ dial: [0], carry: [0] });
+  });
+
+  it('is to have nothing ready where only metered paths could be dialled, and to say which they are', () => {
+    expect(decided(path({ isCostly: true }), path())).toMatchObject({ dial: [0, 1], carry: [0, 1], costly: [0], ...spares });
+    expect(decided(path({ isCostly: true }), path({ machine: NEW_PATH }))).toMatchObject({ dial: [0], costly: [0], warm: 0, reverse: 1 });
+    expect(samePaths(decided(path({ isCostly: true }), path()), decided(path(), path()))).toBe(false);
   });
 
   it('is to dial last over what strips or drops MPTCP, not to carry over it, and never to dial what nobody configured', () => {

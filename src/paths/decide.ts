@@ -13,6 +13,7 @@ export interface DecidedPath {
   readonly machine: PathMachine;
   readonly isBackup: boolean;
   readonly isDrained: boolean;
+  readonly isCostly: boolean;
   /** Connections over it are plain TCP, or are not answered when they ask for MPTCP. */
   readonly plain: boolean;
   readonly dropsMptcp: boolean;
@@ -51,13 +52,16 @@ export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares:
     .filter((index) => !paths[index]!.learned)
     .sort((one, other) => rank(paths[one]!) - rank(paths[other]!) || one - other);
   const first = dial[0];
+  const costly = inRole.filter((index) => paths[index]!.isCostly);
+  const isDialledFree = dial.some((index) => !costly.includes(index));
   return {
     dial,
+    ...(costly.length > 0 && { costly }),
     ...(first !== undefined && paths[first]!.refusesJoins && carry.includes(first) && { dialFirst: first }),
     carry: carry.length > 0 ? carry : before.carry,
     packets: packets.map((path) => ({ path, lane: paths[path]!.packetLane! })),
     upSinceMs: paths.map(({ machine }) => machine.upSinceMs),
-    warm: dial.length > 0 ? spares.warm : 0,
+    warm: isDialledFree ? spares.warm : 0,
     reverse: dial.length > 0 ? spares.reverse : 0,
   };
 }
@@ -82,6 +86,7 @@ export function samePaths(one: PeerPaths, other: PeerPaths): boolean {
     one.dialFirst === other.dialFirst &&
     sameNumbers(one.carry, other.carry) &&
     samePackets(one.packets, other.packets) &&
+    sameNumbers(one.costly ?? [], other.costly ?? []) &&
     sameNumbers(one.upSinceMs, other.upSinceMs) &&
     one.warm === other.warm &&
     one.reverse === other.reverse

@@ -150,8 +150,8 @@ describe('a path', () => {
 describe('the code of a state', () => {
   it('comes back as the state, and tells only of what we judged ourselves', () => {
     const byPeer = step(UP, { kind: 'poor', reason: 'the peer avoids it', byPeer: true, holdMs: 0 }, 2_000);
-    expect(stateOfCode(stateCode(byPeer, true, true))).toBe('suspect');
-    expect(stateCode(byPeer, false, false) & AVOIDED_BIT).toBe(0);
-    expect(stateOfCode(9)).toBeUndefined();
+    expect(stateOfCode(stateCode(byPeer, true, true, true))).toBe('suspect');
+    expect(stateCode(byPeer, false, false, false) & AVOIDED_BIT).toBe(0);
+    expect(stateOfCode(6)).toBeUndefined();
   });
 });

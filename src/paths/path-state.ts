@@ -194,16 +194,17 @@ export const READY_BIT = 0x10;
 export const AVOIDED_BIT = 0x20;
 export const DRAINED_BIT = 0x40;
 export const BACKUP_BIT = 0x80;
+export const METERED_BIT = 0x08;
+const STATE_BITS = 0x07;
 /** As HEARTBEAT_STATES of wire/heartbeat.ts. */
 const CODES: readonly (PathState | undefined)[] = [undefined, 'up', 'suspect', 'down', 'probing', 'disabled'];
 
-export function stateCode({ state, isReady, avoided }: PathMachine, isDrained: boolean, isBackup: boolean): number {
-  const bits =
-    (isReady ? READY_BIT : 0) | (avoided === 'ours' ? AVOIDED_BIT : 0) | (isDrained ? DRAINED_BIT : 0) | (isBackup ? BACKUP_BIT : 0);
-  return CODES.indexOf(state) | bits;
+export function stateCode({ state, isReady, avoided }: PathMachine, isDrained: boolean, isBackup: boolean, isMetered: boolean): number {
+  const ours = (isDrained ? DRAINED_BIT : 0) | (isBackup ? BACKUP_BIT : 0) | (isMetered ? METERED_BIT : 0);
+  return CODES.indexOf(state) | (isReady ? READY_BIT : 0) | (avoided === 'ours' ? AVOIDED_BIT : 0) | ours;
 }
 
 /** @returns undefined for a state that a later version may have. */
 export function stateOfCode(code: number): PathState | undefined {
-  return CODES[code & 0x0f];
+  return CODES[code & STATE_BITS];
 }

@@ -4,7 +4,7 @@ import type { Path } from '../site/types.ts';
 import type { DecidedPath } from './decide.ts';
 import { Evidence } from './evidence.ts';
 import type { JudgedPath } from './judge.ts';
-import { BACKUP_BIT, DRAINED_BIT, isAlive, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
+import { BACKUP_BIT, DRAINED_BIT, isAlive, METERED_BIT, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
 import { type Poor, Tolerance } from './quality.ts';
 import type { Links, PacketLane, PathHealth, UplinkOverride } from './types.ts';
 
@@ -93,6 +93,11 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return this.isOwnBackup || this.#peerSays(BACKUP_BIT);
   }
 
+  /** Bytes cost money at one of the two ends. */
+  get isCostly(): boolean {
+    return this.isMetered || this.#peerSays(METERED_BIT);
+  }
+
   get isDrained(): boolean {
     return this.override.drained === true || this.#peerSays(DRAINED_BIT);
   }
@@ -111,7 +116,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
   }
 
   get code(): number {
-    return stateCode(this.machine, this.override.drained === true, this.isOwnBackup);
+    return stateCode(this.machine, this.override.drained === true, this.isOwnBackup, this.isMetered);
   }
 
   /** @param ownMs our own time (own-time.ts). @param realMs now. */

@@ -45,7 +45,7 @@ export interface HeartbeatEcho {
 export interface HeartbeatReport {
   /** The receiver's index of the path, learnt from its heartbeats. */
   readonly yourPath: number;
-  /** The position in HEARTBEAT_STATES; the upper four bits are what both ends must know to agree (paths/path-state.ts). */
+  /** The position in HEARTBEAT_STATES; the upper five bits are what both ends must know to agree (paths/path-state.ts). */
   readonly state: number;
   /** Since when nothing was heard of it; 65,535 stands for that and longer. */
   readonly heardAgeMs: number;

@@ -101,6 +101,7 @@ describe('a metered uplink', () => {
     expect(await verb('set', 'cable', ['--metered'])).toMatchObject({ metered: true });
     await untilPath(braids, 'berlin', 'cable', ({ state }) => state === 'up');
     await sleep(12_000);
+    for (const site of SITES) expect(pathOver((await braids.status(site))!, 'cable').subflows).toBe(0);
     const before = (await braids.status('berlin'))!.uplinks.find(({ name }) => name === 'cable')!.bytesToday!;
     const load = await loadOf(lab, 8_000);
     const after = (await braids.status('berlin'))!.uplinks.find(({ name }) => name === 'cable')!.bytesToday!;
