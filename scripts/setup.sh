@@ -11,11 +11,11 @@ command -v node >/dev/null 2>&1 || fail "Node 18 or newer expected, got none; ap
 command -v npm >/dev/null 2>&1 || fail "npm expected, got none; apt-get install npm"
 
 # program:package
-programs='ip:iproute2 tc:iproute2 ss:iproute2 nft:nftables setpriv:util-linux'
+programs='ip:iproute2 tc:iproute2 ss:iproute2 nft:nftables setpriv:util-linux ping:iputils-ping traceroute:traceroute'
 case "${1:-demo}" in
   demo) ;;
-  test) programs="$programs iperf3:iperf3 tcpdump:tcpdump curl:curl git:git" ;;
-  bench) programs="$programs iperf3:iperf3 wrk:wrk nginx:nginx-light mptcpize:mptcpize ss-local:shadowsocks-libev" ;;
+  test) programs="$programs iperf3:iperf3 tcpdump:tcpdump curl:curl git:git wireguard-go:wireguard-go wg:wireguard-tools" ;;
+  bench) programs="$programs iperf3:iperf3 wrk:wrk nginx:nginx-light mptcpize:mptcpize ss-local:shadowsocks-libev wireguard-go:wireguard-go wg:wireguard-tools" ;;
   *) fail "demo, test or bench expected, got $1" ;;
 esac
 

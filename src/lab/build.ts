@@ -137,8 +137,11 @@ export class Lab {
     this.#ip(site, [...addressLines(uplink, addresses), ...this.#waysOut(uplink, end)]);
   }
 
-  /** Puts a middlebox on the uplink's router, or takes it away. @throws BraidError LAB where the uplink has no router */
-  middlebox(uplink: string, kind: Middlebox, on: boolean): void {
+  /**
+   * Puts a middlebox on the uplink's router, or takes it away. `mtuBytes` is what one that narrows the way lets through; it may change while
+   * it is on. @throws BraidError LAB where the uplink has no router
+   */
+  middlebox(uplink: string, kind: Middlebox, on: boolean, mtuBytes?: number): void {
     const spec = uplinkOf(this.topology, uplink);
     if (!spec.routed)
       throw new BraidError('LAB', `uplink ${uplink}: a router expected for a middlebox, got none`, { hint: 'routed: true' });
@@ -147,7 +150,7 @@ export class Lab {
     const table = `table inet ${middleboxTable(kind)}`;
     // `add` first: so that it can be deleted whether it was there or not.
     if (rules !== undefined) inside(namespace, ['nft', '-f', '-'], `${table}\ndelete ${table}\n${on ? rules : ''}`);
-    for (const line of narrowRoutes(kind, spec, on)) command(['ip', '-n', namespace, ...line.split(' ')]);
+    for (const line of narrowRoutes(kind, spec, on, mtuBytes)) command(['ip', '-n', namespace, ...line.split(' ')]);
   }
 
   /** Routes the LANs to each other over one uplink without Braid, so that the lab can be measured by itself. */

@@ -21,12 +21,14 @@ export const MIDDLEBOXES = [
  * `strip-join`                  out of joins only
  * `strip-established`           out of everything after the handshake
  * `drop-syn`                    drops SYNs that carry it
- * `mtu`, `mtu-silent`           lets 1,300 bytes through and says so by ICMP, or does not
+ * `mtu`, `mtu-silent`           lets so many bytes through (1,300) and says so by ICMP, or does not
  * `udp-block`                   drops UDP
  */
 export type Middlebox = (typeof MIDDLEBOXES)[number];
 
 export const NARROW_MTU_BYTES = 1300;
+/** IPv6 knows no less (RFC 8200). */
+const LEAST_IPV6_MTU_BYTES = 1280;
 
 const SYN = 'tcp flags & (syn | ack) == syn';
 const SYNACK = 'tcp flags & (syn | ack) == (syn | ack)';
@@ -54,14 +56,14 @@ export function middleboxRules(kind: Middlebox): string | undefined {
 }
 
 /** `ip` arguments that narrow or widen the router's way on both sides; devices keep their MTU, or big packets would be lost on arrival. */
-export function narrowRoutes(kind: Middlebox, uplink: UplinkSpec, on: boolean): string[] {
+export function narrowRoutes(kind: Middlebox, uplink: UplinkSpec, on: boolean, mtuBytes = NARROW_MTU_BYTES): string[] {
   if (kind !== 'mtu' && kind !== 'mtu-silent') return [];
-  const mtu = on ? ` mtu ${NARROW_MTU_BYTES}` : '';
+  const mtu = (bytes: number) => (on ? ` mtu ${bytes}` : '');
   return uplink.ends.flatMap((end) =>
     routerAddresses(end).map((address) =>
       address.includes(':')
-        ? `-6 route replace ${networkOf(address)} dev ${end.site} proto kernel metric 256${mtu}`
-        : `route replace ${networkOf(address)} dev ${end.site} proto kernel scope link src ${bareAddress(address)}${mtu}`,
+        ? `-6 route replace ${networkOf(address)} dev ${end.site} proto kernel metric 256${mtu(Math.max(mtuBytes, LEAST_IPV6_MTU_BYTES))}`
+        : `route replace ${networkOf(address)} dev ${end.site} proto kernel scope link src ${bareAddress(address)}${mtu(mtuBytes)}`,
     ),
   );
 }

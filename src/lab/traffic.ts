@@ -48,15 +48,15 @@ export interface StreamOptions extends Between {
   readonly onProgress?: (progress: Arrived) => void;
 }
 
-const STARTED = /"listening"/;
+export const STARTED = /"listening"/;
 /** For whatever follows at once on a machine that is busy with something else; nothing is measured by it. */
-const PATIENCE_MS = 60_000;
+export const PATIENCE_MS = 60_000;
 /** A port comes again only after as many others: its former server may still be ending, and the kernel keeps old connections for a minute. */
 const PORTS_EACH = 90;
 let portsGiven = 0;
 
 /** Starts both ends of one kind of traffic, and lets neither outlive `act`, whatever happens. */
-class Ends {
+export class Ends {
   readonly #lab: Lab;
   readonly #started: LabProcess[] = [];
   readonly #signal: AbortSignal | undefined;
@@ -308,7 +308,9 @@ export function lanAddress(topology: Topology, node: string, family: 4 | 6 = 4):
   throw new BraidError('LAB', `a gateway or LAN host expected, got ${node}`);
 }
 
-export function program(name: 'stream' | 'churn' | 'delay' | 'gaps', task: object): string[] {
+export type TrafficProgram = 'stream' | 'churn' | 'delay' | 'gaps' | 'datagrams' | 'dns' | 'protocol' | 'inject' | 'gre';
+
+export function program(name: TrafficProgram, task: object): string[] {
   return [process.execPath, fileURLToPath(new URL(`./traffic/${name}.ts`, import.meta.url)), JSON.stringify(task)];
 }
 

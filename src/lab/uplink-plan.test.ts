@@ -101,5 +101,6 @@ describe('middleboxes', () => {
       '-6 route replace fd10:0:0:1::/64 dev munich proto kernel metric 256 mtu 1300',
     ]);
     expect(narrowRoutes('mtu', uplink, false)[0]).not.toContain('mtu');
+    expect(narrowRoutes('mtu-silent', uplink, true, 576).map((line) => /mtu (\d+)/.exec(line)![1])).toEqual(['576', '1280', '576', '1280']);
   });
 });
