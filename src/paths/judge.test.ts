@@ -12,8 +12,8 @@ describe('the judge', () => {
 
   beforeEach(() => {
     clock = new PeerClock();
-    fiber = { name: 'fiber', evidence: new Evidence(), isAlive: true, hasHeartbeats: true };
-    cable = { name: 'cable', evidence: new Evidence(), isAlive: true, hasHeartbeats: true };
+    fiber = { name: 'fiber', evidence: new Evidence(), isAlive: true, hasHeartbeats: true, mayLagUntilMs: 0 };
+    cable = { name: 'cable', evidence: new Evidence(), isAlive: true, hasHeartbeats: true, mayLagUntilMs: 0 };
     counters.clear();
   });
 

@@ -12,7 +12,7 @@
  *
  * On a lossy path a row of losses is likely: how many must be missed in a row grows with its loss, so that chance takes it down once in ten
  * million heartbeats. Data that waits for an acknowledgement is a witness of its own (the peer's kernel answers while its process stands
- * still); where heartbeats cannot come at all it is the only one, and gets more time.
+ * still); where heartbeats cannot come at all it is the only one, and gets more time. Those that come over a stream get as much.
  */
 import { type Evidence, ticksBetween } from './evidence.ts';
 import type { PeerClock } from './peer-clock.ts';
@@ -29,6 +29,8 @@ export const FAST_MS = 25;
 const WAITING_MS = 60;
 const WAITING_ALONE_MS = 250;
 const WAITING_UNPROVEN_MS = 200;
+/** Over a stream: a lost segment is sent again after a timeout of 200 ms and a round trip. */
+const LAGGING_MS = 250;
 /** Nothing on any path: not one of them is dead, the peer or all of it is. */
 const ALL_SILENT_MS = 2_000;
 
@@ -38,6 +40,8 @@ export interface JudgedPath {
   readonly isAlive: boolean;
   /** Heartbeats are known to come here. */
   readonly hasHeartbeats: boolean;
+  /** Until then heartbeats may be late without a reason: they come over a stream. */
+  readonly mayLagUntilMs: number;
 }
 
 export type Verdict =
@@ -64,6 +68,8 @@ function judgeOne(path: JudgedPath, paths: readonly JudgedPath[], clock: PeerClo
   const other = newestOther(path, paths);
   if (!other) return hastens(path, nowMs) ? HASTEN : TIMELY;
   const silentMs = nowMs - evidence.heardAtMs;
+  if (nowMs < path.mayLagUntilMs && silentMs < Math.max(LAGGING_MS, 4 * evidence.roundTrips.smoothedMs))
+    return hastens(path, nowMs) ? HASTEN : TIMELY;
   const missed = path.hasHeartbeats ? missedHeartbeats(evidence, clock, nowMs) : 0;
   const needed = neededMisses(evidence);
   const waitedMs = evidence.waitingSinceMs > 0 ? nowMs - Math.max(evidence.waitingSinceMs, evidence.heardAtMs) : 0;

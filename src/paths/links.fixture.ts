@@ -3,9 +3,8 @@
  * that go on acknowledging while a process stands still, and processes that stand still.
  */
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
-import { EPOLLOUT } from '../kernel/constants.ts';
 import type { Path, Site } from '../site/types.ts';
-import type { CheckSockets } from './connect-checks.ts';
+import { LinkSockets } from './link-sockets.fixture.ts';
 import { PathMonitor } from './monitor.ts';
 import type { OpenedDatagram, PathEventRecord, PathFigures, PeerPaths } from './types.ts';
 
@@ -15,6 +14,10 @@ export class Direction {
   delayMs: number;
   loss = 0;
   queueMs = 0;
+  /** UDP does not pass. */
+  udpBlocked = false;
+  /** When what was last given to the stream can leave. */
+  streamAtMs = 0;
 
   constructor(delayMs: number) {
     this.delayMs = delayMs;
@@ -23,11 +26,18 @@ export class Direction {
 
 export class Link {
   readonly towards: readonly [Direction, Direction];
-  udpBlocked = false;
   plain = false;
+  /** Streams that stand, as each side knows of it. */
+  readonly streams: [boolean, boolean] = [false, false];
+  /** How many were opened. */
+  opened = 0;
 
   constructor(rttMs: number) {
     this.towards = [new Direction(rttMs / 2), new Direction(rttMs / 2)];
+  }
+
+  set udpBlocked(isBlocked: boolean) {
+    for (const direction of this.towards) direction.udpBlocked = isBlocked;
   }
 
   set isDead(isDead: boolean) {
@@ -119,8 +129,47 @@ export class World {
   /** Sends over link `link` from `side`: into the link now, out of it after its delay, unless it is dead or unlucky. */
   send(side: number, link: number, isUdp: boolean, arrive: () => void): void {
     const direction = this.links[link]!.towards[side]!;
-    if (direction.isDead || (isUdp && (this.links[link]!.udpBlocked || this.random() < direction.loss))) return;
+    if (direction.isDead || (isUdp && (direction.udpBlocked || this.random() < direction.loss))) return;
     this.at(this.nowMs + direction.delayMs + direction.queueMs, arrive);
+  }
+
+  /** Stands after a round trip, for the other side as soon as it has heard the request. */
+  dialStream(side: number, link: number, failed: () => void): void {
+    const on = this.links[link]!;
+    const open = (of: number) => {
+      on.streams[of] = true;
+      this.sides[of]!.monitor.streamOpened(0, link);
+    };
+    this.send(side, link, false, () =>
+      this.send(1 - side, link, false, () => {
+        on.opened += 1;
+        open(side);
+        this.send(side, link, false, () => (this.sides[1 - side]!.hasStreams ? open(1 - side) : this.endStream(1 - side, link)));
+      }),
+    );
+    this.at(this.nowMs + 3_000, () => !on.streams[side] && failed());
+  }
+
+  endStream(side: number, link: number): void {
+    const on = this.links[link]!;
+    on.streams[side] = false;
+    this.send(side, link, false, () => {
+      if (!on.streams[1 - side]) return;
+      on.streams[1 - side] = false;
+      this.sides[1 - side]!.monitor.streamGone(0, link);
+    });
+  }
+
+  /** What is lost on the way comes a timeout later, and so does what is behind it. */
+  overStream(side: number, link: number, bytes: Uint8Array): void {
+    const on = this.links[link]!;
+    const direction = on.towards[side]!;
+    if (!on.streams[side]) return;
+    const isLost = this.random() < direction.loss;
+    direction.streamAtMs = Math.max(direction.streamAtMs, this.nowMs + (isLost ? 200 + 2 * direction.delayMs : 0));
+    this.at(direction.streamAtMs, () => {
+      if (on.streams[side]) this.send(side, link, false, () => on.streams[1 - side] && this.sides[1 - side]!.receive(bytes));
+    });
   }
 
   #carry(): void {
@@ -169,6 +218,10 @@ export class Side {
   readonly kernel: readonly Kernel[];
   readonly links: Map<string, string[]>;
   site: Site;
+  /** Towards its own paths: it has addresses to dial. */
+  canDial = true;
+  /** A peer of an older version takes no streams. */
+  hasStreams = true;
   sentDatagrams = 0;
   hasSession = false;
   session = 0;
@@ -196,6 +249,11 @@ export class Side {
           this.sentDatagrams += 1;
           world.send(index, link, true, () => world.sides[1 - index]!.receive(bytes));
         },
+      },
+      streams: {
+        ask: (_, path) => this.#askStream(path),
+        end: (_, path) => world.endStream(index, path),
+        send: (_, path, bytes) => world.overStream(index, path, bytes),
       },
       sessionOf: () => (this.hasSession ? { seal: (space, plaintext) => this.#seal(space, plaintext) } : undefined),
       figuresOf: (_, path) => this.#figures(path),
@@ -266,12 +324,27 @@ export class Side {
     this.#world.at(nowMs + dueMs + this.#world.random(), () => this.run());
   }
 
+  #askStream(link: number): void {
+    const gone = () => this.monitor.streamGone(0, link);
+    if (!this.canDial) this.#world.at(this.#world.nowMs + 5, gone);
+    else this.#world.dialStream(this.#index, link, gone);
+  }
+
   receive(bytes: Uint8Array): void {
     const { space, counter, link, plaintext, session } = JSON.parse(Buffer.from(bytes).toString()) as Sealed;
     if (!this.hasSession) return;
     const { localAddress, peerAddress } = this.site.peers[0]!.paths[link]!;
     const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
-    const datagram = { peer: 0, session, space, counter, plaintext: Buffer.from(plaintext, 'base64'), local: localAddress, remote };
+    const datagram = {
+      peer: 0,
+      session,
+      space,
+      counter,
+      plaintext: Buffer.from(plaintext, 'base64'),
+      local: localAddress,
+      remote,
+      ...(space >= 192 && { stream: link }),
+    };
     if (this.#world.nowMs < this.#stalledUntilMs) this.#inbox.push(datagram);
     else this.monitor.received(datagram);
   }
@@ -279,7 +352,7 @@ export class Side {
   #seal(space: number, plaintext: Uint8Array): Uint8Array {
     const counter = this.#counters.get(space) ?? 0;
     this.#counters.set(space, counter + 1);
-    const link = space - 96;
+    const link = space >= 192 ? space - 192 : space - 96;
     const text = Buffer.from(plaintext).toString('base64');
     return Buffer.from(JSON.stringify({ space, counter, link, plaintext: text, session: this.session }));
   }
@@ -298,72 +371,4 @@ interface Sealed {
   readonly link: number;
   readonly plaintext: string;
   readonly session: number;
-}
-
-/** Connections that stand after a round trip, where both directions live. */
-class LinkSockets implements CheckSockets {
-  readonly #world: World;
-  readonly #side: number;
-  readonly #open = new Map<number, { readonly link: Link; readonly isMptcp: boolean }>();
-  #answered: number[] = [];
-  #events: number[] = [];
-  #nextFd = 3;
-
-  constructor(world: World, side: number) {
-    this.#world = world;
-    this.#side = side;
-  }
-
-  dialPeer(local: { readonly bytes: Uint8Array }): number {
-    return this.#dial(local.bytes[1]!, true);
-  }
-
-  dialFrom(local: { readonly bytes: Uint8Array }): number {
-    return this.#dial(local.bytes[1]!, false);
-  }
-
-  watch(): number {
-    return 0;
-  }
-
-  wait(): number {
-    this.#events = this.#answered.filter((fd) => this.#open.has(fd));
-    this.#answered = [];
-    return this.#events.length;
-  }
-
-  eventFd(index: number): number {
-    return this.#events[index]!;
-  }
-
-  eventBits(): number {
-    return EPOLLOUT;
-  }
-
-  pendingError(): number {
-    return 0;
-  }
-
-  mptcp(fd: number): ReturnType<CheckSockets['mptcp']> {
-    const { link, isMptcp } = this.#open.get(fd)!;
-    return isMptcp && !link.plain ? { token: 1, subflows: [] } : undefined;
-  }
-
-  close(fd: number): void {
-    this.#open.delete(fd);
-  }
-
-  #dial(link: number, isMptcp: boolean): number {
-    const fd = this.#nextFd++;
-    this.#open.set(fd, { link: this.#world.links[link]!, isMptcp });
-    const back = () => this.#world.send(1 - this.#side, link, false, () => this.#answered.push(fd));
-    // A SYN that is lost is sent again, as the kernel does.
-    const syn = () => {
-      if (!this.#open.has(fd)) return;
-      this.#world.send(this.#side, link, false, back);
-      this.#world.at(this.#world.nowMs + 1_000, syn);
-    };
-    syn();
-    return fd;
-  }
 }

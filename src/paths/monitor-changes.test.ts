@@ -46,9 +46,10 @@ describe('roles', () => {
   });
 });
 
-describe('a path that blocks UDP', () => {
+describe('a path that blocks UDP, to a peer without streams', () => {
   it('lives by connections and figures, is shown as such, and still falls', () => {
     const world = new World([20, 20]);
+    for (const side of world.sides) side.hasStreams = false;
     world.links[1]!.udpBlocked = true;
     world.begin({ hasTraffic: true });
     world.pass(5_000);
@@ -64,6 +65,7 @@ describe('a path that blocks UDP', () => {
 
   it('from some moment on comes back on connections alone', () => {
     const world = new World([20, 20]).begin();
+    for (const side of world.sides) side.hasStreams = false;
     world.links[1]!.udpBlocked = true;
     world.pass(10_000);
     for (const side of world.sides) expect(side.monitor.health(0, 1)).toMatchObject({ state: 'up', udp: 'blocked' });

@@ -6,6 +6,7 @@ import type { Clock } from '../kernel/clock.ts';
 import type { Site } from '../site/types.ts';
 import { type CheckResult, type CheckSockets, ConnectChecks } from './connect-checks.ts';
 import type { Spares } from './decide.ts';
+import type { FallbackPort } from './fallback.ts';
 import { OwnTime } from './own-time.ts';
 import { DAMPING, type Damping } from './path-state.ts';
 import { PeerWatch } from './peer-watch.ts';
@@ -46,6 +47,7 @@ export interface PathMonitorParts {
   readonly unixMs: () => number;
   readonly sockets: CheckSockets;
   readonly datagrams: DatagramPort;
+  readonly streams?: FallbackPort;
   readonly sessionOf: SessionOf;
   readonly figuresOf: FiguresOf;
   readonly links: Links;
@@ -78,9 +80,9 @@ export class PathMonitor {
     this.#parts = parts;
     this.#links = parts.links;
     this.#time = new OwnTime(parts.clock);
-    const { clock, datagrams, sessionOf, sockets } = parts;
+    const { clock, datagrams, sessionOf, sockets, streams } = parts;
     this.#checks = new ConnectChecks({ sockets, clock, done: (peer, path, result) => this.#checked(peer, path, result) });
-    this.#prober = new Prober({ clock, datagrams, sessionOf, learn: (peer, datagram) => this.#learn(peer, datagram) });
+    this.#prober = new Prober({ clock, datagrams, streams, sessionOf, learn: (peer, datagram) => this.#learn(peer, datagram) });
     this.siteChanged(parts.site);
   }
 
@@ -174,6 +176,24 @@ export class PathMonitor {
     if (isNew) this.#remarked(this.#watches[peer]!);
   }
 
+  /** A fallback stream stands for this path, whoever dialled it; `streamGone`: it failed, or was lost. */
+  streamOpened(peer: number, path: number): void {
+    const watch = this.#watches[peer];
+    const slot = watch?.slots[path];
+    if (!slot) return;
+    watch!.streamOpened(slot, this.#time.nowMs());
+    this.#hurry();
+  }
+
+  streamGone(peer: number, path: number): void {
+    const watch = this.#watches[peer];
+    const slot = watch?.slots[path];
+    if (!slot) return;
+    watch!.streamGone(slot, this.#time.nowMs());
+    if (watch!.decide(this.#parts.clock.nowMs())) this.#hasNews = true;
+    this.#hurry();
+  }
+
   /** Its flows began to carry data. */
   busy(peer: number): void {
     this.#watches[peer]?.busy(this.#parts.clock.nowMs());
@@ -194,13 +214,13 @@ export class PathMonitor {
   }
 
   siteChanged(site: Site): void {
-    const { figuresOf, damping = DAMPING, spares } = this.#parts;
+    const { figuresOf, damping = DAMPING, spares, streams } = this.#parts;
     for (const peer of site.peers) {
       const watch = this.#watches[peer.index];
       if (watch) watch.take(peer, this.#parts.clock.nowMs());
       else {
         const moved = (of: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => this.#moved(of, slot, from);
-        this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, moved });
+        this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, streams, site: site.name, moved });
       }
       for (const slot of this.#watches[peer.index]!.slots) {
         slot.override = this.#overrides.get(slot.name) ?? NO_OVERRIDE;
@@ -306,7 +326,7 @@ export class PathMonitor {
   #tellRemarks(watch: PeerWatch): void {
     for (const slot of watch.slots) {
       if (!slot.isAlive) continue;
-      const now = slot.remarks();
+      const now = slot.remarks(this.#time.nowMs());
       if (now.length === 0 && slot.said.length === 0) continue;
       for (const remark of now) if (!slot.said.includes(remark)) this.#say(watch, slot, slot.machine.state, remark);
       // Without a session nobody can say whether UDP passes.

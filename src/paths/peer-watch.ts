@@ -6,6 +6,7 @@ import type { Peer } from '../site/types.ts';
 import { Allowance } from '../status/allowance.ts';
 import type { CheckResult } from './connect-checks.ts';
 import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
+import { type FallbackPort, PATIENCE_MS } from './fallback.ts';
 import { judge, type Verdict } from './judge.ts';
 import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfCode, step } from './path-state.ts';
 import { PeerClock } from './peer-clock.ts';
@@ -19,8 +20,16 @@ const DECISIONS_AT_ONCE = 32;
 const DECISION_EACH_MS = 100;
 const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
-/** Heartbeats that do not come for so long although others do cannot come. */
-const BLOCKED_AFTER_MS = 2_000;
+/** Without any sign of its own for so long a path is not heard. */
+const UNHEARD_MS = 2_000;
+/** Missing for so long heartbeats are asked after by a connection; where that is answered and they are still missing, they cannot come. */
+const UDP_MISSED_MS = 250;
+const UDP_BLOCKED_MS = 500;
+/** None came yet since there are keys: the two sides did not have them in the same moment. */
+const UDP_FIRST_MS = 1_000;
+/** Nobody else's come either: then the peer may stand still, whatever its kernel answers. */
+const UDP_ALONE_MS = 2_000;
+const UDP_INTERVALS = 2.5;
 const MISSED_BY_PEER_MS = 2_000;
 const REPORT_AGE_MOST_MS = 3_000;
 const HEARD_BOTH_WAYS_MS = 120;
@@ -32,6 +41,10 @@ export interface WatchParts {
   readonly figuresOf: FiguresOf;
   readonly damping: Damping;
   readonly spares: (peer: number) => Spares;
+  /** Absent where there are none: then a path without UDP carries no packets. */
+  readonly streams?: FallbackPort | undefined;
+  /** The name of this site. */
+  readonly site: string;
   /** A path changed its state; the machine has the new one. */
   readonly moved: (watch: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => void;
 }
@@ -52,6 +65,8 @@ export class PeerWatch implements ProbedPeer {
   readonly #parts: WatchParts;
   readonly #decisions = new Allowance(DECISIONS_AT_ONCE, DECISION_EACH_MS);
   #busyUntilMs = 0;
+  /** Of the turn, for what happens in it. */
+  #ownMs = 0;
   #hastenUntilMs = 0;
 
   constructor(peer: Peer, parts: WatchParts) {
@@ -90,7 +105,7 @@ export class PeerWatch implements ProbedPeer {
 
   established(ownMs: number): void {
     this.sessionSinceMs = ownMs;
-    for (const slot of this.slots) slot.isUdpBlocked = false;
+    for (const slot of this.slots) if (!slot.fallback.isOpen) slot.isUdpBlocked = false;
     this.urge();
   }
 
@@ -99,7 +114,7 @@ export class PeerWatch implements ProbedPeer {
     beginSession(this, this.session);
     for (const slot of this.slots) {
       slot.nextCheckAtMs = 0;
-      slot.isUdpBlocked = false;
+      if (!slot.fallback.isOpen) slot.isUdpBlocked = false;
     }
   }
 
@@ -133,14 +148,17 @@ export class PeerWatch implements ProbedPeer {
 
   /** One turn. @returns whether the decision changed. */
   evaluate(ownMs: number, realMs: number): boolean {
+    this.#ownMs = ownMs;
     this.#readFigures(ownMs, realMs);
     for (const slot of this.slots)
       if (slot.linkProblem !== undefined) this.apply(slot, { kind: 'linkLost', reason: slot.linkProblem }, realMs);
+    for (const slot of this.slots) this.#watchUdp(slot, ownMs, realMs);
     const verdicts = judge(this.slots, this.clock, ownMs);
     for (const [index, slot] of this.slots.entries()) {
       if (slot.isAlive) this.#living(slot, verdicts[index]!, ownMs, realMs);
       else this.#healing(slot, ownMs, realMs);
       slot.isNews = false;
+      this.#fallback(slot, ownMs);
     }
     return this.decide(realMs);
   }
@@ -159,6 +177,10 @@ export class PeerWatch implements ProbedPeer {
     if (slot.machine.isReady !== before.isReady) this.urge();
     if (slot.machine.state === before.state && slot.machine.avoided === before.avoided) return;
     if (isAlive(before) && !slot.isAlive) this.#fell(slot, realMs);
+    if (!slot.isAlive && slot.machine.state !== 'probing' && slot.fallback.fell(this.#ownMs)) {
+      this.#parts.streams?.end(this.index, slot.path.index);
+      slot.laneChanged(this.#ownMs);
+    }
     this.urge();
     this.#parts.moved(this, slot, before);
   }
@@ -176,7 +198,7 @@ export class PeerWatch implements ProbedPeer {
       return;
     }
     slot.answeredChecks = 0;
-    const hearsOtherwise = slot.hasHeartbeats || ownMs - slot.evidence.tcpHeardAtMs < BLOCKED_AFTER_MS;
+    const hearsOtherwise = slot.hasHeartbeats || ownMs - slot.evidence.tcpHeardAtMs < UNHEARD_MS;
     if (slot.isAlive ? !hearsOtherwise : !this.hasSession) this.apply(slot, { kind: 'refused', reason: result.reason }, realMs);
   }
 
@@ -189,7 +211,6 @@ export class PeerWatch implements ProbedPeer {
   }
 
   #living(slot: PathSlot, verdict: Verdict, ownMs: number, realMs: number): void {
-    if (this.#isBlocked(slot, ownMs)) slot.isUdpBlocked = true;
     if (verdict.kind === 'silent') {
       this.apply(slot, verdict, realMs);
       return;
@@ -212,7 +233,8 @@ export class PeerWatch implements ProbedPeer {
     if (!slot.hasHeartbeats) return;
     const isAvoidedByPeer = this.#hasFreshReport(slot, ownMs) && (evidence.report!.state & AVOIDED_BIT) !== 0;
     if (machine.avoided === 'no' || machine.avoided === 'peer') {
-      const poor = poorness(evidence, tolerance.factor(realMs));
+      // What a stream delays under load says nothing of the path.
+      const poor = slot.fallback.isOpen ? undefined : poorness(evidence, tolerance.factor(realMs));
       if (poor) {
         slot.poorWhat = poor.what;
         slot.wellAtMs = 0;
@@ -261,19 +283,60 @@ export class PeerWatch implements ProbedPeer {
     this.apply(slot, { kind: 'good', inARow: slot.answeredChecks, isNeeded: this.#isNeeded(slot), rttMs, ...agreed }, realMs);
   }
 
-  /** Connections are all that can tell of it: no session, none of its heartbeats yet, or none any more although the others' come. */
+  /** Connections are all that can tell of it: no session, none of its heartbeats yet, or none can come. */
   #isWatchedByChecks(slot: PathSlot, ownMs: number): boolean {
-    if (!this.hasSession || slot.isUdpBlocked) return true;
-    if (ownMs - this.sessionSinceMs < BLOCKED_AFTER_MS && slot.evidence.heartbeatAtMs === 0) return true;
-    if (slot.answeredChecks < 2 || ownMs - slot.answeredSinceMs < 900) return false;
-    // Or nobody sends any although the host answers: the peer began anew, and must be dialled to hear of it.
-    slot.isUdpBlocked = ownMs - slot.evidence.heartbeatAtMs >= BLOCKED_AFTER_MS;
-    return slot.isUdpBlocked;
+    if (!this.hasSession || slot.isMute) return true;
+    return ownMs - this.sessionSinceMs < UNHEARD_MS && slot.evidence.heartbeatAtMs === 0;
   }
 
-  #isBlocked(slot: PathSlot, ownMs: number): boolean {
-    if (!this.hasSession || slot.evidence.heartbeatAtMs > 0 || ownMs - this.sessionSinceMs < BLOCKED_AFTER_MS) return false;
-    return this.#othersAreHeard(slot, ownMs);
+  /** Heartbeats are missing here and connections are answered: then UDP is blocked, or nobody sends any: the peer began anew, and must be dialled to hear of it. */
+  #watchUdp(slot: PathSlot, ownMs: number, realMs: number): void {
+    if (!this.hasSession || slot.isUdpBlocked || slot.linkProblem !== undefined || slot.machine.state === 'disabled') return;
+    const sinceMs = Math.max(slot.udpHeardAtMs, this.sessionSinceMs);
+    const patienceMs = UDP_INTERVALS * slot.evidence.intervalMs;
+    const silentMs = ownMs - sinceMs;
+    if (silentMs < Math.max(UDP_MISSED_MS, patienceMs)) return;
+    const isFirst = slot.udpHeardAtMs < this.sessionSinceMs;
+    const others = this.#othersAreHeard(slot, ownMs);
+    // All are silent: that is for the judge to say, and an answer of the peer's kernel must not put it off.
+    if (!others && !isFirst && slot.isAlive) return;
+    if (slot.fallback.isProven) slot.isUdpBlocked = silentMs >= UDP_FIRST_MS;
+    else if (slot.answeredChecks === 0) {
+      if (slot.udpAskedAtMs < sinceMs) slot.nextCheckAtMs = Math.min(slot.nextCheckAtMs, realMs);
+      slot.udpAskedAtMs = Math.max(slot.udpAskedAtMs, sinceMs);
+    } else {
+      const answeredAgoMs = ownMs - Math.max(slot.answeredSinceMs, sinceMs);
+      const isLong = answeredAgoMs >= Math.max(UDP_BLOCKED_MS, patienceMs) && silentMs >= (isFirst ? UDP_FIRST_MS : 0);
+      slot.isUdpBlocked = isLong && (silentMs >= UDP_ALONE_MS || others || isFirst);
+    }
+    if (!slot.isUdpBlocked) return;
+    slot.udpInARow = 0;
+    slot.nextCheckAtMs = Math.min(slot.nextCheckAtMs, realMs);
+  }
+
+  /** Also for a path that is still healing: what comes over the stream heals it sooner than connections do. */
+  #fallback(slot: PathSlot, ownMs: number): void {
+    const { streams, site } = this.#parts;
+    if (!streams) return;
+    const isPossible = this.hasSession && slot.linkProblem === undefined && slot.machine.state !== 'disabled';
+    const canAsk = isPossible && !slot.learned && !slot.isUndialable && (slot.isAlive || slot.answeredChecks > 0);
+    const todo = slot.fallback.step(slot.wantsStream, canAsk, site < this.peer.site ? 0 : PATIENCE_MS, ownMs);
+    if (todo === 'ask') streams.ask(this.index, slot.path.index);
+    if (todo !== 'end') return;
+    streams.end(this.index, slot.path.index);
+    slot.laneChanged(ownMs);
+  }
+
+  streamOpened(slot: PathSlot, ownMs: number): void {
+    slot.fallback.opened(ownMs);
+    slot.nextSendAtMs = 0;
+  }
+
+  /** It failed, or the connection is gone. */
+  streamGone(slot: PathSlot, ownMs: number): void {
+    const wasProven = slot.fallback.isProven;
+    slot.fallback.gone(ownMs);
+    if (wasProven) slot.laneChanged(ownMs);
   }
 
   #othersAreHeard(slot: PathSlot, ownMs: number): boolean {
@@ -284,8 +347,8 @@ export class PeerWatch implements ProbedPeer {
     return !this.slots.some((other) => other !== slot && other.isAlive);
   }
 
-  #hasFreshReport({ evidence, isUdpBlocked }: PathSlot, ownMs: number): boolean {
-    return evidence.report !== undefined && !isUdpBlocked && ownMs - evidence.reportedAtMs < REPORT_AGE_MOST_MS;
+  #hasFreshReport({ evidence, isMute }: PathSlot, ownMs: number): boolean {
+    return evidence.report !== undefined && !isMute && ownMs - evidence.reportedAtMs < REPORT_AGE_MOST_MS;
   }
 
   /** Why the path is dead for the peer, if it is: it was not before, or it never was and had time enough. */

@@ -8,12 +8,15 @@
  *   alive: peer at work, or a path in doubt   18 ms       the other side is at work (it says so), we are not   25 ms
  *          idle                              250 ms       idle on a metered uplink              2,000 ms (the peer 1,900)
  *   probing                                   18 ms       down                                    100 ms, 250 ms when idle
+ *
+ * Where the path has a fallback stream (fallback.ts) they go over that, and one each 250 ms by UDP, to see whether it passes again.
  */
 import type { Clock } from '../kernel/clock.ts';
-import { heartbeatPathOf, heartbeatSpace } from '../wire/datagram.ts';
+import { heartbeatPathOf, heartbeatSpace, streamHeartbeatPathOf, streamHeartbeatSpace } from '../wire/datagram.ts';
 import {
   emitHeartbeat,
   HEARTBEAT_BUSY,
+  HEARTBEAT_LACKS_UDP,
   HEARTBEAT_REPORTS_MOST,
   type Heartbeat,
   type HeartbeatReport,
@@ -21,11 +24,12 @@ import {
 } from '../wire/heartbeat.ts';
 import { sameAddress } from '../wire/ip.ts';
 import { clockTicks, ticksBetween } from './evidence.ts';
+import type { FallbackPort } from './fallback.ts';
 import { FAST_MS } from './judge.ts';
 import { isAlive, READY_BIT, stateOfCode } from './path-state.ts';
 import type { PeerClock } from './peer-clock.ts';
 import { type PathSlot, remoteOf } from './slot.ts';
-import { AGE_UNKNOWN_MS, type DatagramPort, type OpenedDatagram, type SessionOf } from './types.ts';
+import { AGE_UNKNOWN_MS, type DatagramPort, type OpenedDatagram, type Sealing, type SessionOf } from './types.ts';
 
 /** With the turns of both loops in between three missed ones are some 60 ms. */
 export const BUSY_MS = 18;
@@ -36,7 +40,8 @@ const METERED_MS = 2_000;
 const PEER_METERED_MS = 1_900;
 const DOWN_MS = 100;
 const AVOIDED_IDLE_MS = 100;
-const BLOCKED_MS = 1_000;
+/** Where UDP does not pass: only to see whether it does again. */
+const BLOCKED_MS = 250;
 /** A path that changed is looked at closely for so long, whether or not somebody needs it. */
 const CLOSELY_MS = 10_000;
 const PROBES_TELLING = 50;
@@ -65,6 +70,7 @@ export interface ProbedPeer {
 export interface ProberParts {
   readonly clock: Clock;
   readonly datagrams: DatagramPort;
+  readonly streams?: FallbackPort | undefined;
   readonly sessionOf: SessionOf;
   /** An authentic peer comes from where no path of ours leads. */
   readonly learn: (peer: number, datagram: OpenedDatagram) => void;
@@ -80,59 +86,78 @@ export class Prober {
   /** @param ownMs our own time (own-time.ts), for ages. */
   send(peer: ProbedPeer, pace: Pace, ownMs: number): void {
     const realMs = this.#parts.clock.nowMs();
-    let session: ReturnType<SessionOf>;
     let reports: HeartbeatReport[] | undefined;
     for (const slot of peer.slots) {
-      if (realMs < slot.nextSendAtMs || slot.linkProblem !== undefined || slot.machine.state === 'disabled') continue;
-      session ??= this.#parts.sessionOf(peer.index);
+      if (slot.linkProblem !== undefined || slot.machine.state === 'disabled') continue;
+      const isDue = realMs >= slot.nextSendAtMs;
+      const isProbeDue = slot.fallback.isOpen && realMs >= slot.nextProbeAtMs;
+      if (!isDue && !isProbeDue) continue;
+      const session = this.#parts.sessionOf(peer.index);
       if (!session) return;
-      const intervalMs = intervalOf(slot, pace, realMs);
-      slot.nextSendAtMs = (Math.floor(realMs / intervalMs) + 1) * intervalMs;
       reports ??= reportsOf(peer.slots, ownMs);
-      const heldMs = realMs - slot.echoHeardAtMs;
-      const heartbeat = {
-        flags: pace === 'busy' ? HEARTBEAT_BUSY : 0,
-        path: slot.path.index,
-        intervalMs,
-        sentAtTicks: clockTicks(realMs),
-        reports,
-        ...(slot.echoHeardAtMs > 0 && heldMs <= HELD_MOST_MS && { echo: { sentAtTicks: slot.echoSentAt, heldMs } }),
-      };
-      const sealed = session.seal(heartbeatSpace(slot.path.index), emitHeartbeat(heartbeat));
-      if (sealed) this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
+      if (isDue) {
+        const intervalMs = intervalOf(slot, pace, realMs);
+        slot.nextSendAtMs = nextAtMs(realMs, intervalMs);
+        const bytes = emitHeartbeat(heartbeatOf(slot, pace, intervalMs, reports, realMs));
+        if (slot.fallback.isOpen) this.#sendOverStream(peer.index, slot, session, bytes);
+        else this.#sendDatagram(slot, session, bytes, realMs);
+      }
+      if (isProbeDue) {
+        const intervalMs = meteredMs(slot) || BLOCKED_MS;
+        slot.nextProbeAtMs = nextAtMs(realMs, intervalMs);
+        this.#sendDatagram(slot, session, emitHeartbeat(heartbeatOf(slot, pace, intervalMs, reports, realMs)), realMs);
+      }
     }
+  }
+
+  #sendDatagram(slot: PathSlot, session: Sealing, bytes: Uint8Array, realMs: number): void {
+    const sealed = session.seal(heartbeatSpace(slot.path.index), bytes);
+    if (sealed) this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
+  }
+
+  #sendOverStream(peer: number, slot: PathSlot, session: Sealing, bytes: Uint8Array): void {
+    const sealed = session.seal(streamHeartbeatSpace(slot.path.index), bytes);
+    if (sealed) this.#parts.streams?.send(peer, slot.path.index, sealed);
   }
 
   /** @returns false for an authentic datagram that makes no sense: the caller counts it. */
   received(peer: ProbedPeer, datagram: OpenedDatagram, ownMs: number): boolean {
     const heartbeat = parseHeartbeat(datagram.plaintext);
-    if (!heartbeat || heartbeat.path !== heartbeatPathOf(datagram.space)) return false;
+    const pathOf = datagram.stream === undefined ? heartbeatPathOf : streamHeartbeatPathOf;
+    if (!heartbeat || heartbeat.path !== pathOf(datagram.space)) return false;
     if (datagram.session < peer.session) return true;
     if (datagram.session > peer.session) beginSession(peer, datagram.session);
     // What is blocked shows only beside what is heard: counted from here, or each change of keys would blame the slower paths.
     if (!peer.slots.some((slot) => slot.evidence.heartbeatAtMs > 0)) peer.sessionSinceMs = ownMs;
     this.#takeReports(peer, heartbeat, ownMs);
-    const slot = bind(peer.slots, heartbeat.path, datagram, ownMs);
+    const slot =
+      datagram.stream === undefined
+        ? bind(peer.slots, heartbeat.path, datagram, ownMs)
+        : bindStream(peer.slots, heartbeat.path, datagram.stream);
     if (!slot) {
       peer.clock.heard(heartbeat.sentAtTicks, undefined);
-      this.#parts.learn(peer.index, datagram);
+      if (datagram.stream === undefined) this.#parts.learn(peer.index, datagram);
       return true;
     }
     if (slot.machine.state === 'disabled') return true;
     const realMs = this.#parts.clock.nowMs();
     const intervalMs = Math.min(INTERVAL_MOST_MS, Math.max(INTERVAL_LEAST_MS, heartbeat.intervalMs));
+    slot.peerLacksUdp = (heartbeat.flags & HEARTBEAT_LACKS_UDP) !== 0;
+    if ((heartbeat.flags & HEARTBEAT_BUSY) !== 0) peer.followUntilMs = realMs + 500;
+    if (datagram.stream === undefined) {
+      slot.heardUdp(intervalMs, ownMs);
+      // Only a sign that UDP passes: whatever else it says the stream brings in order.
+      if (slot.fallback.isProven) return true;
+    } else if (slot.fallback.heard(ownMs)) slot.laneChanged(ownMs);
     if (datagram.counter > slot.evidence.losses.newest) {
       slot.echoSentAt = heartbeat.sentAtTicks;
       slot.echoHeardAtMs = realMs;
-      slot.remote = datagram.remote;
+      if (datagram.stream === undefined) slot.remote = datagram.remote;
     }
     slot.evidence.heartbeat({ ...heartbeat, intervalMs }, datagram.counter, ownMs, clockTicks(realMs));
     slot.isNews = true;
-    slot.isUdpBlocked = false;
-    slot.answeredChecks = 0;
     const tellsPace = slot.isAlive && slot.machine.avoided === 'no';
     peer.clock.heard(heartbeat.sentAtTicks, tellsPace ? intervalMs <= FAST_MS : undefined);
-    if ((heartbeat.flags & HEARTBEAT_BUSY) !== 0) peer.followUntilMs = realMs + 500;
     return true;
   }
 
@@ -158,23 +183,45 @@ export function beginSession(peer: ProbedPeer, session: number): void {
     slot.evidence.resetSession();
     slot.peerPath = -1;
     slot.echoHeardAtMs = 0;
+    slot.peerLacksUdp = false;
   }
 }
 
+function nextAtMs(realMs: number, intervalMs: number): number {
+  return (Math.floor(realMs / intervalMs) + 1) * intervalMs;
+}
+
+function heartbeatOf(slot: PathSlot, pace: Pace, intervalMs: number, reports: readonly HeartbeatReport[], realMs: number) {
+  const heldMs = realMs - slot.echoHeardAtMs;
+  return {
+    flags: (pace === 'busy' ? HEARTBEAT_BUSY : 0) | (slot.isUdpBlocked ? HEARTBEAT_LACKS_UDP : 0),
+    path: slot.path.index,
+    intervalMs,
+    sentAtTicks: clockTicks(realMs),
+    reports,
+    ...(slot.echoHeardAtMs > 0 && heldMs <= HELD_MOST_MS && { echo: { sentAtTicks: slot.echoSentAt, heldMs } }),
+  };
+}
+
+/** 0 where neither side pays. */
+function meteredMs({ isMetered, evidence }: PathSlot): number {
+  return isMetered ? METERED_MS : evidence.intervalMs >= METERED_MS ? PEER_METERED_MS : 0;
+}
+
 function intervalOf(slot: PathSlot, pace: Pace, realMs: number): number {
-  const { machine, isMetered, evidence } = slot;
-  const meteredMs = isMetered ? METERED_MS : evidence.intervalMs >= METERED_MS ? PEER_METERED_MS : 0;
+  const { machine } = slot;
+  const sparingMs = meteredMs(slot);
   const isClose = realMs - machine.changedAtMs < CLOSELY_MS;
-  if (slot.isUdpBlocked) return meteredMs || BLOCKED_MS;
+  if (slot.isUdpBlocked && !slot.fallback.isOpen) return sparingMs || BLOCKED_MS;
   if (machine.state === 'probing') return BUSY_MS;
   if (machine.state === 'down') {
     if (pace === 'busy' || isClose) return DOWN_MS;
-    return meteredMs || IDLE_MS;
+    return sparingMs || IDLE_MS;
   }
   if (pace === 'busy') return BUSY_MS;
   if (pace === 'follow') return FAST_MS;
-  if (machine.avoided !== 'no') return isClose ? BUSY_MS : meteredMs || AVOIDED_IDLE_MS;
-  return meteredMs || IDLE_MS;
+  if (machine.avoided !== 'no') return isClose ? BUSY_MS : sparingMs || AVOIDED_IDLE_MS;
+  return sparingMs || IDLE_MS;
 }
 
 function reportsOf(slots: readonly PathSlot[], ownMs: number): HeartbeatReport[] {
@@ -218,5 +265,14 @@ function bind(slots: readonly PathSlot[], number: number, { local, remote }: Ope
   for (const slot of slots) if (slot.peerPath === number) slot.peerPath = -1;
   found.peerPath = number;
   found.evidence.losses.reset();
+  return found;
+}
+
+/** Which path it is the stream tells: it was dialled over it. */
+function bindStream(slots: readonly PathSlot[], number: number, path: number): PathSlot | undefined {
+  const found = slots[path];
+  if (!found || found.peerPath === number) return found;
+  for (const slot of slots) if (slot.peerPath === number) slot.peerPath = -1;
+  found.peerPath = number;
   return found;
 }

@@ -3,6 +3,7 @@ import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Path } from '../site/types.ts';
 import type { DecidedPath } from './decide.ts';
 import { Evidence } from './evidence.ts';
+import { Fallback } from './fallback.ts';
 import type { JudgedPath } from './judge.ts';
 import { BACKUP_BIT, DRAINED_BIT, isAlive, METERED_BIT, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
 import { type Poor, Tolerance } from './quality.ts';
@@ -10,6 +11,11 @@ import type { Links, PacketLane, PathHealth, UplinkOverride } from './types.ts';
 
 /** What is older is no news to anybody. */
 const FLAPS_TOLD_MS = 300_000;
+
+const LANE_SETTLES_MS = 1_000;
+/** So many in a row, none of them long after the one before: UDP passes again. */
+const UDP_IS_BACK = 3;
+const UDP_APART_MS = 1_000;
 
 export const NO_OVERRIDE: UplinkOverride = {};
 
@@ -51,7 +57,19 @@ export class PathSlot implements JudgedPath, DecidedPath {
   /** Connections that were answered since the last heartbeat, and since when. */
   answeredChecks = 0;
   answeredSinceMs = 0;
+  /** Its datagrams do not come although connections are answered. */
   isUdpBlocked = false;
+  /** The peer says the like of ours. */
+  peerLacksUdp = false;
+  /** Own time; they are told from those that come over the stream. */
+  udpHeardAtMs = 0;
+  udpInARow = 0;
+  /** For which silence a connection was tried. */
+  udpAskedAtMs = 0;
+  readonly fallback = new Fallback();
+  /** Own time. */
+  laneChangedAtMs = Number.NEGATIVE_INFINITY;
+  nextProbeAtMs = 0;
   /** What was said to be in the way here. */
   said: readonly string[] = [];
 
@@ -77,7 +95,21 @@ export class PathSlot implements JudgedPath, DecidedPath {
   }
 
   get hasHeartbeats(): boolean {
-    return this.evidence.heartbeatAtMs > 0 && !this.isUdpBlocked;
+    return this.evidence.heartbeatAtMs > 0 && !this.isMute;
+  }
+
+  /** No heartbeats come here, by whatever way. */
+  get isMute(): boolean {
+    return this.isUdpBlocked && !this.fallback.isProven;
+  }
+
+  get wantsStream(): boolean {
+    return this.isUdpBlocked || this.peerLacksUdp;
+  }
+
+  /** One lost segment holds up all heartbeats behind it; and where the lane was changed just now the peer may not know yet. */
+  get mayLagUntilMs(): number {
+    return this.fallback.isProven ? Number.POSITIVE_INFINITY : this.laneChangedAtMs + LANE_SETTLES_MS;
   }
 
   get isMetered(): boolean {
@@ -108,7 +140,8 @@ export class PathSlot implements JudgedPath, DecidedPath {
 
   /** Before its heartbeats come nobody knows whether UDP passes. */
   get packetLane(): PacketLane | undefined {
-    return this.hasHeartbeats ? 'udp' : undefined;
+    if (this.fallback.isProven) return 'stream';
+    return this.hasHeartbeats && !this.peerLacksUdp ? 'udp' : undefined;
   }
 
   get rttMs(): number {
@@ -125,13 +158,14 @@ export class PathSlot implements JudgedPath, DecidedPath {
     const rttMs = roundTrips.smoothedMs || subflowRttMs;
     return {
       state: this.machine.state,
-      reason: this.machine.state === 'up' ? this.remarks().join('; ') : this.machine.reason,
+      reason: this.machine.state === 'up' ? this.remarks(ownMs).join('; ') : this.machine.reason,
       quietMs: heardAtMs > 0 ? ownMs - heardAtMs : null,
       rttMs: rttMs > 0 ? rttMs : null,
       jitterMs: heartbeatAtMs > 0 ? jitterMs : null,
       lossPercent: losses.probes > 0 ? losses.loss * 100 : null,
       lossTowardsPeerPercent: report ? report.lossPermille / 10 : null,
-      udp: this.isUdpBlocked ? 'blocked' : heartbeatAtMs > 0 ? 'ok' : 'unknown',
+      udp: this.wantsStream ? 'blocked' : heartbeatAtMs > 0 ? 'ok' : 'unknown',
+      lane: this.isAlive ? (this.packetLane ?? null) : null,
       plain: this.plain,
       dropsMptcp: this.dropsMptcp,
       refusesJoins: this.refusesJoins,
@@ -148,20 +182,43 @@ export class PathSlot implements JudgedPath, DecidedPath {
   }
 
   /** What there is to a path that lives. */
-  remarks(): string[] {
+  remarks(ownMs: number): string[] {
     const remarks: string[] = [];
     if (this.answersPlain) remarks.push('a middlebox takes MPTCP out of connections');
     else if (this.plain) remarks.push('a middlebox takes MPTCP out of connections once they stand');
     if (this.refusesJoins) remarks.push('further subflows do not come to stand; connections started here do');
     if (this.dropsMptcp) remarks.push('drops SYNs with MPTCP');
-    if (this.isUdpBlocked) remarks.push('UDP is blocked; watched by connections');
+    const udp = this.#udpRemark(ownMs);
+    if (udp) remarks.push(udp);
     if (this.isUndialable && this.hasHeartbeats) remarks.push(`takes datagrams but no connections: ${this.checkProblem}`);
     return remarks;
   }
 
+  /** One came by UDP. It takes a few to believe where packets have another way. */
+  heardUdp(intervalMs: number, ownMs: number): void {
+    this.udpInARow = ownMs - this.udpHeardAtMs < Math.max(UDP_APART_MS, 2.5 * intervalMs) ? this.udpInARow + 1 : 1;
+    this.udpHeardAtMs = ownMs;
+    this.answeredChecks = 0;
+    if (!this.fallback.isProven || this.udpInARow >= UDP_IS_BACK) this.isUdpBlocked = false;
+  }
+
+  /** Heartbeats come by another way from here on: they are numbered anew. */
+  laneChanged(ownMs: number): void {
+    this.laneChangedAtMs = ownMs;
+    this.evidence.losses.reset();
+    this.nextSendAtMs = 0;
+  }
+
+  #udpRemark(ownMs: number): string | undefined {
+    if (!this.wantsStream) return undefined;
+    const what = this.isUdpBlocked ? 'UDP is blocked' : 'our datagrams do not reach the peer';
+    if (this.fallback.isProven) return `${what}; packets go over a stream`;
+    return this.isUdpBlocked && !this.fallback.isAwaited(ownMs) ? `${what}; watched by connections` : undefined;
+  }
+
   #peerSays(bit: number): boolean {
     const { report } = this.evidence;
-    return report !== undefined && !this.isUdpBlocked && (report.state & bit) !== 0;
+    return report !== undefined && !this.isMute && (report.state & bit) !== 0;
   }
 }
 

@@ -55,6 +55,8 @@ export interface OpenedDatagram {
   readonly plaintext: Uint8Array;
   readonly local: IpAddress;
   readonly remote: SocketAddress;
+  /** Our path whose fallback stream it came over; absent where it was a datagram. */
+  readonly stream?: number;
 }
 
 /** The addresses of each device that is up and has its carrier. */
@@ -91,6 +93,8 @@ export interface PathHealth {
   readonly lossPercent: number | null;
   readonly lossTowardsPeerPercent: number | null;
   readonly udp: 'ok' | 'blocked' | 'unknown';
+  /** How packets get to the peer here; null where they do not, or not yet. */
+  readonly lane: PacketLane | null;
   /** Answers without MPTCP. */
   readonly plain: boolean;
   /** Drops SYNs that ask for MPTCP. */

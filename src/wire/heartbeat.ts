@@ -17,6 +17,8 @@ export const HEARTBEAT_MOST_BYTES = 16 + HEARTBEAT_REPORTS_MOST * 6;
 
 /** Bits of `flags`. */
 export const HEARTBEAT_BUSY = 1;
+/** The receiver's datagrams do not reach the sender on this path; this heartbeat may have come by another way. */
+export const HEARTBEAT_LACKS_UDP = 2;
 
 /** States in a report, by their number. A number that is not in here is of a later version. */
 export const HEARTBEAT_STATES = ['unknown', 'up', 'suspect', 'down', 'probing', 'disabled'] as const;
