@@ -25,13 +25,12 @@ const rooms: Rooms = {
   },
 
   async plan(site) {
-    const [{ planNetwork, renderPlan }, { readNetworkFacts }, { LinuxRunner }, { sysctlNames }] = await Promise.all([
+    const [{ planNetwork, renderPlan }, { readNetworkFacts }, { LinuxRunner }] = await Promise.all([
       import('./network/plan.ts'),
       import('./network/host-state.ts'),
       import('./network/runner.ts'),
-      import('./network/sysctls.ts'),
     ]);
-    const plan = planNetwork(site, await readNetworkFacts(new LinuxRunner(), sysctlNames(site)));
+    const plan = planNetwork(site, await readNetworkFacts(new LinuxRunner(), site));
     return { text: renderPlan(plan).join('\n'), json: { site: plan.site, claims: plan.claims, steps: plan.steps } };
   },
 

@@ -4,7 +4,6 @@ import { type Because, devicesOf, type Guard, type GuardEvent, startGuard } from
 import { readNetworkFacts } from '../network/host-state.ts';
 import { planNetwork } from '../network/plan.ts';
 import { LinuxRunner } from '../network/runner.ts';
-import { sysctlNames } from '../network/sysctls.ts';
 import type { Log } from '../observe/log.ts';
 import type { Site } from '../site/types.ts';
 
@@ -55,7 +54,7 @@ export class HostNetwork {
 
   async #plan() {
     const site = this.#site();
-    return planNetwork(site, await readNetworkFacts(this.#parts.runner, sysctlNames(site)));
+    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site));
   }
 
   #say(event: GuardEvent): void {

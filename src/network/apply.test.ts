@@ -10,7 +10,6 @@ import { exampleFacts, exampleSite } from './example.ts';
 import { readNetworkFacts } from './host-state.ts';
 import { MemoryHost } from './memory-host.ts';
 import { planNetwork } from './plan.ts';
-import { sysctlNames } from './sysctls.ts';
 
 let directory = '';
 beforeEach(() => {
@@ -35,7 +34,8 @@ const parts = (runner: MemoryHost, lines: string[] = []) => ({
   journalPath: join(directory, 'berlin.undo.json'),
   log: (line: string) => lines.push(line),
 });
-const plan = (site: Site = exampleSite()) => planNetwork(site, exampleFacts);
+/** Before the lane's device is there. */
+const plan = (site: Site = exampleSite()) => planNetwork(site, exampleFacts, null);
 
 class Killed extends Error {}
 /** Every change counts; the process dies before or after number `at`. */
@@ -178,7 +178,7 @@ describe('apply and undo', () => {
     memory.sysctls.set(names[0]!, '1').set(names[1]!, '0');
     const before = memory.snapshot();
     const values = () => names.map((name) => memory.sysctls.get(name));
-    const current = async () => planNetwork(exampleSite(), await readNetworkFacts(memory, sysctlNames(exampleSite())));
+    const current = async () => planNetwork(exampleSite(), await readNetworkFacts(memory, exampleSite()), null);
     await applyPlan(await current(), parts(memory));
     expect(values()).toEqual(['0', '0']);
     await applyPlan(await current(), parts(memory));

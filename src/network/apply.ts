@@ -14,7 +14,7 @@ import { findCollision } from './collisions.ts';
 import { devicesUp, type HostState, isSysctlThere, isThere, nftListing, readHostState } from './host-state.ts';
 import { Journal, type JournalEntry } from './journal.ts';
 import { must, type Runner } from './runner.ts';
-import { applyCommand, type NftStep, type Plan, type RouteStep, type Step, stepKey, undoCommand } from './steps.ts';
+import { applyCommand, isSameSlot, MAIN_TABLE, type NftStep, type Plan, type RouteStep, type Step, stepKey, undoCommand } from './steps.ts';
 
 export interface ApplyParts {
   readonly runner: Runner;
@@ -49,7 +49,8 @@ export async function applyPlan(plan: Plan, parts: ApplyParts): Promise<Outcome>
   if (collision) throw collision;
   const done = new Doing(parts);
   try {
-    for (const step of plan.steps) await applyStep(step, { state, listing, journal, runner, done });
+    const applying = { state, listing, journal, runner, done };
+    for (const step of plan.steps) await applyStep(step, applying);
   } catch (error) {
     if (fresh && error instanceof BraidError) await takeBack(journal.entries(), journal, runner, done);
     throw error;
@@ -72,9 +73,10 @@ export async function repairPlan(plan: Plan, parts: ApplyParts): Promise<Outcome
   const state = await readHostState(runner);
   const listing = await nftListing(runner, plan.table);
   const done = new Doing(parts);
+  const applying = { state, listing, journal, runner, done };
   for (const step of plan.steps) {
     try {
-      await applyStep(step, { state, listing, journal, runner, done });
+      await applyStep(step, applying);
     } catch (error) {
       if (!(error instanceof BraidError)) throw error;
       done.fail(error.message);
@@ -93,7 +95,7 @@ export async function undoJournal(journalPath: string, parts: Omit<ApplyParts, '
 }
 
 interface Applying {
-  readonly state: HostState;
+  state: HostState;
   /** How the nft table is listed now. */
   readonly listing: string | undefined;
   readonly journal: Journal;
@@ -101,7 +103,8 @@ interface Applying {
   readonly done: Doing;
 }
 
-async function applyStep(step: Step, { state, listing, journal, runner, done }: Applying): Promise<void> {
+async function applyStep(step: Step, applying: Applying): Promise<void> {
+  const { state, listing, journal, runner, done } = applying;
   switch (step.kind) {
     case 'sysctl': {
       if (isSysctlThere(runner, step)) return;
@@ -113,16 +116,32 @@ async function applyStep(step: Step, { state, listing, journal, runner, done }: 
     }
     case 'nft':
       return applyTable(step, listing, journal, runner, done);
+    case 'link': {
+      if (isThere(state, step) || !state.devices.some(({ name }) => name === step.device)) return;
+      journal.put({ step });
+      await done.run(runner, applyCommand(step));
+      // Routes may follow now, and those of IPv6 take a new MTU of their device over.
+      applying.state = await readHostState(runner);
+      return;
+    }
     case 'rule':
     case 'route': {
       if (isThere(state, step)) return;
       const optional = step.kind === 'route' && step.optional;
-      if (optional && (await done.mustWait(runner, step))) return;
+      if (optional && done.mustWait(state, step)) return;
+      const command = applyCommand(step, step.kind === 'route' && replacesOurs(step, state, journal));
       journal.put({ step });
-      if (!optional) return void (await done.run(runner, applyCommand(step)));
-      return done.try(runner, applyCommand(step));
+      if (!optional) return void (await done.run(runner, command));
+      return done.try(runner, command);
     }
   }
+}
+
+/** Only what the journal knows: an administrator's route in this place stays, and ours is refused. */
+function replacesOurs(step: RouteStep, state: HostState, journal: Journal): boolean {
+  if (step.table !== MAIN_TABLE || step.device === undefined) return false;
+  const isOurs = journal.entries().some((entry) => entry.step.kind === 'route' && isSameSlot(entry.step, step));
+  return isOurs && state.routes.some((route) => isSameSlot(step, route) && route.device === step.device);
 }
 
 /** The whole table in one transaction: there is no moment without it. */
@@ -161,6 +180,9 @@ async function takeBackOne({ step, previous }: JournalEntry, state: HostState, r
     case 'nft':
       if ((await nftListing(runner, step.table)) !== undefined) await done.run(runner, undoCommand(step));
       return;
+    case 'link':
+      if (state.devices.some(({ name, isUp }) => isUp && name === step.device)) await done.run(runner, undoCommand(step));
+      return;
     case 'rule':
     case 'route':
       if (isThere(state, step)) await done.run(runner, undoCommand(step));
@@ -172,7 +194,6 @@ class Doing implements Outcome {
   readonly changed: string[] = [];
   readonly problems: string[] = [];
   readonly waiting: RouteStep[] = [];
-  #devicesUp: ReadonlySet<string> | undefined;
   readonly #log: (line: string) => void;
 
   constructor(parts: { readonly log: (line: string) => void }) {
@@ -198,11 +219,8 @@ class Doing implements Outcome {
     return must(runner, command, stdin);
   }
 
-  /** Asks the host once for the whole plan, and only where a route is missing. */
-  async mustWait(runner: Runner, route: RouteStep): Promise<boolean> {
-    if (route.device === undefined) return false;
-    this.#devicesUp ??= await devicesUp(runner);
-    if (this.#devicesUp.has(route.device)) return false;
+  mustWait(state: HostState, route: RouteStep): boolean {
+    if (route.device === undefined || devicesUp(state).has(route.device)) return false;
     this.waiting.push(route);
     return true;
   }

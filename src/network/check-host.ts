@@ -9,7 +9,6 @@ import { Journal } from './journal.ts';
 import { planNetwork } from './plan.ts';
 import { findProgram, LinuxRunner, type Program, type Runner } from './runner.ts';
 import { stepKey } from './steps.ts';
-import { sysctlNames } from './sysctls.ts';
 
 export interface HostParts {
   readonly runner: Runner;
@@ -73,7 +72,7 @@ function mayAdminister(status: string): boolean {
 }
 
 async function collisionOf(site: Site, { runner, journalPath }: HostParts): Promise<BraidError | undefined> {
-  const plan = planNetwork(site, await readNetworkFacts(runner, sysctlNames(site)));
+  const plan = planNetwork(site, await readNetworkFacts(runner, site));
   const ours = new Set(
     journalPath === undefined ? plan.steps.map(stepKey) : new Journal(journalPath).entries().map((entry) => stepKey(entry.step)),
   );

@@ -2,7 +2,7 @@
 import { BraidError } from '../error.ts';
 import type { HostState } from './host-state.ts';
 import { hex } from './nft-table.ts';
-import type { Plan } from './steps.ts';
+import { MAIN_TABLE, type Plan } from './steps.ts';
 
 /**
  * @param nftTableThere whether a table of the plan's name exists.
@@ -15,7 +15,16 @@ export function findCollision(plan: Plan, state: HostState, nftTableThere: boole
       `nft table inet ${plan.table} exists and no undo journal knows it`,
       `nft list table inet ${plan.table}; another daemon of this site?`,
     );
-  const { mark, mask, tables, preferences } = plan.claims;
+  const { mark, mask, tables, preferences, device, destinations = [] } = plan.claims;
+  const held = state.devices.find(({ name }) => name === device);
+  if (held && !ours.has(`link ${held.name}`))
+    return new BraidError(
+      'HOST_DEVICE',
+      `device ${held.name} expected to be free for the packet lane, got one of kind ${held.kind ?? 'hardware'}`,
+      {
+        hint: `ip -d link show ${held.name}; another daemon of this site?`,
+      },
+    );
   for (const rule of state.rules.filter((one) => !ours.has(one.text))) {
     const common = rule.mark ? rule.mark.mask & mask : 0;
     if (rule.mark && common !== 0 && ((rule.mark.value ^ mark) & common) === 0)
@@ -29,6 +38,19 @@ export function findCollision(plan: Plan, state: HostState, nftTableThere: boole
         'set [network] rule_preference to a free range',
       );
   }
+  const inOurPlace = state.routes.find(
+    (one) =>
+      one.table === MAIN_TABLE &&
+      one.metric === undefined &&
+      one.device !== device &&
+      !ours.has(one.text) &&
+      destinations.some(({ family, destination }) => family === one.family && destination === one.destination),
+  );
+  if (inOurPlace)
+    return taken(
+      `a place in the main routing table expected to be free for the packet lane, got: ip ${inOurPlace.text}`,
+      'remove this route, give it a metric, or set `packets = "off"` for the peer',
+    );
   const route = state.routes.find((one) => tables.includes(one.table) && !ours.has(one.text));
   return route && taken(`routing table ${route.table} expected to be empty, got: ip ${route.text}`, FREE_TABLES);
 }

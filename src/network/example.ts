@@ -38,7 +38,7 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     addresses: paths.map((path) => path.peerAddress),
     paths,
     snat: false,
-    packets: 'off',
+    packets: 'udp',
     policy: [],
     allow: [],
   };
@@ -65,6 +65,10 @@ export const exampleFacts: NetworkFacts = {
     ['net/mptcp/stale_loss_cnt', '4'],
     ['net/mptcp/close_timeout', '60'],
     ['net/ipv4/tcp_tw_reuse', '2'],
+    ['net/ipv4/ip_forward', '0'],
+    ['net/ipv4/conf/eth1/forwarding', '0'],
+    ['net/ipv6/conf/all/forwarding', '0'],
+    ['net/ipv6/conf/eth1/force_forwarding', '0'],
     ['net/ipv4/conf/all/rp_filter', '0'],
     ['net/ipv4/conf/eth2/rp_filter', '1'],
     ['net/ipv4/conf/eth3/rp_filter', '0'],
@@ -74,4 +78,5 @@ export const exampleFacts: NetworkFacts = {
     { device: 'eth3', prefix: '10.1.0.0/24', family: 4 },
   ],
   bridged: new Set(),
+  interfaces: ['eth1', 'eth2', 'eth3'],
 };

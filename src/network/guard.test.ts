@@ -23,14 +23,16 @@ async function guarded(devices: readonly string[] = ['eth1', 'eth2', 'eth3']) {
   const changes = new ManualChanges();
   const events: GuardEvent[] = [];
   const parts = { runner, journalPath: join(directory, 'berlin.undo.json'), log: () => undefined };
-  const plan = planNetwork(exampleSite(), exampleFacts);
+  const plan = planNetwork(exampleSite(), exampleFacts, null);
+  const now = { plan };
   const { waiting } = await applyPlan(plan, parts);
   const guard = startGuard({
     ...parts,
     changes,
     waiting,
     pollMs: 5,
-    plan: () => Promise.resolve(plan),
+    plan: () => Promise.resolve(now.plan),
+    applied: plan,
     event: (event) => events.push(event),
   });
   /** As the kernel does when a device goes down. */
@@ -49,10 +51,22 @@ async function guarded(devices: readonly string[] = ['eth1', 'eth2', 'eth3']) {
       await new Promise((resolve) => setTimeout(resolve, 600));
     }
   };
-  return { takeDown, bringUp, twoChecks, runner, changes, events, guard };
+  return { takeDown, bringUp, twoChecks, runner, changes, events, guard, now };
 }
 
 describe('the guard', () => {
+  it('makes another plan true at once, without blaming anybody', async () => {
+    const { runner, events, guard, now } = await guarded();
+    now.plan = planNetwork(exampleSite(), { ...exampleFacts, onLink: [] }, null);
+    await guard.look();
+    expect(runner.routes[4].some(({ dst }) => dst === '10.0.0.0/24')).toBe(false);
+    now.plan = planNetwork(exampleSite(), exampleFacts, null);
+    await Promise.all([guard.look(), guard.look()]);
+    expect(runner.routes[4].some(({ dst }) => dst === '10.0.0.0/24')).toBe(true);
+    expect(events).toEqual([]);
+    await guard.stop();
+  });
+
   it('puts back what was removed, says what it did, and does nothing more', async () => {
     const { runner, changes, events, guard } = await guarded();
     const whole = runner.snapshot();

@@ -9,10 +9,10 @@
 import { BraidError } from '../error.ts';
 import { type ApplyParts, repairPlan } from './apply.ts';
 import { type Changes, NetlinkChanges } from './changes.ts';
-import { applyCommand, type Plan, type RouteStep } from './steps.ts';
+import { applyCommand, type Plan, type RouteStep, type Step } from './steps.ts';
 
 export type GuardEvent =
-  /** These were gone, and are back. */
+  /** These were gone, and are back. What another plan than the last one asked for is no event. */
   | { readonly kind: 'restored'; readonly because: Because; readonly commands: readonly string[] }
   /** Routes that went with their device and come back with it; each is said once. */
   | { readonly kind: 'waiting'; readonly devices: readonly string[]; readonly commands: readonly string[] }
@@ -31,11 +31,15 @@ export interface GuardParts extends ApplyParts {
   readonly event: (event: GuardEvent) => void;
   /** Routes that have waited since the plan was applied. */
   readonly waiting?: readonly RouteStep[];
+  /** What was applied; then changes of the plan are told from what somebody removed. */
+  readonly applied?: Plan;
   readonly changes?: Changes;
   readonly pollMs?: number;
 }
 
 export interface Guard {
+  /** A check now: the plan is another one. Resolves when it is done. */
+  look(): Promise<void>;
   /** Ends the watch, after a check that is under way: whoever undoes next must not be raced. */
   stop(): Promise<void>;
 }
@@ -55,6 +59,7 @@ export function startGuard(parts: GuardParts): Guard {
   let running: Promise<void> | undefined;
   let failure = '';
   let waiting = parts.waiting ?? [];
+  let before = parts.applied;
 
   const fail = (code: string, message: string) => {
     if (message !== failure) parts.event({ kind: 'failed', code, message });
@@ -69,7 +74,8 @@ export function startGuard(parts: GuardParts): Guard {
       // A route that the kernel refuses fails at each check: said once, until something else fails.
       const commands = outcome.changed.filter((command) => !problems.some((problem) => problem.startsWith(`${command}:`)));
       if (commands.length > 0) lines.forEach(parts.log);
-      const causeOf = causes(plan, waiting);
+      const causeOf = causes(plan, before ?? plan, waiting);
+      before = plan;
       for (const because of CAUSES) {
         const mine = commands.filter((command) => causeOf(command) === because);
         if (mine.length > 0) parts.event({ kind: 'restored', because, commands: mine });
@@ -85,18 +91,25 @@ export function startGuard(parts: GuardParts): Guard {
     }
   };
 
-  const timer = setInterval(() => {
-    pending = changes.happened() || pending;
-    const sinceMs = performance.now() - checkedAtMs;
-    if (running || sinceMs < PAUSE_MS || !(pending || sinceMs >= CHECK_EVERY_MS)) return;
+  const start = () => {
     pending = false;
     running = check().finally(() => {
       checkedAtMs = performance.now();
       running = undefined;
     });
+    return running;
+  };
+  const timer = setInterval(() => {
+    pending = changes.happened() || pending;
+    const sinceMs = performance.now() - checkedAtMs;
+    if (!running && sinceMs >= PAUSE_MS && (pending || sinceMs >= CHECK_EVERY_MS)) start();
   }, parts.pollMs ?? POLL_MS);
 
   return {
+    look: async () => {
+      for (let other = running; other; other = running) await other;
+      await start();
+    },
     stop: async () => {
       clearInterval(timer);
       await running;
@@ -105,13 +118,20 @@ export function startGuard(parts: GuardParts): Guard {
   };
 }
 
-/** By device, not by command: a prefix that is on-link is planned only while its device is up, so it never waited itself. */
-function causes(plan: Plan, waiting: readonly RouteStep[]): (command: string) => Because {
+/**
+ * By device, not by command: a prefix that is on-link is planned only while its device is up, so it never waited itself.
+ *
+ * @returns undefined for what the plan before did not ask for, and for what was taken back.
+ */
+function causes(plan: Plan, before: Plan, waiting: readonly RouteStep[]): (command: string) => Because | undefined {
   const waitedFor = new Set(devicesOf(waiting));
-  const routes = new Map(plan.steps.flatMap((step) => (step.kind === 'route' && step.optional ? [[commandText(step), step.device]] : [])));
+  const known = new Set(before.steps.map((step) => JSON.stringify(step)));
+  const old = new Map(plan.steps.flatMap((step) => (known.has(JSON.stringify(step)) ? [[commandText(step), step]] : [])));
   return (command) => {
-    if (!routes.has(command)) return 'removed';
-    return waitedFor.has(routes.get(command) ?? '') ? 'device' : 'unknown';
+    const step = old.get(command);
+    if (!step) return undefined;
+    if (step.kind !== 'route' || !step.optional) return 'removed';
+    return waitedFor.has(step.device ?? '') ? 'device' : 'unknown';
   };
 }
 
@@ -119,6 +139,6 @@ export function devicesOf(routes: readonly RouteStep[]): string[] {
   return [...new Set(routes.flatMap(({ device }) => device ?? []))];
 }
 
-function commandText(route: RouteStep): string {
-  return applyCommand(route).join(' ');
+function commandText(step: Step): string {
+  return applyCommand(step).join(' ');
 }

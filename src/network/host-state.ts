@@ -3,15 +3,29 @@
  * Read from `ip -j -N` (numbers, as names differ from host to host); what a rule or route says beyond our words makes it somebody else's.
  */
 
+import type { Site } from '../site/types.ts';
 import type { Family } from '../wire/ip.ts';
 import { hex } from './nft-table.ts';
 import type { NetworkFacts } from './plan.ts';
 import { must, type Runner } from './runner.ts';
-import { MAIN_TABLE, type RouteStep, type RuleStep, routeText, ruleText, type Step } from './steps.ts';
+import { type LinkStep, MAIN_TABLE, type RouteStep, type RuleStep, routeText, ruleText, type Step } from './steps.ts';
+import { sysctlNames } from './sysctls.ts';
 
 export interface HostState {
   readonly rules: readonly HostRule[];
   readonly routes: readonly HostRoute[];
+  readonly devices: readonly HostDevice[];
+}
+
+export interface HostDevice {
+  readonly name: string;
+  /** `tun`, `bridge`, `vlan`, ...; undefined: hardware. */
+  readonly kind: string | undefined;
+  /** What a VLAN is on. */
+  readonly below: string | undefined;
+  readonly isUp: boolean;
+  readonly mtu: number;
+  readonly txQueueLength: number;
 }
 
 export interface HostRule {
@@ -37,6 +51,7 @@ type Json = Readonly<Record<string, unknown>>;
 const families: readonly Family[] = [4, 6];
 
 export async function readHostState(runner: Runner): Promise<HostState> {
+  const devices = readDevices(runner);
   const [rules4, rules6, routes4, routes6] = await Promise.all([
     ...families.map((family) => list(runner, family, ['rule', 'show'])),
     ...families.map((family) => list(runner, family, ['route', 'show', 'table', 'all'])),
@@ -44,29 +59,46 @@ export async function readHostState(runner: Runner): Promise<HostState> {
   return {
     rules: [...rules4!.map((one) => hostRule(one, 4)), ...rules6!.map((one) => hostRule(one, 6))],
     routes: [...routes4!.map((one) => hostRoute(one, 4)), ...routes6!.map((one) => hostRoute(one, 6))],
+    devices: await devices,
   };
 }
 
-/** @param names paths below /proc/sys. */
-export async function readNetworkFacts(runner: Runner, names: readonly string[]): Promise<NetworkFacts> {
-  const { routes } = await readHostState(runner);
+export async function readNetworkFacts(runner: Runner, site: Site): Promise<NetworkFacts> {
+  const { routes, devices } = await readHostState(runner);
+  const ours = new Set([...site.uplinks.map(({ device }) => device), ...site.lanDevices]);
+  const interfaces = devices.flatMap(({ kind, name }) =>
+    name !== 'lo' && (kind === undefined || LEARNING.has(kind) || ours.has(name)) ? [name] : [],
+  );
   const sysctls = new Map<string, string>();
-  for (const name of names) {
+  for (const name of sysctlNames(site, interfaces)) {
     const value = runner.readSysctl(name);
     if (value !== undefined) sysctls.set(name, value);
   }
-  return { sysctls, onLink: routes.flatMap(onLink), bridged: await bridgedDevices(runner) };
+  return { sysctls, onLink: routes.flatMap(onLink), bridged: bridgedDevices(devices), interfaces };
 }
 
-async function bridgedDevices(runner: Runner): Promise<ReadonlySet<string>> {
+/** Kinds of devices that a network is behind, and not a container or a tunnel. */
+const LEARNING: ReadonlySet<string> = new Set(['vlan', 'bond', 'team', 'macvlan', 'ipvlan']);
+
+async function readDevices(runner: Runner): Promise<HostDevice[]> {
   const devices = JSON.parse((await must(runner, ['ip', '-j', '-d', 'link', 'show'])).trim() || '[]') as Json[];
-  const kind = ({ linkinfo }: Json) => (linkinfo as Json | undefined)?.info_kind;
-  const bridged = new Set(devices.filter((device) => kind(device) === 'bridge').map(({ ifname }) => String(ifname)));
-  const vlans = devices.filter((device) => kind(device) === 'vlan');
+  return devices.map(({ ifname, flags, linkinfo, link, mtu, txqlen }) => ({
+    name: String(ifname),
+    kind: (linkinfo as Json | undefined)?.info_kind as string | undefined,
+    below: link === undefined ? undefined : String(link),
+    isUp: (flags as readonly string[]).includes('UP'),
+    mtu: Number(mtu),
+    txQueueLength: Number(txqlen ?? 0),
+  }));
+}
+
+function bridgedDevices(devices: readonly HostDevice[]): ReadonlySet<string> {
+  const bridged = new Set(devices.filter(({ kind }) => kind === 'bridge').map(({ name }) => name));
+  const vlans = devices.filter(({ kind }) => kind === 'vlan');
   // A VLAN may carry another.
   for (let before = -1; before !== bridged.size; ) {
     before = bridged.size;
-    for (const { ifname, link } of vlans) if (bridged.has(String(link))) bridged.add(String(ifname));
+    for (const { name, below } of vlans) if (below !== undefined && bridged.has(below)) bridged.add(name);
   }
   return bridged;
 }
@@ -79,10 +111,15 @@ function onLink(route: HostRoute): NetworkFacts['onLink'] {
   return [{ device, prefix: destination, family }];
 }
 
-export function isThere(state: HostState, step: RuleStep | RouteStep): boolean {
+export function isThere(state: HostState, step: RuleStep | RouteStep | LinkStep): boolean {
+  if (step.kind === 'link') return state.devices.some((device) => device.name === step.device && isAsWanted(device, step));
   return step.kind === 'rule'
     ? state.rules.some((rule) => rule.text === ruleText(step))
     : state.routes.some((route) => route.text === routeText(step));
+}
+
+function isAsWanted(device: HostDevice, { mtu, txQueueLength }: LinkStep): boolean {
+  return device.isUp && device.mtu === mtu && device.txQueueLength === txQueueLength;
 }
 
 /** @returns the table as nft lists it, undefined where there is none. */
@@ -97,9 +134,8 @@ export function isSysctlThere(runner: Runner, step: Step & { kind: 'sysctl' }): 
 }
 
 /** Only these take routes: the kernel drops a device's routes when it goes down. */
-export async function devicesUp(runner: Runner): Promise<ReadonlySet<string>> {
-  const devices = JSON.parse((await must(runner, ['ip', '-j', 'link', 'show', 'up'])).trim() || '[]') as Json[];
-  return new Set(devices.map(({ ifname }) => String(ifname)));
+export function devicesUp({ devices }: HostState): ReadonlySet<string> {
+  return new Set(devices.filter(({ isUp }) => isUp).map(({ name }) => name));
 }
 
 async function list(runner: Runner, family: Family, what: readonly string[]): Promise<readonly Json[]> {
@@ -145,6 +181,7 @@ function hostRoute(json: Json, family: Family): HostRoute {
   const nowhere = type === 'unreachable' || type === 'throw';
   const device = json.dev === undefined || nowhere ? undefined : String(json.dev);
   const destination = String(json.dst);
+  const mtu = (json.metrics as readonly Json[] | undefined)?.find((one) => one.mtu !== undefined)?.mtu;
   const text = routeText({
     family,
     type: type as RouteStep['type'],
@@ -154,6 +191,7 @@ function hostRoute(json: Json, family: Family): HostRoute {
     ...(device !== undefined && { device }),
     ...(json.prefsrc !== undefined && { source: String(json.prefsrc) }),
     ...(metric !== undefined && { metric }),
+    ...(mtu !== undefined && { mtu: Number(mtu) }),
   });
   return { text, family, table, type, destination, device, gateway, metric };
 }

@@ -17,6 +17,8 @@ export class MemoryHost implements Runner {
   /** Those of them that are bridges, and the VLANs: name, and what each is on. */
   readonly bridges = new Set<string>();
   readonly vlans = new Map<string, string>();
+  /** TUN devices that somebody made; in `devices` once they are up. */
+  readonly tuns = new Map<string, { mtu: number; txqlen: number }>();
   /** What `nft -j list ruleset` answers. */
   ruleset = '{"nftables":[]}';
   /** Changes that the kernel will not take. */
@@ -69,7 +71,9 @@ export class MemoryHost implements Runner {
   }
 
   #ip(args: readonly string[]): RunResult {
-    if (args.includes('link')) return ok(JSON.stringify([...this.devices].map((ifname) => this.#link(ifname))));
+    if (args[0] === 'link') return this.#setLink(args);
+    if (args.includes('link'))
+      return ok(JSON.stringify([...new Set([...this.devices, ...this.tuns.keys()])].map((ifname) => this.#link(ifname))));
     const words = args.filter((word) => word !== '-j' && word !== '-N');
     const family: Family = words[0] === '-6' ? 6 : 4;
     const [, object, verb, ...rest] = words;
@@ -84,9 +88,27 @@ export class MemoryHost implements Runner {
     return this.#change(args.join(' '), () => void list.splice(same < 0 ? list.length : same, same < 0 ? 0 : 1, wanted));
   }
 
+  /** `link set dev NAME [mtu N txqueuelen N] up|down` */
+  #setLink(args: readonly string[]): RunResult {
+    const [, , , name = '', ...words] = args;
+    const tun = this.tuns.get(name);
+    if (!tun) return refused(`Cannot find device "${name}"`);
+    return this.#change(args.join(' '), () => {
+      if (words.at(-1) === 'down') {
+        this.devices.delete(name);
+        for (const family of [4, 6] as const) this.routes[family] = this.routes[family].filter(({ dev }) => dev !== name);
+        return;
+      }
+      this.tuns.set(name, { mtu: Number(words[1]), txqlen: Number(words[3]) });
+      this.devices.add(name);
+    });
+  }
+
   #link(ifname: string): Json {
-    const kind = this.bridges.has(ifname) ? 'bridge' : this.vlans.has(ifname) ? 'vlan' : undefined;
-    return { ifname, link: this.vlans.get(ifname), ...(kind !== undefined && { linkinfo: { info_kind: kind } }) };
+    const kind = this.bridges.has(ifname) ? 'bridge' : this.vlans.has(ifname) ? 'vlan' : this.tuns.has(ifname) ? 'tun' : undefined;
+    const { mtu, txqlen } = this.tuns.get(ifname) ?? { mtu: 1500, txqlen: 1000 };
+    const flags = this.devices.has(ifname) ? ['UP'] : [];
+    return { ifname, flags, mtu, txqlen, link: this.vlans.get(ifname), ...(kind !== undefined && { linkinfo: { info_kind: kind } }) };
   }
 
   #change(what: string, change: () => unknown): RunResult {
@@ -135,13 +157,24 @@ function trimmed(hex: string): string {
 }
 
 const TYPES: Readonly<Record<string, string>> = { local: '2', unreachable: '7', throw: '9' };
-const ROUTE_KEYS: Readonly<Record<string, string>> = { via: 'gateway', dev: 'dev', src: 'prefsrc', table: 'table', metric: 'metric' };
+const ROUTE_KEYS: Readonly<Record<string, string>> = {
+  via: 'gateway',
+  dev: 'dev',
+  src: 'prefsrc',
+  table: 'table',
+  metric: 'metric',
+  mtu: 'mtu',
+};
 
 function parseRoute(words: readonly string[], family: Family): Json {
   const type = TYPES[words[0]!];
   const [dst, ...rest] = type === undefined ? words : words.slice(1);
   const route: Json = { ...(type !== undefined && { type }), dst };
   for (let at = 0; at < rest.length; at += 2) route[ROUTE_KEYS[rest[at]!]!] = rest[at] === 'metric' ? Number(rest[at + 1]) : rest[at + 1];
+  if (route.mtu !== undefined) {
+    route.metrics = [{ mtu: Number(route.mtu) }];
+    delete route.mtu;
+  }
   if (family === 6) route.metric ??= 1024;
   // IPv6 shows `lo` for what leads nowhere; it is no device that could be missing.
   if (family === 6 && (type === '7' || type === '9')) route.dev = 'lo';

@@ -7,28 +7,38 @@
  *                  belongs to a transparent socket (an answer, or an ICMP error about one): mark, so that routing delivers it here
  *                  other TCP from the LAN or from this gateway: to the listener as well, whose kernel answers with a reset
  *                  other TCP to a peer: drop; also what the rule above could not hand over because nobody listens
- *    postrouting   out of an uplink, to the LAN or a peer, or from a peer: drop; a SYN of ours, joins too: no larger segments than its route takes
+ *                  out of the packet lane: TCP, or not from a peer to the LAN: drop; nothing else here concerns it
+ *    forward       out of the packet lane to anything but the LAN: drop; from the LAN to others, on a host that is no router without us: drop
+ *    postrouting   into the packet lane: TCP, or not from the LAN to a peer: drop
+ *                  out of an uplink, to the LAN or a peer, or from a peer: drop; a SYN of ours, joins too: no larger segments than its route takes
  */
 import type { Site } from '../site/types.ts';
 import { contains, type Family, type Prefix } from '../wire/ip.ts';
+import { hasLane, laneDevice, lanePrefixes } from './lane.ts';
 
 export function tableName(site: string): string {
   return `braid_${site.replaceAll('-', '_')}`;
 }
 
-/** @returns the table as `nft -f` reads it, without what was there before. */
-export function nftTable(site: Site): string {
+/**
+ * @param isRouter whether the host forwards packets of a family anyway, for others than us.
+ * @returns the table as `nft -f` reads it, without what was there before.
+ */
+export function nftTable(site: Site, { isRouter }: { readonly isRouter: (family: Family) => boolean }): string {
   const uplinks = uplinkDevices(site);
   // `goto`: what an uplink sends has nothing to look for in the rest, and the bulk of all packets skips it.
   const branch = (match: string, target: string) => (uplinks.length === 0 ? [] : [`${match} ${names(uplinks)} goto ${target}`]);
+  const lane = hasLane(site) ? [laneDevice(site.name)] : [];
   const base = (hook: string) => `type filter hook ${hook} priority mangle; policy accept;`;
   const chains: [string, readonly string[]][] = [
     ['from_uplinks', fromUplinks(site)],
+    ...lane.map((): [string, readonly string[]] => ['from_lane', fromLane(site)]),
     [
       'prerouting',
       [
         base('prerouting'),
         ...branch('iifname', 'from_uplinks'),
+        ...lane.map((device) => `iifname "${device}" goto from_lane`),
         ...takeUp(site, 'tcp flags & (syn | ack | rst) == syn'),
         markTransparent(site),
         ...takeUp(site, 'meta l4proto tcp'),
@@ -36,7 +46,9 @@ export function nftTable(site: Site): string {
       ],
     ],
     ['to_uplinks', toUplinks(site)],
-    ['postrouting', [base('postrouting'), ...branch('oifname', 'to_uplinks')]],
+    ...lane.map((): [string, readonly string[]] => ['to_lane', toLane(site)]),
+    ['postrouting', [base('postrouting'), ...branch('oifname', 'to_uplinks'), ...lane.map((device) => `oifname "${device}" goto to_lane`)]],
+    ...lane.map((device): [string, readonly string[]] => ['forward', forwarded(site, device, isRouter)]),
   ];
   return [
     `table inet ${tableName(site.name)} {`,
@@ -84,6 +96,41 @@ function toUplinks(site: Site): string[] {
   return [...closed, 'tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu'];
 }
 
+/** TCP travels otherwise; everything else only from behind a peer to our LAN. Who of several peers sent it only the thread knows. */
+function fromLane(site: Site): string[] {
+  return ['meta l4proto tcp drop', ...onlyBetween(lanePrefixes(site), site.lan)];
+}
+
+function toLane(site: Site): string[] {
+  return ['meta l4proto tcp drop', ...onlyBetween(site.lan, lanePrefixes(site))];
+}
+
+/** What the device lets in goes to the LAN; where the LAN may be forwarded only because of us, it is not forwarded to others. */
+function forwarded(site: Site, device: string, isRouter: (family: Family) => boolean): string[] {
+  if (site.lanDevices.length === 0) return ['type filter hook forward priority filter; policy accept;', `iifname "${device}" drop`];
+  const others = `oifname != ${names([device, ...site.lanDevices])} drop`;
+  return [
+    'type filter hook forward priority filter; policy accept;',
+    `iifname "${device}" oifname != ${names(site.lanDevices)} drop`,
+    ...families
+      .filter((family) => !isRouter(family))
+      .map((family) => `meta nfproto ipv${family} iifname ${names(site.lanDevices)} ${others}`),
+  ];
+}
+
+/** Drops what has another source or destination, whole families too. */
+function onlyBetween(from: readonly Prefix[], to: readonly Prefix[]): string[] {
+  const of = (family: Family, all: readonly Prefix[]) => all.filter((prefix) => prefix.family === family);
+  return families.flatMap((family) => {
+    const [sources, destinations] = [of(family, from), of(family, to)];
+    if (sources.length === 0 || destinations.length === 0) return [`meta nfproto ipv${family} drop`];
+    return [
+      ...on(family, 'saddr !=', sources, (match) => `${match} drop`),
+      ...on(family, 'daddr !=', destinations, (match) => `${match} drop`),
+    ];
+  });
+}
+
 const families: readonly Family[] = [4, 6];
 
 /** Bits outside the mask belong to others and stay. */
@@ -111,7 +158,12 @@ function peersOf(site: Site, family: Family): Prefix[] {
 }
 
 /** @returns one rule made by `rule` from the match, or none where there is no prefix to match. */
-function on(family: Family, field: 'saddr' | 'daddr', prefixes: readonly Prefix[], rule: (match: string) => string): string[] {
+function on(
+  family: Family,
+  field: 'saddr' | 'daddr' | 'saddr !=' | 'daddr !=',
+  prefixes: readonly Prefix[],
+  rule: (match: string) => string,
+): string[] {
   const texts = widest(prefixes).map((prefix) => prefix.text);
   return texts.length === 0 ? [] : [rule(`${family === 4 ? 'ip' : 'ip6'} ${field} { ${texts.join(', ')} }`)];
 }

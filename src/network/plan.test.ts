@@ -5,6 +5,8 @@ import { nftTable } from './nft-table.ts';
 import { planNetwork, renderPlan, renderUndo } from './plan.ts';
 import { stepKey } from './steps.ts';
 
+const closed = { isRouter: () => false };
+
 describe('the network plan', () => {
   it('is for the site of DESIGN §7 what an administrator would type', async () => {
     const text = renderPlan(planNetwork(exampleSite(), exampleFacts)).join('\n');
@@ -24,7 +26,7 @@ describe('the network plan', () => {
   });
 
   it('plans only sysctls that the kernel has, and pm_type where path_manager is missing', () => {
-    const plan = planNetwork(exampleSite(), { ...exampleFacts, sysctls: new Map([['net/mptcp/pm_type', '0']]) });
+    const plan = planNetwork(exampleSite(), { ...exampleFacts, sysctls: new Map([['net/mptcp/pm_type', '0']]) }, null);
     expect(plan.steps.filter((step) => step.kind === 'sysctl').map((step) => [step.name, step.value])).toEqual([
       ['net/mptcp/pm_type', '1'],
     ]);
@@ -65,8 +67,8 @@ describe('the network plan', () => {
     const peers = site.peers.map((peer) => ({ ...peer, lan: [parsePrefix('172.16.1.0/24')!] }));
     const plan = planNetwork({ ...site, peers }, exampleFacts);
     expect(plan.steps.some((step) => step.kind === 'route' && step.family === 6 && step.type !== 'throw')).toBe(false);
-    expect(nftTable({ ...site, peers })).toContain('    ip6 saddr { fd00:16::/64 } drop');
-    expect(nftTable({ ...site, peers })).not.toContain('tproxy ip6');
+    expect(nftTable({ ...site, peers }, closed)).toContain('    ip6 saddr { fd00:16::/64 } drop');
+    expect(nftTable({ ...site, peers }, closed)).not.toContain('tproxy ip6');
   });
 
   it('takes a device that carries LAN and uplink as LAN, and prefixes that lie in another only once', () => {
@@ -75,7 +77,7 @@ describe('the network plan', () => {
       ...peer,
       lan: ['10.8.0.0/16', '10.8.1.0/24', '10.8.0.0/16'].map((text) => parsePrefix(text)!),
     }));
-    const table = nftTable({ ...site, peers });
+    const table = nftTable({ ...site, peers }, closed);
     expect(table).toContain('iifname { "eth3" } goto from_uplinks');
     expect(table).toContain('ip daddr { 10.8.0.0/16 } drop');
     expect(table).not.toContain('10.8.1.0/24');

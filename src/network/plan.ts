@@ -5,6 +5,8 @@
  */
 import type { Site, Uplink } from '../site/types.ts';
 import type { Family, Prefix } from '../wire/ip.ts';
+import { destinationText } from './destination.ts';
+import { hasLane, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
 import { hex, nftTable, tableName } from './nft-table.ts';
 import { applyCommand, MAIN_TABLE, type Plan, type RouteStep, type RuleStep, type Step, undoCommand } from './steps.ts';
 import { plannedSysctls } from './sysctls.ts';
@@ -17,32 +19,49 @@ export interface NetworkFacts {
   readonly onLink: readonly { readonly device: string; readonly prefix: string; readonly family: Family }[];
   /** Devices that are a bridge, or a VLAN of one. */
   readonly bridged: ReadonlySet<string>;
+  /** Devices that may learn from router advertisements: what has hardware, VLANs and bonds. */
+  readonly interfaces: readonly string[];
 }
 
 const UNREACHABLE_METRIC = 4000;
 const families: readonly Family[] = [4, 6];
 
-export function planNetwork(site: Site, facts: NetworkFacts): Plan {
+/** @param lane null: its device is not there yet. Left out: as it will be, for whoever wants to see the whole plan. */
+export function planNetwork(site: Site, facts: NetworkFacts, lane: LaneFacts | null = nominalLane(site)): Plan {
   const rules = planRules(site);
   const tables = [0, 1, ...site.uplinks.map((uplink) => 2 + uplink.index)].map((offset) => site.network.tableBase + offset);
   const steps: Step[] = [
     ...lastResort(site),
-    { kind: 'nft', table: tableName(site.name), ruleset: nftTable(site) },
+    {
+      kind: 'nft',
+      table: tableName(site.name),
+      ruleset: nftTable(site, { isRouter: (family) => isRouter(site, family, facts.sysctls) }),
+    },
     ...localTables(site),
     ...site.uplinks.flatMap((uplink) => uplinkTable(site, uplink, facts)),
     ...rules,
     ...plannedSysctls(site, facts),
+    ...(lane ? laneSteps(site, lane, facts.sysctls) : []),
   ];
   const { mark, mask } = site.network;
   return {
     site: site.name,
     table: tableName(site.name),
-    claims: { mark, mask, tables, preferences: [...new Set(rules.map((rule) => rule.preference))] },
+    claims: {
+      mark,
+      mask,
+      tables,
+      preferences: [...new Set(rules.map((rule) => rule.preference))],
+      ...(hasLane(site) && {
+        device: laneDevice(site.name),
+        destinations: lanePrefixes(site).map((prefix) => ({ family: prefix.family, destination: destinationText(prefix) })),
+      }),
+    },
     steps,
   };
 }
 
-/** What holds when everything else was flushed: also answers what is no TCP at once, until the packet lane exists. */
+/** What holds when everything else was flushed: also answers what is no TCP at once, while there is no packet lane. */
 function lastResort(site: Site): RouteStep[] {
   return peerPrefixes(site).map((prefix) => ({
     kind: 'route',
@@ -146,10 +165,4 @@ function peerPrefixes(site: Site, family?: Family): Prefix[] {
 /** Families in which anything of a peer's is reached. */
 function familiesOf(site: Site): Family[] {
   return families.filter((family) => peerPrefixes(site, family).length > 0);
-}
-
-/** `ip` prints the default route and single addresses without a length. */
-function destinationText(prefix: Prefix): string {
-  if (prefix.length === 0) return 'default';
-  return prefix.length === prefix.bytes.length * 8 ? prefix.text.slice(0, prefix.text.indexOf('/')) : prefix.text;
 }

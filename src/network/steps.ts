@@ -4,7 +4,7 @@
  */
 import type { Family } from '../wire/ip.ts';
 
-export type Step = SysctlStep | NftStep | RuleStep | RouteStep;
+export type Step = SysctlStep | NftStep | RuleStep | RouteStep | LinkStep;
 
 export interface SysctlStep {
   readonly kind: 'sysctl';
@@ -44,8 +44,17 @@ export interface RouteStep {
   readonly device?: string;
   readonly source?: string;
   readonly metric?: number;
+  readonly mtu?: number;
   /** Whether the site works without it: a device may be down, and its routes with it. They are tried again by the guard. */
   readonly optional: boolean;
+}
+
+/** A device that somebody else makes: up, with this MTU and queue. Nothing where it is not there. */
+export interface LinkStep {
+  readonly kind: 'link';
+  readonly device: string;
+  readonly mtu: number;
+  readonly txQueueLength: number;
 }
 
 export interface Plan {
@@ -57,6 +66,9 @@ export interface Plan {
     readonly mask: number;
     readonly tables: readonly number[];
     readonly preferences: readonly number[];
+    /** Of the packet lane, and where its routes lead. */
+    readonly device?: string;
+    readonly destinations?: readonly { readonly family: Family; readonly destination: string }[];
   };
   /** In the order of application; undone in reverse. */
   readonly steps: readonly Step[];
@@ -75,7 +87,16 @@ export function stepKey(step: Step): string {
       return ruleText(step);
     case 'route':
       return routeText(step);
+    case 'link':
+      return `link ${step.device}`;
   }
+}
+
+/** Two routes that the kernel keeps one of. */
+type RouteSlot = Pick<RouteStep, 'family' | 'table' | 'destination' | 'metric'>;
+
+export function isSameSlot(one: RouteSlot, other: { readonly [K in keyof RouteSlot]: RouteSlot[K] | undefined }): boolean {
+  return one.family === other.family && one.table === other.table && one.destination === other.destination && one.metric === other.metric;
 }
 
 export function ruleText(rule: Omit<RuleStep, 'kind'>): string {
@@ -86,8 +107,8 @@ export function routeText(route: Omit<RouteStep, 'kind' | 'optional'>): string {
   return ['route', `-${route.family}`, ...routeArguments(route)].join(' ');
 }
 
-/** @returns the command that makes the step true; the nft table goes in by `nft -f -`. */
-export function applyCommand(step: Step): readonly string[] {
+/** @param isChange of a route: one of ours is there, with other values. @returns the command that makes the step true; the nft table goes in by `nft -f -`. */
+export function applyCommand(step: Step, isChange = false): readonly string[] {
   switch (step.kind) {
     case 'sysctl':
       return ['sysctl', '-w', `${sysctlText(step.name)}=${step.value}`];
@@ -96,7 +117,9 @@ export function applyCommand(step: Step): readonly string[] {
     case 'rule':
       return ['ip', `-${step.family}`, 'rule', 'add', 'pref', `${step.preference}`, ...step.selectors, 'lookup', `${step.table}`];
     case 'route':
-      return ['ip', `-${step.family}`, 'route', step.table === MAIN_TABLE ? 'add' : 'replace', ...routeArguments(step)];
+      return ['ip', `-${step.family}`, 'route', step.table === MAIN_TABLE && !isChange ? 'add' : 'replace', ...routeArguments(step)];
+    case 'link':
+      return ['ip', 'link', 'set', 'dev', step.device, 'mtu', `${step.mtu}`, 'txqueuelen', `${step.txQueueLength}`, 'up'];
   }
 }
 
@@ -111,6 +134,8 @@ export function undoCommand(step: Step, previous?: string): readonly string[] {
       return ['ip', `-${step.family}`, 'rule', 'del', 'pref', `${step.preference}`, ...step.selectors, 'lookup', `${step.table}`];
     case 'route':
       return ['ip', `-${step.family}`, 'route', 'del', ...routeArguments(step)];
+    case 'link':
+      return ['ip', 'link', 'set', 'dev', step.device, 'down'];
   }
 }
 
@@ -122,6 +147,7 @@ function routeArguments(route: Omit<RouteStep, 'kind' | 'optional'>): string[] {
     ...(route.device === undefined ? [] : ['dev', route.device]),
     ...(route.source === undefined ? [] : ['src', route.source]),
     ...(route.metric === undefined ? [] : ['metric', `${route.metric}`]),
+    ...(route.mtu === undefined ? [] : ['mtu', `${route.mtu}`]),
     ...(route.table === MAIN_TABLE ? [] : ['table', `${route.table}`]),
   ];
 }

@@ -1,6 +1,7 @@
 /** The sysctls a gateway needs, each with what was seen without it. Only those that this kernel has are planned; undo puts the old value back. */
 import type { Site } from '../site/types.ts';
 import type { Family } from '../wire/ip.ts';
+import { forwardingNames, forwardingSysctls } from './lane.ts';
 import type { NetworkFacts } from './plan.ts';
 import type { SysctlStep } from './steps.ts';
 
@@ -54,7 +55,7 @@ const STRICT = '1';
 const LOOSE = '2';
 
 /** Everything `plannedSysctls` looks at: what has to be read from the host. */
-export function sysctlNames(site: Site): string[] {
+export function sysctlNames(site: Site, interfaces: readonly string[]): string[] {
   return [
     ...WANTED.map((one) => one.name),
     PATH_MANAGER.name,
@@ -62,10 +63,11 @@ export function sysctlNames(site: Site): string[] {
     RP_FILTER_ALL,
     ...devicesOf(site).map(rpFilter),
     ...Object.values(BRIDGE_CALLS),
+    ...forwardingNames(site, interfaces),
   ];
 }
 
-export function plannedSysctls(site: Site, { sysctls: values, bridged }: NetworkFacts): SysctlStep[] {
+export function plannedSysctls(site: Site, { sysctls: values, bridged, interfaces }: NetworkFacts): SysctlStep[] {
   const pathManager = values.has(PATH_MANAGER.name) ? PATH_MANAGER : PM_TYPE;
   // The larger of `all` and the device's own counts. Planned whatever is set now, so that a second plan says the same as the first.
   const loose = values.get(RP_FILTER_ALL) === STRICT ? [] : ['0'];
@@ -75,7 +77,7 @@ export function plannedSysctls(site: Site, { sysctls: values, bridged }: Network
     alsoGood: loose,
     reason: `a strict reverse path filter on ${device} would refuse what another uplink's route also reaches`,
   }));
-  return [pathManager, ...WANTED, ...filters, ...bridgeCalls(site, bridged)]
+  return [pathManager, ...WANTED, ...filters, ...bridgeCalls(site, bridged), ...forwardingSysctls(site, values, interfaces)]
     .filter((one) => values.has(one.name))
     .map((one) => ({ kind: 'sysctl', ...one }));
 }

@@ -6,7 +6,6 @@ import { startGuard } from '../../src/network/guard.ts';
 import { readNetworkFacts } from '../../src/network/host-state.ts';
 import { planNetwork } from '../../src/network/plan.ts';
 import { LinuxRunner, type Program } from '../../src/network/runner.ts';
-import { sysctlNames } from '../../src/network/sysctls.ts';
 
 const [act = '', journalPath = '', killAt = ''] = process.argv.slice(2);
 
@@ -34,7 +33,7 @@ class MortalRunner extends LinuxRunner {
 const site = exampleSite();
 const runner = new MortalRunner();
 const log = (line: string) => console.log(line);
-const plan = async () => planNetwork(site, await readNetworkFacts(runner, sysctlNames(site)));
+const plan = async () => planNetwork(site, await readNetworkFacts(runner, site));
 
 if (act === 'check') {
   for (const { code, hint } of await checkHost(site, { runner })) console.log(`${code} ${hint}`);

@@ -1,0 +1,176 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Site } from '../site/types.ts';
+import { parsePrefix } from '../wire/ip.ts';
+import { applyPlan, repairPlan, undoJournal } from './apply.ts';
+import { exampleFacts, exampleSite } from './example.ts';
+import { type LaneFacts, nominalLane } from './lane.ts';
+import { MemoryHost } from './memory-host.ts';
+import { planNetwork, renderPlan } from './plan.ts';
+
+let directory = '';
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'braid-lane-'));
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+const DEVICE = 'brd-berlin';
+const DEVICE_SYSCTLS = [
+  'net/ipv4/conf/brd-berlin/forwarding',
+  'net/ipv6/conf/brd-berlin/force_forwarding',
+  'net/ipv6/conf/brd-berlin/addr_gen_mode',
+  'net/ipv6/conf/brd-berlin/accept_ra',
+];
+
+function host(): MemoryHost {
+  const memory = new MemoryHost();
+  for (const device of ['eth1', 'eth2', 'eth3']) memory.devices.add(device);
+  for (const [name, value] of exampleFacts.sysctls) memory.sysctls.set(name, value);
+  return memory;
+}
+/** As the lane's thread does. */
+function makeDevice(memory: MemoryHost): void {
+  memory.tuns.set(DEVICE, { mtu: 1500, txqlen: 500 });
+  for (const name of DEVICE_SYSCTLS) memory.sysctls.set(name, '0');
+}
+const parts = (runner: MemoryHost) => ({ runner, journalPath: join(directory, 'berlin.undo.json'), log: () => {} });
+const plan = (lane: LaneFacts | null, site: Site = exampleSite()) => planNetwork(site, exampleFacts, lane);
+const routesInto = (memory: MemoryHost) => memory.routes[4].filter(({ dev }) => dev === DEVICE);
+
+describe('the packet lane in the network plan', () => {
+  it('comes with its device, follows its MTU as a difference, and goes without a trace', async () => {
+    const memory = host();
+    const before = memory.snapshot();
+    await applyPlan(plan(null), parts(memory));
+    expect(routesInto(memory)).toEqual([]);
+
+    makeDevice(memory);
+    const { changed, problems } = await repairPlan(plan({ mtus: [1440] }), parts(memory));
+    expect(problems).toEqual([]);
+    expect(changed.slice(-3)).toEqual([
+      'ip link set dev brd-berlin mtu 1440 txqueuelen 1000 up',
+      'ip -4 route add 172.16.1.0/24 dev brd-berlin src 172.16.0.1 mtu 1440',
+      'ip -6 route add fd00:17::/64 dev brd-berlin src fd00:16::1 mtu 1440',
+    ]);
+    expect((await repairPlan(plan({ mtus: [1440] }), parts(memory))).changed).toEqual([]);
+
+    const smaller = await repairPlan(plan({ mtus: [1300] }), parts(memory));
+    expect(smaller.changed).toEqual([
+      'ip link set dev brd-berlin mtu 1300 txqueuelen 1000 up',
+      'ip -4 route replace 172.16.1.0/24 dev brd-berlin src 172.16.0.1 mtu 1300',
+      'ip -6 route replace fd00:17::/64 dev brd-berlin src fd00:16::1 mtu 1300',
+    ]);
+    expect(routesInto(memory)).toHaveLength(1);
+
+    await undoJournal(parts(memory).journalPath, parts(memory));
+    memory.tuns.clear();
+    for (const name of DEVICE_SYSCTLS) memory.sysctls.delete(name);
+    expect(memory.snapshot()).toEqual(before);
+  });
+
+  it('lets the last resort hold again when the device is gone, and forgets the routes that went with it', async () => {
+    const memory = host();
+    await applyPlan(plan(null), parts(memory));
+    makeDevice(memory);
+    await repairPlan(plan({ mtus: [1440] }), parts(memory));
+    memory.tuns.clear();
+    memory.devices.delete(DEVICE);
+    memory.routes[4] = memory.routes[4].filter(({ dev }) => dev !== DEVICE);
+    memory.routes[6] = memory.routes[6].filter(({ dev }) => dev !== DEVICE);
+    for (const name of DEVICE_SYSCTLS) memory.sysctls.delete(name);
+    const { changed, problems, waiting } = await repairPlan(plan(null), parts(memory));
+    expect([changed, problems, waiting]).toEqual([[], [], []]);
+    expect(memory.routes[4].some(({ dst, type }) => dst === '172.16.1.0/24' && type === '7')).toBe(true);
+  });
+
+  it('refuses a device of its name and a route in its place that are not ours, before anything changed', async () => {
+    const held = host();
+    makeDevice(held);
+    await expect(applyPlan(plan(null), parts(held))).rejects.toThrow(
+      'device brd-berlin expected to be free for the packet lane, got one of kind tun',
+    );
+    const routed = host();
+    routed.routes[4].push({ dst: '172.16.1.0/24', gateway: '10.0.0.9', dev: 'eth2', flags: [] });
+    const before = routed.snapshot();
+    await expect(applyPlan(plan(null), parts(routed))).rejects.toThrow(
+      'expected to be free for the packet lane, got: ip route -4 172.16.1.0/24 via 10.0.0.9 dev eth2',
+    );
+    expect(routed.snapshot()).toEqual(before);
+    const site = exampleSite();
+    const off = { ...site, peers: site.peers.map((peer) => ({ ...peer, packets: 'off' as const })) };
+    expect((await applyPlan(plan(null, off), parts(routed))).problems).toEqual([]);
+  });
+
+  it('leaves a route that an administrator adds in its place later, and says so', async () => {
+    const memory = host();
+    await applyPlan(plan(null), parts(memory));
+    memory.routes[4].push({ dst: '172.16.1.0/24', gateway: '10.0.0.9', dev: 'eth2', flags: [] });
+    makeDevice(memory);
+    const { problems } = await repairPlan(plan({ mtus: [1440] }), parts(memory));
+    expect(problems).toEqual([expect.stringContaining('File exists')]);
+    expect(memory.routes[4].some(({ gateway }) => gateway === '10.0.0.9')).toBe(true);
+  });
+
+  it('gives a device the largest MTU of its peers, IPv6 never less than 1280, and peers that are off nothing', () => {
+    const site = exampleSite();
+    const [munich] = site.peers;
+    const peers = [
+      munich!,
+      { ...munich!, index: 1, site: 'paris', lan: [parsePrefix('172.16.2.0/24')!] },
+      { ...munich!, index: 2, site: 'rome', lan: [parsePrefix('172.16.3.0/24')!], packets: 'off' as const },
+    ];
+    const lines = renderPlan(plan({ mtus: [516, 1380, 9000] }, { ...site, peers })).filter(
+      (line) => line.includes(DEVICE) && line.startsWith('ip'),
+    );
+    expect(lines).toEqual([
+      'ip link set dev brd-berlin mtu 1380 txqueuelen 1000 up',
+      'ip -4 route add 172.16.1.0/24 dev brd-berlin src 172.16.0.1 mtu 516',
+      'ip -6 route add fd00:17::/64 dev brd-berlin src fd00:16::1 mtu 1280',
+      'ip -4 route add 172.16.2.0/24 dev brd-berlin src 172.16.0.1 mtu 1380',
+    ]);
+  });
+
+  it('takes its first MTU from the devices of the uplinks, with what the underlay costs', () => {
+    const site = exampleSite();
+    const [munich] = site.peers;
+    const jumbo = munich!.paths.map((path) => ({ ...path, uplink: { ...path.uplink, mtu: 9000 } }));
+    const mtus = (paths: typeof jumbo) => nominalLane({ ...site, peers: [{ ...munich!, paths }] }).mtus;
+    expect(mtus(jumbo)).toEqual([8940]);
+    expect(mtus([...jumbo, munich!.paths[0]!])).toEqual([1440]);
+    expect(mtus([{ ...munich!.paths[0]!, localAddress: site.uplinks[0]!.addresses[1]! }])).toEqual([1420]);
+  });
+
+  it('forwards what it needs only, by the device where the kernel can, and by the host where it must', () => {
+    const forwarding = (values: readonly (readonly [string, string])[]) =>
+      renderPlan(planNetwork(exampleSite(), { ...exampleFacts, sysctls: new Map(values) }, null))
+        .filter((line) => line.includes('forwarding') || line.includes('accept_ra'))
+        .map((line) => line.slice('sysctl -w '.length, line.indexOf('   #')));
+    const devices = [['net/ipv4/conf/eth1/forwarding', '0']] as const;
+    expect(forwarding([...devices, ['net/ipv6/conf/all/forwarding', '0'], ['net/ipv6/conf/eth1/force_forwarding', '0']])).toEqual([
+      'net.ipv4.conf.eth1.forwarding=1',
+      'net.ipv6.conf.eth1.force_forwarding=1',
+    ]);
+    expect(forwarding([...devices, ['net/ipv6/conf/all/forwarding', '0'], ['net/ipv6/conf/eth2/accept_ra', '1']])).toEqual([
+      'net.ipv4.conf.eth1.forwarding=1',
+      'net.ipv6.conf.eth2.accept_ra=2',
+      'net.ipv6.conf.all.forwarding=1',
+    ]);
+  });
+
+  it('lets the LAN into the lane and nowhere else, on a host that forwards only for us', () => {
+    const forward = (more: readonly (readonly [string, string])[]) => {
+      const lines = renderPlan(planNetwork(exampleSite(), { ...exampleFacts, sysctls: new Map([...exampleFacts.sysctls, ...more]) }));
+      return lines.filter((line) => line.includes('nfproto') && line.includes('eth1'));
+    };
+    expect(forward([])).toHaveLength(2);
+    expect(forward([['net/ipv4/ip_forward', '1']])).toEqual([expect.stringContaining('ipv6')]);
+    expect(
+      forward([
+        ['net/ipv4/conf/eth3/forwarding', '1'],
+        ['net/ipv6/conf/all/forwarding', '1'],
+      ]),
+    ).toEqual([]);
+  });
+});
