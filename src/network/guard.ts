@@ -102,7 +102,7 @@ export function startGuard(parts: GuardParts): Guard {
   const timer = setInterval(() => {
     pending = changes.happened() || pending;
     const sinceMs = performance.now() - checkedAtMs;
-    if (!running && sinceMs >= PAUSE_MS && (pending || sinceMs >= CHECK_EVERY_MS)) start();
+    if (!running && sinceMs >= PAUSE_MS && (pending || sinceMs >= CHECK_EVERY_MS)) void start();
   }, parts.pollMs ?? POLL_MS);
 
   return {
