@@ -10,7 +10,7 @@ function parts(change: (host: MemoryHost) => void = () => undefined) {
   for (const [name, value] of exampleFacts.sysctls) runner.sysctls.set(name, value);
   runner.sysctls.set('net/mptcp/enabled', '1');
   change(runner);
-  return { runner, processStatus: () => ROOT, findProgram: (program: string) => `/usr/sbin/${program}` };
+  return { runner, processStatus: () => ROOT, findProgram: (program: string) => `/usr/sbin/${program}`, exists: () => true };
 }
 
 describe('the host check', () => {
@@ -59,6 +59,15 @@ describe('the host check', () => {
       parts((host) => host.rules[4].push(rule('0xffffffff', '9'))),
     );
     expect(taken.map((problem) => problem.code)).toEqual(['HOST_MARK_TAKEN']);
+  });
+
+  it('names a host without TUN, unless no peer has a packet lane', async () => {
+    const without = { ...parts(), exists: () => false };
+    expect((await checkHost(exampleSite(), without)).map(({ code, message }) => `${code} ${message}`)).toEqual([
+      'HOST_DEVICE /dev/net/tun expected for the packet lane, got none',
+    ]);
+    const peers = exampleSite().peers.map((peer) => ({ ...peer, packets: 'off' as const }));
+    expect(await checkHost(exampleSite({ peers }), without)).toEqual([]);
   });
 
   it('warns of a firewall, with the rule that lets us in', async () => {

@@ -1,11 +1,12 @@
 /** What of this host would keep a site from working, found without changing anything: `braid check` prints it, `run` asks it first. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { BraidError } from '../error.ts';
 import type { Site } from '../site/types.ts';
 import { findCollision } from './collisions.ts';
 import { findFirewallProblems } from './firewall.ts';
 import { nftListing, readHostState, readNetworkFacts } from './host-state.ts';
 import { Journal } from './journal.ts';
+import { hasLane } from './lane.ts';
 import { planNetwork } from './plan.ts';
 import { findProgram, LinuxRunner, type Program, type Runner } from './runner.ts';
 import { stepKey } from './steps.ts';
@@ -17,9 +18,11 @@ export interface HostParts {
   readonly findProgram: (program: Program) => string | undefined;
   /** Text of /proc/self/status. */
   readonly processStatus: () => string;
+  readonly exists: (path: string) => boolean;
 }
 
 const CAP_NET_ADMIN = 12n;
+const TUN = '/dev/net/tun';
 
 /** @returns problems, the ones that stop everything first; HOST_FIREWALL is a warning and stops nothing. */
 export async function checkHost(site: Site, more: Partial<HostParts> = {}): Promise<BraidError[]> {
@@ -27,12 +30,19 @@ export async function checkHost(site: Site, more: Partial<HostParts> = {}): Prom
     runner: more.runner ?? new LinuxRunner(),
     findProgram,
     processStatus: () => readFileSync('/proc/self/status', 'utf8'),
+    exists: existsSync,
     ...more,
   };
   const missing = missingPieces(parts);
   if (missing.length > 0) return missing;
   const collision = await collisionOf(site, parts);
-  return [...(collision ? [collision] : []), ...(await findFirewallProblems(site, parts.runner))];
+  return [...(collision ? [collision] : []), ...laneProblems(site, parts), ...(await findFirewallProblems(site, parts.runner))];
+}
+
+function laneProblems(site: Site, { exists }: HostParts): BraidError[] {
+  if (!hasLane(site) || exists(TUN)) return [];
+  const hint = 'modprobe tun; a container needs the device (--device /dev/net/tun); without it set `packets = "off"` for each peer';
+  return [new BraidError('HOST_DEVICE', `${TUN} expected for the packet lane, got none`, { hint })];
 }
 
 /** What no configuration can mend: rights, programs, kernel. */

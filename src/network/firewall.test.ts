@@ -46,6 +46,44 @@ const ours = [
   [{ match: { op: '==', left: { '&': [{ meta: { key: 'mark' } }, 0xff00_0000] }, right: 0x4200_0000 } }, accept],
 ];
 
+describe('the firewall check of what is forwarded', () => {
+  const forward = (policy: 'accept' | 'drop', rules: Expr[][], others: Record<string, Expr[][]> = {}, family = 'ip') =>
+    listing(policy, rules, others, { family, table: 'filter', name: 'FORWARD' }).replaceAll('"hook":"input"', '"hook":"forward"');
+
+  it('names both ways between the LAN and the packet lane where the policy drops, and is content with those rules', () => {
+    expect(hints(forward('accept', []))).toEqual([]);
+    expect(hints(forward('drop', [[ctState('established', 'related'), accept]]))).toEqual([
+      'iptables -I FORWARD -i eth1 -o brd-berlin -j ACCEPT',
+      'iptables -I FORWARD -i brd-berlin -o eth1 -j ACCEPT',
+    ]);
+    expect(messages(forward('drop', []))[0]).toBe('chain ip filter FORWARD drops packets of the LAN to a peer, from eth1 to brd-berlin');
+    const both = [
+      [meta('iifname', 'eth1'), meta('oifname', 'brd-*'), accept],
+      [meta('iifname', 'brd-berlin'), meta('oifname', { set: ['eth1', 'eth9'] }), accept],
+    ];
+    expect(hints(forward('drop', both))).toEqual([]);
+    expect(hints(forward('drop', [[meta('oifname', 'eth1', '!='), accept]]))).toEqual([
+      'iptables -I FORWARD -i brd-berlin -o eth1 -j ACCEPT',
+    ]);
+  });
+
+  it("puts the rule where Docker leaves room for it, and each family's into its own table", () => {
+    const docker = {
+      'DOCKER-USER': [[{ return: null }]],
+      'DOCKER-FORWARD': [[meta('oifname', 'docker0'), ctState('established'), accept]],
+    };
+    const rules = [[{ jump: { target: 'DOCKER-USER' } }], [{ jump: { target: 'DOCKER-FORWARD' } }]];
+    expect(hints(forward('drop', rules, docker))[0]).toBe('iptables -I DOCKER-USER -i eth1 -o brd-berlin -j ACCEPT');
+    expect(hints(forward('drop', [], {}, 'ip6'))[0]).toBe('ip6tables -I FORWARD -i eth1 -o brd-berlin -j ACCEPT');
+    expect(hints(forward('drop', [], {}, 'inet'))[0]).toBe('nft insert rule inet filter FORWARD iifname eth1 oifname brd-berlin accept');
+  });
+
+  it('has nothing to say where no peer has a packet lane', () => {
+    const off = { ...site, peers: site.peers.map((peer) => ({ ...peer, packets: 'off' as const })) };
+    expect(firewallProblems(off, forward('drop', []))).toEqual([]);
+  });
+});
+
 describe('the firewall check', () => {
   it('has nothing to say without a firewall, or with one that accepts', () => {
     expect(messages('{"nftables":[]}')).toEqual([]);

@@ -1,20 +1,23 @@
 /**
  * Whether this host's own firewall would keep us out: peers at the listen port, and LAN connections on their way to the transparent listener
- * (both pass the INPUT hook). The packets we need are walked through each input chain; a match that is not understood may match or not.
- * Never a refusal: a warning with the rule that lets us in.
+ * (both pass the INPUT hook); packets between the LAN and the packet lane (FORWARD). What we need is walked through each chain of its hook; a
+ * match that is not understood may match or not. Never a refusal: a warning with the rule that lets us in.
  */
-
 import { BraidError } from '../error.ts';
 import type { Site } from '../site/types.ts';
 import { contains, type Family, type IpAddress, type Prefix, parseAddress, prefixAround } from '../wire/ip.ts';
+import { laneDevice, lanePrefixes } from './lane.ts';
 import { hex } from './nft-table.ts';
 import type { Runner } from './runner.ts';
 
-/** A TCP SYN or a UDP datagram as the INPUT hook sees it. What is absent is not known. */
+/** A TCP SYN or a UDP datagram as its hook sees it. What is absent is not known. */
 interface Packet {
+  readonly hook: 'input' | 'forward';
   readonly protocol: 'tcp' | 'udp';
   readonly family: Family;
   readonly device: string;
+  /** Where it leaves, if it does. */
+  readonly out?: string;
   readonly from?: IpAddress;
   readonly to?: IpAddress;
   readonly port?: number;
@@ -39,7 +42,7 @@ interface Chain {
   readonly table: string;
   readonly name: string;
   readonly dropsByPolicy: boolean;
-  readonly input: boolean;
+  readonly hook: string | undefined;
   readonly rules: readonly (readonly Json[])[];
 }
 
@@ -55,12 +58,12 @@ export function firewallProblems(site: Site, listing: string): BraidError[] {
   const chains = parseChains(listing);
   const problems = new Map<string, BraidError>();
   for (const need of needsOf(site)) {
-    for (const chain of chains.filter((one) => one.input && seesFamily(one, need.packet.family))) {
+    for (const chain of chains.filter((one) => one.hook === need.packet.hook && seesFamily(one, need.packet.family))) {
       const { possible, ending } = walk(chain, chains, need.packet, 0);
       const falls = ending.has('next') || ending.has('return');
       if (!ending.has('drop') && !(falls && chain.dropsByPolicy)) continue;
       const hint = isIptables(chain)
-        ? `${need.packet.family === 4 ? 'iptables' : 'ip6tables'} -I INPUT ${need.iptables} -j ACCEPT`
+        ? `${need.packet.family === 4 ? 'iptables' : 'ip6tables'} -I ${iptablesChain(chain, chains)} ${need.iptables} -j ACCEPT`
         : `nft insert rule ${chain.family} ${chain.table} ${chain.name} ${need.rule} accept`;
       const verb = possible.has('accept') || ending.size > 1 ? 'may drop' : 'drops';
       problems.set(
@@ -89,7 +92,7 @@ function needsOf(site: Site): Need[] {
       for (const from of callers)
         for (const protocol of ['tcp', 'udp'] as const)
           needs.push({
-            packet: { protocol, family: to.family, device, ...(from && { from }), to, port: site.listenPort, mark: 0 },
+            packet: { hook: 'input', protocol, family: to.family, device, ...(from && { from }), to, port: site.listenPort, mark: 0 },
             what: `${protocol.toUpperCase()} port ${site.listenPort} on ${device}: ${MISSED[protocol]}`,
             rule: `iifname ${device} ${protocol} dport ${site.listenPort}`,
             iptables: `-i ${device} -p ${protocol} --dport ${site.listenPort}`,
@@ -99,12 +102,31 @@ function needsOf(site: Site): Need[] {
   for (const device of site.lanDevices)
     for (const family of new Set(site.peers.flatMap((peer) => peer.lan).map((prefix) => prefix.family)))
       needs.push({
-        packet: { protocol: 'tcp', family, device, mark },
+        packet: { hook: 'input', protocol: 'tcp', family, device, mark },
         what: `TCP of the LAN to a peer on ${device}`,
         rule: `meta mark and ${hex(mask)} == ${hex(mark)}`,
         iptables: `-m mark --mark ${hex(mark)}/${hex(mask)}`,
       });
-  return needs;
+  return [...needs, ...forwardNeeds(site)];
+}
+
+function forwardNeeds(site: Site): Need[] {
+  const lane = laneDevice(site.name);
+  return [...new Set(lanePrefixes(site).map(({ family }) => family))].flatMap((family) =>
+    site.lanDevices.flatMap((device) =>
+      [
+        { from: device, to: lane, what: `packets of the LAN to a peer, from ${device} to ${lane}` },
+        { from: lane, to: device, what: `packets of a peer to the LAN, from ${lane} to ${device}` },
+      ].map(
+        ({ from, to, what }): Need => ({
+          packet: { hook: 'forward', protocol: 'udp', family, device: from, out: to, mark: 0 },
+          what,
+          rule: `iifname ${from} oifname ${to}`,
+          iptables: `-i ${from} -o ${to}`,
+        }),
+      ),
+    ),
+  );
 }
 
 function parseChains(listing: string): Chain[] {
@@ -119,7 +141,7 @@ function parseChains(listing: string): Chain[] {
         family: family!,
         table: table!,
         name: name!,
-        input: hook === 'input',
+        hook,
         dropsByPolicy: policy === 'drop',
         rules: own.map((rule) => (rule.expr ?? []) as readonly Json[]),
       },
@@ -132,7 +154,13 @@ function seesFamily(chain: Chain, family: Family): boolean {
 }
 
 function isIptables(chain: Chain): boolean {
-  return chain.family !== 'inet' && chain.table === 'filter' && chain.name === 'INPUT';
+  return chain.family !== 'inet' && chain.table === 'filter' && (chain.name === 'INPUT' || chain.name === 'FORWARD');
+}
+
+/** Docker puts its own rules in front whenever it starts, and keeps a chain before them for ours. */
+function iptablesChain({ family, table, name }: Chain, chains: readonly Chain[]): string {
+  const hasDocker = chains.some((one) => one.family === family && one.table === table && one.name === 'DOCKER-USER');
+  return name === 'FORWARD' && hasDocker ? 'DOCKER-USER' : name;
 }
 
 const DEPTH_MOST = 16;
@@ -211,6 +239,8 @@ function compare(left: Json, right: unknown, packet: Packet): Guess {
   const { meta, payload, ct } = left as Readonly<Record<string, Readonly<Record<string, string>> | undefined>>;
   if (ct?.key === 'state') return oneOf(right, (one) => same(one, 'new'));
   if (meta?.key === 'iifname' || meta?.key === 'iif') return oneOf(right, (one) => nameMatches(one, packet.device));
+  if (packet.out !== undefined && (meta?.key === 'oifname' || meta?.key === 'oif'))
+    return oneOf(right, (one) => nameMatches(one, packet.out!));
   const isOurs = (one: unknown) => same(one, packet.protocol, PROTOCOL_NUMBER[packet.protocol]);
   if (meta?.key === 'l4proto') return oneOf(right, isOurs);
   if (meta?.key === 'nfproto') return oneOf(right, (one) => same(one, packet.family === 4 ? 'ipv4' : 'ipv6'));
