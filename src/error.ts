@@ -45,6 +45,7 @@ export type ErrorCode =
   | 'CONFIG_UNKNOWN_KEY'
   | 'CONFIG_VALUE'
   | 'CONFIG_PREFIX_OVERLAP'
+  | 'CONFIG_WRITE'
   | 'KEY_LENGTH'
   | 'KEY_MODE'
   | 'KEY_READ'

@@ -1,0 +1,150 @@
+/**
+ * `braid import sing-box`: from the recipe's files to a configuration and key files that Braid starts with.
+ *
+ * One file, or several that sing-box would join, are this host's. Two whole configurations whose keys fit each other are both ends of a pair:
+ * the one that dials an address of this host is the far one, and says more about us than our own does.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { loadConfig } from '../config/load.ts';
+import { whyUnreadable } from '../config/problems.ts';
+import { peerSchema } from '../config/schema.ts';
+import { BraidError, BraidErrors } from '../error.ts';
+import type { HostFacts } from '../site/facts.ts';
+import { derive, type Given } from './derive.ts';
+import type { MptcpEndpoint } from './mptcp-endpoints.ts';
+import { type Reading, readSingBox, type SingBoxSite } from './sing-box-read.ts';
+import { keyFileNames, type SiteDraft, siteToml } from './site-toml.ts';
+import { type NewFile, writeAllOrNothing } from './write-files.ts';
+
+export interface Import {
+  readonly site: string;
+  readonly peer: string;
+  readonly configFile: string;
+  readonly written: readonly string[];
+  readonly taken: readonly string[];
+  readonly leftOut: readonly string[];
+  readonly warnings: readonly string[];
+  /** Whether the far end runs Braid, too, as far as was said. */
+  readonly far: Given['far'];
+  readonly tunDevices: readonly string[];
+  readonly remoteLan: readonly string[];
+}
+
+export interface ImportRequest {
+  readonly files: readonly string[];
+  readonly directory: string;
+  readonly given: Given;
+  readonly facts: HostFacts;
+  readonly endpoints: readonly MptcpEndpoint[];
+}
+
+/** @throws BraidError, BraidErrors what is wrong; nothing is written then. */
+export function importSingBox({ files, directory, given, facts, endpoints }: ImportRequest): Import {
+  const { own, counterpart } = ownAndFar(files, facts);
+  const derived = derive(own.site, counterpart?.site, facts, endpoints, given);
+  const warnings = [...own.warnings, ...derived.warnings];
+  const draft = withKnownPackets(derived.draft, warnings);
+  const texts = filesOf(draft, own.site, `Made by \`braid import sing-box\` from ${files.map((file) => basename(file)).join(' and ')}.`);
+  tryOut(draft.site, texts);
+  const written = writeAllOrNothing(texts.map(({ path, text }) => ({ path: join(directory, path), text })));
+  return {
+    site: draft.site,
+    peer: draft.peer.site,
+    configFile: join(directory, `${draft.site}.toml`),
+    written,
+    taken: [
+      `port ${own.site.listenPort}, ${own.site.method}, both keys: as they were`,
+      ...derived.taken,
+      `LAN of the peer ${own.site.remoteLan.join(', ')}: from the rules`,
+    ],
+    leftOut: own.leftOut,
+    warnings,
+    far: given.far,
+    tunDevices: own.site.tunDevices,
+    remoteLan: own.site.remoteLan,
+  };
+}
+
+/** The files of a site as `[name, text]`; keys first, so that a configuration is never there without them. */
+export function filesOf(draft: SiteDraft, keys: Pick<SingBoxSite, 'receiveKey' | 'sendKey' | 'identityKey'>, origin: string): NewFile[] {
+  const names = keyFileNames(draft.site, draft.peer.site);
+  return [
+    { path: names.receive, text: `${keys.receiveKey}\n` },
+    { path: names.send, text: `${keys.sendKey}\n` },
+    ...(keys.identityKey === undefined ? [] : [{ path: names.identity, text: `${keys.identityKey}\n` }]),
+    { path: `${draft.site}.toml`, text: siteToml(draft, origin) },
+  ];
+}
+
+function ownAndFar(files: readonly string[], facts: HostFacts): { readonly own: Reading; readonly counterpart?: Reading } {
+  const sources = files.map((file) => ({ file, text: readText(file) }));
+  if (sources.length === 2) {
+    const [one, other] = sources.map((source) => wholeOrNothing(source)) as [Reading | undefined, Reading | undefined];
+    if (one && other) {
+      if (!fit(one.site, other.site))
+        throw new BraidError(
+          'CONFIG_VALUE',
+          `${files[0]} and ${files[1]} are two whole configurations whose keys, methods or ports do not fit each other`,
+          {
+            hint: "give the file of this host, and beside it the other site's of the same pair or none",
+          },
+        );
+      const isHere = (reading: Reading) =>
+        facts.devices.some((device) => device.addresses.some(({ address }) => address.text === reading.site.server));
+      return isHere(one) && !isHere(other) ? { own: other, counterpart: one } : { own: one, counterpart: other };
+    }
+  }
+  return { own: readSingBox(sources) };
+}
+
+function wholeOrNothing(source: { readonly file: string; readonly text: string }): Reading | undefined {
+  try {
+    return readSingBox([source]);
+  } catch (error) {
+    if (error instanceof BraidErrors || error instanceof BraidError) return undefined;
+    throw error;
+  }
+}
+
+function fit(one: SingBoxSite, other: SingBoxSite): boolean {
+  const dials = (from: SingBoxSite, to: SingBoxSite) =>
+    from.sendKey === [to.identityKey, to.receiveKey].filter((key) => key !== undefined).join(':');
+  return dials(one, other) && dials(other, one) && one.method === other.method;
+}
+
+/** What a peer of this kind may be sent is the schema's to say. */
+function withKnownPackets(draft: SiteDraft, warnings: string[]): SiteDraft {
+  const { packets } = draft.peer;
+  if (packets === undefined || packets === 'off' || peerSchema.shape.packets.safeParse(packets).success) return draft;
+  warnings.push('UDP was carried by sing-box, and is not carried to a peer that runs sing-box by this version of Braid');
+  return { ...draft, peer: { ...draft.peer, packets: 'off' } };
+}
+
+/** Reads it as `braid run` would, in a place of its own: what is written must be right. */
+function tryOut(site: string, files: readonly NewFile[]): void {
+  const folder = mkdtempSync(join(tmpdir(), 'braid-import-'));
+  try {
+    writeAllOrNothing(files.map(({ path, text }) => ({ path: join(folder, path), text })));
+    loadConfig(join(folder, `${site}.toml`));
+  } catch (error) {
+    const first = error instanceof BraidErrors ? error.all[0] : error;
+    if (!(first instanceof BraidError)) throw error;
+    throw new BraidError(
+      first.code,
+      `what the file says makes no configuration: ${first.message}`,
+      first.hint === undefined ? {} : { hint: first.hint },
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new BraidError('CONFIG_READ', `${file}: ${whyUnreadable(error)}`, { cause: error });
+  }
+}
