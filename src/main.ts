@@ -19,6 +19,11 @@ const rooms: Rooms = {
     return readHostFacts();
   },
 
+  async mptcpEndpoints() {
+    const { readMptcpEndpoints } = await import('./interop/mptcp-endpoints.ts');
+    return readMptcpEndpoints();
+  },
+
   async run(options) {
     const { runDaemon } = await import('./daemon/run.ts');
     await runDaemon({ ...options, version, workerProgram: new URL('./engine/worker.ts', import.meta.url) });

@@ -38,6 +38,8 @@ describe('help', () => {
     [['help', 'status']],
     [['lab', '--help']],
     [['uplink', '--help']],
+    [['import', 'sing-box', '--help']],
+    [['export', 'sing-box', '--help']],
     [['uplink', 'set', '--help']],
     [['events', '--help']],
   ])('%j', async (argv) => {

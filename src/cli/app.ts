@@ -8,8 +8,12 @@ import type { Cli } from './rooms.ts';
 import { BRIEF, FULL, TEXT } from './text.ts';
 import type { CheckFlags } from './verbs/check.ts';
 import type { EventsFlags } from './verbs/events.ts';
+import type { ExportFlags } from './verbs/export.ts';
+import type { ImportFlags } from './verbs/import.ts';
 import type { StatusFlags } from './verbs/status.ts';
 import type { UplinkFlags, UplinkSetFlags } from './verbs/uplink.ts';
+
+const DEFAULT_CONFIG_DIR = '/etc/braid';
 
 const METHODS = [
   '2022-blake3-aes-128-gcm',
@@ -136,6 +140,41 @@ const uplink = buildRouteMap<string, Cli>({
   },
 });
 
+const text = (placeholder: string, brief: string) => ({ kind: 'parsed', parse: String, placeholder, brief, optional: true }) as const;
+const texts = (placeholder: string, brief: string) => ({ ...text(placeholder, brief), variadic: true }) as const;
+
+const importRoutes = buildRouteMap<string, Cli>({
+  docs: { brief: BRIEF.import },
+  routes: {
+    'sing-box': buildCommand<ImportFlags, string[], Cli>({
+      loader: async () => (await import('./verbs/import.ts')).singBox,
+      parameters: {
+        flags: {
+          out: { kind: 'parsed', parse: String, brief: BRIEF.importOut, placeholder: 'DIR', default: DEFAULT_CONFIG_DIR },
+          far: { kind: 'enum', values: ['braid', 'sing-box'], brief: BRIEF.importFar, default: 'braid' },
+          site: text('NAME', BRIEF.importSite),
+          peer: text('NAME', BRIEF.importPeer),
+          lan: texts('PREFIX', BRIEF.importLan),
+          uplink: texts('DEVICE', BRIEF.importUplink),
+        },
+        positional: { kind: 'array', minimum: 1, parameter: argument('FILE', BRIEF.importFile) },
+      },
+      docs: { brief: BRIEF.importSingBox },
+    }),
+  },
+});
+
+const exportRoutes = buildRouteMap<string, Cli>({
+  docs: { brief: BRIEF.export },
+  routes: {
+    'sing-box': buildCommand<ExportFlags, [], Cli>({
+      loader: async () => (await import('./verbs/export.ts')).singBox,
+      parameters: { flags: { config, peer: text('SITE', BRIEF.exportPeer), out: text('FILE', BRIEF.exportOut) }, aliases: alias },
+      docs: { brief: BRIEF.exportSingBox },
+    }),
+  },
+});
+
 const labName = argument('NAME', BRIEF.labName);
 
 const lab = buildRouteMap<string, Cli>({
@@ -181,7 +220,10 @@ const lab = buildRouteMap<string, Cli>({
 });
 
 const app: Application<Cli> = buildApplication(
-  buildRouteMap<string, Cli>({ docs: { brief: BRIEF.braid, fullDescription: FULL.braid }, routes: { ...verbs, uplink, lab } }),
+  buildRouteMap<string, Cli>({
+    docs: { brief: BRIEF.braid, fullDescription: FULL.braid },
+    routes: { ...verbs, uplink, import: importRoutes, export: exportRoutes, lab },
+  }),
   {
     name: 'braid',
     scanner: { caseStyle: 'allow-kebab-for-camel', allowArgumentEscapeSequence: true },

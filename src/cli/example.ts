@@ -53,6 +53,7 @@ export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; reado
     rooms: {
       version: '0.1.0',
       facts: async () => FACTS,
+      mptcpEndpoints: async () => [],
       run: async (options) => note('run', options),
       plan: async (site) => ({ text: `nft add table inet braid_${site.name}`, json: { steps: 1 } }),
       checkHost: async () => [],

@@ -3,12 +3,15 @@
  * imports nothing that opens a socket or loads a library before a verb needs it.
  */
 import type { BraidError } from '../error.ts';
+import type { MptcpEndpoint } from '../interop/mptcp-endpoints.ts';
 import type { HostFacts } from '../site/facts.ts';
 import type { Site } from '../site/types.ts';
 
 export interface Rooms {
   readonly version: string;
   readonly facts: () => Promise<HostFacts>;
+  /** Those that somebody gave the kernel by hand. */
+  readonly mptcpEndpoints: () => Promise<readonly MptcpEndpoint[]>;
   /** The daemon, until it was told to stop. */
   readonly run: (options: { readonly configFile: string; readonly runDir: string }) => Promise<void>;
   /** What `run` would change, as the commands an administrator would type and as data. Changes nothing. */

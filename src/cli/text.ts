@@ -1,6 +1,7 @@
 /** Every word that the command line says by itself. Errors of other rooms bring their own; here is how they are written down. */
 import { type ApplicationText, ArgumentScannerError, formatMessageForArgumentScannerError, text_en } from '@stricli/core';
 import { BraidError, BraidErrors, type Place } from '../error.ts';
+import type { Import } from '../interop/import-sing-box.ts';
 
 export const BRIEF = {
   braid: 'Join sites over all of their uplinks at once',
@@ -26,6 +27,19 @@ export const BRIEF = {
   cleanup: 'Undo what a killed daemon has left behind',
   genkey: 'Print a new key',
   schema: 'Print the JSON Schema of the configuration',
+  import: 'Take over what another program was configured with',
+  importSingBox: "Make a configuration and its keys out of sing-box's",
+  importFile: "The configuration of this host's sing-box; several are joined as sing-box does, or are both sites' own",
+  importOut: 'Where to write',
+  importFar: 'What runs at the other end',
+  importSite: 'The name of this site; default: after its LAN',
+  importPeer: 'The name of the other site; default: after its LAN',
+  importLan: 'A prefix behind this host, where it cannot be found out',
+  importUplink: 'A device that is an uplink, where it cannot be found out',
+  export: 'Write what another program needs at the other end',
+  exportSingBox: 'Write the configuration for a peer that stays on sing-box, and print the commands to go with it',
+  exportPeer: 'The peer; default: the only one',
+  exportOut: 'Where to write; default: PEER.sing-box.json beside the configuration',
   lab: 'Sites on this machine, to play with',
   labUp: 'Build a lab that stays up: two sites, two uplinks of 100 Mbit/s and 10 ms each way',
   labDown: 'Remove a lab',
@@ -54,6 +68,10 @@ export const FULL = {
 
 export const SAY = {
   checked: (file: string, counts: string) => `${file}: ok: ${counts}\n`,
+  warning: (text: string) => `braid: warning: ${text}\n`,
+  imported,
+  exported: (path: string, peer: string) =>
+    `braid: wrote ${path}; it holds keys: take it to ${peer} as /etc/sing-box/config.json, mode 0600\n`,
   nothingToUndo: (site: string) => `nothing to undo for ${site}\n`,
   noLabs: 'no labs\n',
   noFile: 'which configuration? `braid check FILE`',
@@ -67,6 +85,36 @@ export const SAY = {
   noDaemonsHint: 'braid run -c FILE starts one; --run-dir DIR looks elsewhere',
   bugHint: 'this is a mistake in Braid itself; please report it with the lines above',
 } as const;
+
+/** What an import did, what is different from now on, and what is to be done next, in the order of interest. */
+function imported({ site, peer, configFile, written, taken, leftOut, far, tunDevices, remoteLan }: Import): string {
+  const block = (title: string, lines: readonly string[]) => (lines.length > 0 ? [title, ...lines.map((line) => `  ${line}`)] : []);
+  const routes = tunDevices.flatMap((tun) => remoteLan.map((prefix) => `ip route del ${prefix} dev ${tun}`));
+  return `${[
+    ...(written.length > 0 ? written.map((path) => `wrote ${path}`) : [`${configFile} and its keys are as they would be written`]),
+    ...block('taken over:', taken),
+    ...block('different with Braid:', [
+      'routes, rules and MPTCP: set by the daemon while it runs and put back by it; `ip route` and `ip mptcp` by hand are no longer needed',
+      'servers see the clients of the far LAN, not the gateway',
+      'a dead uplink is noticed without a carrier loss, and running connections go on',
+      "what goes to the peer's LAN never leaves in the clear, also while the daemon starts or was killed",
+      ...(far === 'braid' ? [] : [`${peer} runs sing-box: it hears no heartbeats, so its own uplinks are its own business`]),
+    ]),
+    ...block('left out:', leftOut),
+    ...block('next, here:', [
+      'systemctl disable --now sing-box   # it has the port',
+      ...(routes.length > 0 ? [`${routes.join('; ')}   # where it is still there`] : []),
+      `braid check ${configFile}`,
+      `braid run -c ${configFile}`,
+    ]),
+    ...block(
+      `next, on the gateway of ${peer}:`,
+      far === 'braid'
+        ? [`braid import sing-box FILE --site ${peer} --peer ${site}`]
+        : [`nothing: it stays as it is. \`braid export sing-box -c ${configFile}\` writes what it needs`],
+    ),
+  ].join('\n')}\n`;
+}
 
 /** `berlin.toml:14:1: uplink[0].wieght: unknown key`, as compilers write it, or `braid: ...` where there is no place; then the hint. */
 export function errorText(error: unknown): string {

@@ -24,7 +24,6 @@ export interface Derived {
   readonly draft: SiteDraft;
   /** What was found where, in words. */
   readonly taken: readonly string[];
-  readonly warnings: readonly string[];
 }
 
 interface Port {
@@ -82,7 +81,6 @@ export function derive(
       ...further.map(({ device, why }) => `uplink ${device}: ${why}`),
       ...addresses.map(({ address, why }) => `peer ${peer} at ${address.text}: ${why}`),
     ],
-    warnings: search.warnings,
   };
 }
 
@@ -97,7 +95,6 @@ class Search {
   readonly #endpoints: readonly MptcpEndpoint[];
   readonly #server: IpAddress;
   readonly #remote: readonly Prefix[];
-  readonly warnings: string[] = [];
 
   constructor(ports: readonly Port[], facts: HostFacts, endpoints: readonly MptcpEndpoint[], server: IpAddress, remote: readonly Prefix[]) {
     this.#ports = ports;
@@ -147,7 +144,7 @@ class Search {
       const inside = rest.filter((port) => prefixes.some((prefix) => contains(prefix, port.address.bytes)));
       return { prefixes, devices: devices(inside), why: "the other site's file sends it there" };
     }
-    const candidates = rest.length > 1 ? rest.filter((port) => this.#isNearerToLan(port.subnet)) : rest;
+    const candidates = rest.length > 1 ? this.#mostLikeLan(rest) : rest;
     const [first] = candidates;
     if (!first)
       throw new BraidError('HOST_ADDRESS', 'which LAN is behind this host? No device but the uplinks has an address', {
@@ -242,11 +239,25 @@ class Search {
       )[0];
   }
 
+  /** Those of the far LAN's own block, else the one that is most like it. */
+  #mostLikeLan(ports: readonly Port[]): Port[] {
+    const nearer = ports.filter((port) => this.#isNearerToLan(port.subnet));
+    const alike = nearer.filter((port) => this.#bitsLikeLan(port.subnet) >= SAME_BLOCK_BITS);
+    const most = Math.max(...nearer.map((port) => this.#bitsLikeLan(port.subnet)));
+    return alike.length > 0 ? alike : nearer.filter((port) => this.#bitsLikeLan(port.subnet) === most);
+  }
+
+  #bitsLikeLan(subnet: Prefix): number {
+    return Math.max(...this.#remote.map((one) => commonBits(subnet.bytes, one.bytes)));
+  }
+
   #isNearerToLan(subnet: Prefix): boolean {
-    const toLan = Math.max(...this.#remote.map((one) => commonBits(subnet.bytes, one.bytes)));
-    return toLan > commonBits(subnet.bytes, this.#server.bytes);
+    return this.#bitsLikeLan(subnet) > commonBits(subnet.bytes, this.#server.bytes);
   }
 }
+
+/** People number their LANs within one of the private blocks. */
+const SAME_BLOCK_BITS = 8;
 
 /** Devices that programs make for themselves. */
 const VIRTUAL = /^(lo|docker\d*|br-[0-9a-f]{12}|veth.*|virbr\d+.*|brd-.*|cni\d+|flannel.*|wg\d+|tailscale\d+)$/;

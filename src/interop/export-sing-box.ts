@@ -9,6 +9,7 @@ import type { Peer, Site } from '../site/types.ts';
 import type { SingBoxSite } from './sing-box-read.ts';
 
 export interface Export {
+  readonly peerSite: string;
   /** Holds keys: for a file of mode 0600 and nothing else. */
   readonly json: string;
   /** A shell script for the far gateway, without keys. */
@@ -47,6 +48,7 @@ export function exportSingBox(config: Config, keys: SiteKeys, site: Site, name?:
     tunDevices: [TUN],
   };
   return {
+    peerSite: peer.site,
     json: singBoxJson(far, site.name),
     commands: commandsFor(site.peers[index]!, peer, far, ours),
     warnings: warningsFor(peer, far),

@@ -44,9 +44,16 @@ export interface ImportRequest {
 export function importSingBox({ files, directory, given, facts, endpoints }: ImportRequest): Import {
   const { own, counterpart } = ownAndFar(files, facts);
   const derived = derive(own.site, counterpart?.site, facts, endpoints, given);
-  const warnings = [...own.warnings, ...derived.warnings];
-  const draft = withKnownPackets(derived.draft, warnings);
-  const texts = filesOf(draft, own.site, `Made by \`braid import sing-box\` from ${files.map((file) => basename(file)).join(' and ')}.`);
+  const warnings = [...own.warnings];
+  const draft = withKnownPackets(derived.draft, own.site.packets !== 'off', warnings);
+  const texts = filesOf(
+    draft,
+    own.site,
+    `Made by \`braid import sing-box\` from ${files
+      .map((file) => basename(file))
+      .sort()
+      .join(' and ')}.`,
+  );
   tryOut(draft.site, texts);
   const written = writeAllOrNothing(texts.map(({ path, text }) => ({ path: join(directory, path), text })));
   return {
@@ -83,7 +90,7 @@ function ownAndFar(files: readonly string[], facts: HostFacts): { readonly own: 
   if (sources.length === 2) {
     const [one, other] = sources.map((source) => wholeOrNothing(source)) as [Reading | undefined, Reading | undefined];
     if (one && other) {
-      if (!fit(one.site, other.site))
+      if (!belongTogether(one.site, other.site))
         throw new BraidError(
           'CONFIG_VALUE',
           `${files[0]} and ${files[1]} are two whole configurations whose keys, methods or ports do not fit each other`,
@@ -108,18 +115,19 @@ function wholeOrNothing(source: { readonly file: string; readonly text: string }
   }
 }
 
-function fit(one: SingBoxSite, other: SingBoxSite): boolean {
+function belongTogether(one: SingBoxSite, other: SingBoxSite): boolean {
   const dials = (from: SingBoxSite, to: SingBoxSite) =>
     from.sendKey === [to.identityKey, to.receiveKey].filter((key) => key !== undefined).join(':');
   return dials(one, other) && dials(other, one) && one.method === other.method;
 }
 
-/** What a peer of this kind may be sent is the schema's to say. */
-function withKnownPackets(draft: SiteDraft, warnings: string[]): SiteDraft {
+/** What travels besides TCP is the schema's to say: a version that does not carry it must say so. */
+function withKnownPackets(draft: SiteDraft, udpBefore: boolean, warnings: string[]): SiteDraft {
   const { packets } = draft.peer;
-  if (packets === undefined || packets === 'off' || peerSchema.shape.packets.safeParse(packets).success) return draft;
-  warnings.push('UDP was carried by sing-box, and is not carried to a peer that runs sing-box by this version of Braid');
-  return { ...draft, peer: { ...draft.peer, packets: 'off' } };
+  const schema = peerSchema.shape.packets;
+  const carried = packets === undefined ? schema.parse(undefined) !== 'off' : schema.safeParse(packets).success;
+  if (udpBefore && !carried) warnings.push('sing-box carried UDP to the peer; this version of Braid carries TCP only there');
+  return packets === undefined || carried ? draft : { ...draft, peer: { ...draft.peer, packets: 'off' } };
 }
 
 /** Reads it as `braid run` would, in a place of its own: what is written must be right. */

@@ -11,7 +11,6 @@ const LISTENS = left('Braid opens its own sockets, on every uplink');
 const DIALS = left('Braid chooses uplink and source of each connection itself');
 const TIMES = left('Braid has its own times');
 const NOT_OURS = left('it is about other programs than the two sites');
-const OWN_WAY = left('Braid takes LAN traffic up without this device');
 
 function all(names: string, fate: Fate): Record<string, Fate> {
   return Object.fromEntries(names.split(' ').map((name) => [name, fate]));
@@ -56,10 +55,10 @@ export const FIELDS = {
     ...DIAL_FIELDS,
   },
   'tun inbound': {
-    ...all('type tag interface_name', read),
     ...all(
-      'address mtu auto_route iproute2_table_index iproute2_rule_index auto_redirect auto_redirect_input_mark auto_redirect_output_mark auto_redirect_reset_mark auto_redirect_nfqueue auto_redirect_iproute2_fallback_rule_index exclude_mptcp loopback_address strict_route route_address route_address_set route_exclude_address route_exclude_address_set include_interface exclude_interface include_uid include_uid_range exclude_uid exclude_uid_range include_android_user include_package exclude_package include_mac_address exclude_mac_address udp_timeout stack platform endpoint_independent_nat sniff sniff_override_destination sniff_timeout domain_strategy gso',
-      OWN_WAY,
+      // The whole inbound is left out, which is said once.
+      'type tag interface_name address mtu auto_route iproute2_table_index iproute2_rule_index auto_redirect auto_redirect_input_mark auto_redirect_output_mark auto_redirect_reset_mark auto_redirect_nfqueue auto_redirect_iproute2_fallback_rule_index exclude_mptcp loopback_address strict_route route_address route_address_set route_exclude_address route_exclude_address_set include_interface exclude_interface include_uid include_uid_range exclude_uid exclude_uid_range include_android_user include_package exclude_package include_mac_address exclude_mac_address udp_timeout stack platform endpoint_independent_nat sniff sniff_override_destination sniff_timeout domain_strategy gso',
+      read,
     ),
   },
   route: {

@@ -83,9 +83,9 @@ class SingBoxReader {
     const lan = outbound && this.#remoteLan(tops, outbound);
     const inner = inbound && this.#inbound(inbound);
     const outer = outbound && this.#outbound(outbound);
-    if (inner && outer && inner.method !== outer.method)
+    if (inner?.method && outer?.method && inner.method !== outer.method)
       this.#wrong(
-        outbound,
+        outbound!,
         ['method'],
         `expected ${inner.method}, which the inbound has, got ${outer.method}`,
         'a pair of sites uses one method both ways',
