@@ -21,7 +21,7 @@ function host(devices: readonly string[], routes: readonly string[] = []): HostF
         return { address: parseAddress(text)!, prefixLength: Number(length) };
       });
   return {
-    devices: names.map((name) => ({ name, up: true, addresses: addressesOf(name) })),
+    devices: names.map((name) => ({ name, up: true, mtu: 1500, addresses: addressesOf(name) })),
     routes: routes.map((line) => {
       const [destination, , gateway, , device] = line.split(' ') as [string, string, string, string, string];
       return { destination: parsePrefix(destination)!, gateway: parseAddress(gateway)!, device, table: 'main', metric: 0 };

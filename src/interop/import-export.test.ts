@@ -23,9 +23,9 @@ afterEach(() => rmSync(folder, { recursive: true }));
 /** A gateway as the recipe has it: two links on-link, host `host` of each. */
 const facts = (host: number, lan: string): HostFacts => ({
   devices: [
-    { name: 'eth1', up: true, addresses: [{ address: parseAddress(lan)!, prefixLength: 24 }] },
-    { name: 'eth2', up: true, addresses: [{ address: parseAddress(`10.0.0.${host}`)!, prefixLength: 24 }] },
-    { name: 'eth3', up: true, addresses: [{ address: parseAddress(`10.1.0.${host}`)!, prefixLength: 24 }] },
+    { name: 'eth1', up: true, mtu: 1500, addresses: [{ address: parseAddress(lan)!, prefixLength: 24 }] },
+    { name: 'eth2', up: true, mtu: 1500, addresses: [{ address: parseAddress(`10.0.0.${host}`)!, prefixLength: 24 }] },
+    { name: 'eth3', up: true, mtu: 1500, addresses: [{ address: parseAddress(`10.1.0.${host}`)!, prefixLength: 24 }] },
   ],
   routes: [],
 });
