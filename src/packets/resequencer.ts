@@ -24,7 +24,7 @@ export const WINDOW_PACKETS = 1024;
 export const SLOT_BYTES = 2048;
 export const WAIT_MOST_MS = 100;
 const WAIT_LEAST_MS = 4;
-/** Before anything was seen. */
+/** Assumed at first, until something was seen. */
 const WAIT_FIRST_MS = 25;
 const WAIT_FACTOR = 1.25;
 const WAIT_MARGIN_MS = 2;
@@ -42,7 +42,7 @@ export interface InOrder {
 export class Resequencer {
   /** Held for a while, and then in order. */
   heldPackets = 0;
-  /** Delivered behind packets that were sent after them. */
+  /** Given up before they came: delivered behind packets that were sent after them. */
   latePackets = 0;
   /** Given up; those of them that come all the same are late. */
   missedPackets = 0;
@@ -59,9 +59,9 @@ export class Resequencer {
   #firstArrival = 0;
   #endOfArrivals = 0;
   #gaveUpAtMs = 0;
-  #longestMs = WAIT_FIRST_MS;
-  #longestBeforeMs = 0;
-  #memorySinceMs = 0;
+  #longestMs = 0;
+  #longestBeforeMs = WAIT_FIRST_MS;
+  #memorySinceMs = -1;
   #memoryPackets = 0;
 
   constructor(to: InOrder) {
@@ -108,7 +108,6 @@ export class Resequencer {
       const leftMs = this.#oldestCameAtMs() + this.waitMs - nowMs;
       if (leftMs > 0) return leftMs;
       this.#releaseBelow(this.#arrivals[this.#firstArrival % ARRIVALS]! + 1, nowMs);
-      this.#deliverHeld();
     }
     return -1;
   }
@@ -126,18 +125,20 @@ export class Resequencer {
     this.heldPackets++;
   }
 
-  /** Gives up what is missing below `limit`, and delivers the rest in order. */
+  /** Gives up what is missing below `limit`, and delivers the rest in order, and what is held right behind it. */
   #releaseBelow(limit: number, nowMs: number): void {
     // Nothing is held beyond the window, wherever the limit is.
     const end = Math.min(limit, this.#next + WINDOW_PACKETS);
-    this.missedPackets += limit - this.#next;
+    let missed = limit - this.#next;
     for (let counter = this.#next; this.#waiting > 0 && counter < end; counter++)
       if (this.#lengths[counter % WINDOW_PACKETS]! > 0) {
-        this.missedPackets--;
+        missed--;
         this.#deliverSlot(counter % WINDOW_PACKETS);
       }
     this.#next = limit;
-    this.#gaveUpAtMs = nowMs;
+    if (missed > 0) this.#gaveUpAtMs = nowMs;
+    this.missedPackets += missed;
+    this.#deliverHeld();
   }
 
   #deliverHeld(): void {
@@ -171,6 +172,7 @@ export class Resequencer {
 
   #age(nowMs: number): void {
     this.#memoryPackets++;
+    if (this.#memorySinceMs < 0) this.#memorySinceMs = nowMs;
     if (nowMs - this.#memorySinceMs < MEMORY_MS || this.#memoryPackets < MEMORY_PACKETS) return;
     this.#longestBeforeMs = this.#longestMs;
     this.#longestMs = 0;
