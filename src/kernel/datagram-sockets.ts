@@ -39,7 +39,8 @@ export interface Datagrams {
 const HEARTBEAT_RECEIVE_BYTES = 1 << 20;
 /** 30 ms of what one thread can carry; more would only be delay. */
 const DATA_RECEIVE_BYTES = 4 << 20;
-const DATA_SEND_BYTES = 1 << 20;
+/** What waits in the kernel is out of our reach: behind it the lane's own queue drops the oldest. */
+const DATA_SEND_BYTES = 512 << 10;
 
 // The small slab: one place for each argument that crosses by address.
 const OPTION_AT = 0;

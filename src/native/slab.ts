@@ -13,12 +13,15 @@ export const SLAB_MIN_BYTES = 4096;
 
 export class Slab {
   readonly bytes: Buffer;
+  /** The same bytes, for numbers that are aligned to nothing. */
+  readonly view: DataView;
   readonly lengthBytes: number;
   readonly #address: number;
 
   constructor(lengthBytes: number) {
     if (lengthBytes < SLAB_MIN_BYTES) throw new RangeError(`slab expected at least ${SLAB_MIN_BYTES} bytes, got ${lengthBytes}`);
     this.bytes = Buffer.allocUnsafeSlow(lengthBytes).fill(0);
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, lengthBytes);
     this.lengthBytes = lengthBytes;
     this.#address = addressOf(this.bytes);
   }

@@ -63,6 +63,12 @@ export const FAULTS = [
   'looped',
   'tcp-in-lane',
   'fragment-without-first',
+  'no-path',
+  'no-session',
+  'too-big',
+  'queue-full',
+  'send-failed',
+  'tun-write',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -89,7 +95,12 @@ const PEER_OFFERED = 7;
 const PEER_HITS = 8;
 const PEER_MISSES = 9;
 const PEER_WINDOW = 10;
-const PEER_FIELDS = 11;
+/** The packet lane's; only its thread counts them. */
+const PEER_LANE_TX = 11;
+const PEER_LANE_RX = 12;
+const PEER_LANE_DUPLICATES = 13;
+const PEER_LANE_REORDERED = 14;
+const PEER_FIELDS = 15;
 const PEER_GAUGES = [PEER_FLOWS, PEER_WAITING, PEER_PLAIN, PEER_WARM, PEER_REVERSE, PEER_OFFERED, PEER_WINDOW];
 // a path's cells
 const SUBFLOWS = 0;
@@ -103,7 +114,9 @@ const LAST_DATA = 7;
 const WAITING = 8;
 const DELIVERY = 9;
 const PLAIN = 10;
-const PATH_FIELDS = 11;
+const TX_PACKETS = 11;
+const RX_PACKETS = 12;
+const PATH_FIELDS = 13;
 const PATH_GAUGES = [SUBFLOWS, WAITING, DELIVERY, PLAIN];
 
 export interface PeerFigures {
@@ -129,6 +142,16 @@ export interface PoolFigures {
   /** New flows that found one, and that did not. */
   readonly hits: number;
   readonly misses: number;
+}
+
+/** What a peer's packets did, in its lifetime. */
+export interface LaneFigures {
+  readonly txPackets: number;
+  readonly rxPackets: number;
+  /** Second copies of class `duplicate`: wanted, and thrown away. */
+  readonly duplicates: number;
+  /** Went to the LAN behind a packet that was sent after it. */
+  readonly reordered: number;
 }
 
 /** Moments are milliseconds of the monotonic clock; 0 for never. */
@@ -250,6 +273,29 @@ export class Counters {
     };
   }
 
+  addLanePackets(peer: number, tx: number, rx: number): void {
+    this.#addToPeer(peer, PEER_LANE_TX, tx);
+    this.#addToPeer(peer, PEER_LANE_RX, rx);
+  }
+
+  addDuplicate(peer: number): void {
+    this.#addToPeer(peer, PEER_LANE_DUPLICATES, 1);
+  }
+
+  addReordered(peer: number, packets: number): void {
+    this.#addToPeer(peer, PEER_LANE_REORDERED, packets);
+  }
+
+  lane(peer: number): LaneFigures {
+    const at = this.#peersAt + peer * PEER_FIELDS;
+    return {
+      txPackets: this.#cells[at + PEER_LANE_TX]!,
+      rxPackets: this.#cells[at + PEER_LANE_RX]!,
+      duplicates: this.#cells[at + PEER_LANE_DUPLICATES]!,
+      reordered: this.#cells[at + PEER_LANE_REORDERED]!,
+    };
+  }
+
   // A path below is what `pathIndexOf` names. --------------------------------------------------------------------------------------
 
   addSubflows(path: number, by: number): void {
@@ -259,6 +305,11 @@ export class Counters {
   addPathBytes(path: number, txBytes: number, rxBytes: number): void {
     this.#addToPath(path, TX, txBytes);
     this.#addToPath(path, RX, rxBytes);
+  }
+
+  addPathPackets(path: number, tx: number, rx: number): void {
+    this.#addToPath(path, TX_PACKETS, tx);
+    this.#addToPath(path, RX_PACKETS, rx);
   }
 
   setPathRtt(path: number, rttMs: number, heardAtMs: number): void {
@@ -304,6 +355,12 @@ export class Counters {
       deliveryBytesPerSecond: this.#cells[at + DELIVERY]!,
       plainFlows: this.#cells[at + PLAIN]!,
     };
+  }
+
+  /** Of the packet lane, since the counters were made. */
+  pathPackets(path: number): { readonly tx: number; readonly rx: number } {
+    const at = this.#pathsAt + path * PATH_FIELDS;
+    return { tx: this.#cells[at + TX_PACKETS]!, rx: this.#cells[at + RX_PACKETS]! };
   }
 
   #addToPeer(peer: number, cell: number, by: number): void {

@@ -70,13 +70,39 @@ const COUNTER_TOP = 9;
 const COUNTER = 12;
 
 /** Whether a header and a tag fit, and the counter is one that is ever used. */
-export function checkDatagram(bytes: Uint8Array): boolean {
+export function checkDatagram(bytes: Uint8Array, at = 0, length = bytes.length): boolean {
   return (
-    bytes.length >= DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES &&
-    bytes[COUNTER_TOP] === 0 &&
-    bytes[COUNTER_TOP + 1] === 0 &&
-    bytes[COUNTER_TOP + 2] === 0
+    length >= DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES &&
+    bytes[at + COUNTER_TOP] === 0 &&
+    bytes[at + COUNTER_TOP + 1] === 0 &&
+    bytes[at + COUNTER_TOP + 2] === 0
   );
+}
+
+// The fields one by one, without an object, for the packet lane ----------------------------------------------------------------------
+
+export function spaceAt(bytes: Uint8Array, at: number): number {
+  return bytes[at + SPACE]!;
+}
+
+export function counterAt(bytes: Uint8Array, at: number): number {
+  return word(bytes, at + COUNTER);
+}
+
+export function isForSession({ high, low }: SessionId, bytes: Uint8Array, at: number): boolean {
+  return word(bytes, at + SESSION_LOW) === low && word(bytes, at + SESSION_HIGH) === high;
+}
+
+/** Of the session id, as a signed number: one that V8 keeps out of its heap. */
+export function sessionKeyAt(bytes: Uint8Array, at: number): number {
+  return word(bytes, at + SESSION_LOW) | 0;
+}
+
+export function writeDatagramHeader({ high, low }: SessionId, space: number, counter: number, into: Uint8Array, at: number): void {
+  setWord(high, into, at + SESSION_HIGH);
+  setWord(low, into, at + SESSION_LOW);
+  setWord(space << 24, into, at + SPACE);
+  setWord(counter, into, at + COUNTER);
 }
 
 /** @param bytes at least DATAGRAM_HEADER_BYTES long: ask `checkDatagram` first. */
@@ -89,10 +115,7 @@ export function parseDatagramHeader(bytes: Uint8Array): DatagramHeader {
 }
 
 export function emitDatagramHeader({ session, space, counter }: DatagramHeader, into: Uint8Array): void {
-  setWord(session.high, into, SESSION_HIGH);
-  setWord(session.low, into, SESSION_LOW);
-  setWord(space << 24, into, SPACE);
-  setWord(counter, into, COUNTER);
+  writeDatagramHeader(session, space, counter, into, 0);
 }
 
 /** Sixteen hexadecimal digits, as the control stream has it. */

@@ -1,0 +1,130 @@
+/**
+ * From the LAN to the peers: `TUN → is it sound and whose → class → path → seal → train`. One turn reads a bounded number of packets; what
+ * the kernel cannot keep for the next turn it drops in the device's queue, where a packet has cost nothing yet.
+ */
+import { TUN_HEADROOM_BYTES, type Tun } from '../kernel/tun.ts';
+import { Slab } from '../native/index.ts';
+import type { Counters, Fault } from '../status/counters.ts';
+import {
+  AGGREGATE_SPACE,
+  DATAGRAM_HEADER_BYTES,
+  DATAGRAM_TAG_BYTES,
+  DUPLICATE_SPACE,
+  packetSpace,
+  writeDatagramHeader,
+} from '../wire/datagram.ts';
+import { InnerPacket } from '../wire/inner-packet.ts';
+import { type Admission, REFUSED } from './admission.ts';
+import type { LanePeer } from './lane-peer.ts';
+import { type LaneSession, type LaneSessions, NO_COUNTER } from './lane-session.ts';
+import type { PathSender } from './path-sender.ts';
+import { NO_PATH } from './schedule.ts';
+
+/** Of one turn: enough for two full trains. */
+export const TURN_PACKETS = 128;
+const OVERHEAD_BYTES = DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES;
+/** Aligned, behind room for what the device puts in front. */
+const PACKET_AT = 64;
+const PACKET_ROOM = 65_535;
+
+export interface EgressParts {
+  readonly tun: Tun;
+  readonly admission: Admission;
+  readonly sessions: LaneSessions;
+  readonly peers: readonly LanePeer[];
+  readonly counters: Counters;
+  readonly fault: (fault: Fault) => void;
+}
+
+export class Egress {
+  readonly #parts: EgressParts;
+  readonly #slab = new Slab(PACKET_AT + PACKET_ROOM + TUN_HEADROOM_BYTES);
+  readonly #packet = new InnerPacket();
+  readonly #dirty: PathSender[] = [];
+
+  constructor(parts: EgressParts) {
+    this.#parts = parts;
+  }
+
+  /** @returns whether the device may have more. */
+  run(nowMs: number): boolean {
+    const { tun } = this.#parts;
+    let hasMore = true;
+    for (let i = 0; i < TURN_PACKETS; i++) {
+      const n = tun.read(this.#slab, PACKET_AT, PACKET_ROOM);
+      if (n < 0) {
+        // None waits, or the device is not up.
+        hasMore = false;
+        break;
+      }
+      this.#take(n, nowMs);
+    }
+    const dirty = this.#dirty;
+    for (let i = 0; i < dirty.length; i++) {
+      dirty[i]!.isDirty = false;
+      dirty[i]!.flush();
+    }
+    dirty.length = 0;
+    return hasMore;
+  }
+
+  #take(length: number, nowMs: number): void {
+    const { admission, sessions, peers, counters, fault } = this.#parts;
+    const packet = this.#packet;
+    if (!packet.read(this.#slab.bytes, PACKET_AT, length, false)) return fault('malformed-inner');
+    const owner = admission.egress(packet, nowMs);
+    if (owner === REFUSED) return fault(admission.refusal);
+    const peer = peers[owner]!;
+    const session = sessions.sendingTo(owner);
+    if (session === undefined) return fault('no-session');
+    const decision = peer.policy.decide(packet, nowMs);
+    const path = peer.schedule.choose(decision, packet.flowHash, length);
+    const sender = path === NO_PATH ? undefined : peer.senders[path];
+    if (sender === undefined) return fault('no-path');
+    const copy = peer.schedule.copy === NO_PATH ? undefined : peer.senders[peer.schedule.copy];
+    const space = decision.class === 'duplicate' ? DUPLICATE_SPACE : decision.class === 'aggregate' ? AGGREGATE_SPACE : packetSpace(path);
+    if (!this.#seal(session, space, sender, length)) return;
+    peer.isBusy = true;
+    counters.addLanePackets(owner, 1, 0);
+    counters.addPeerBytes(owner, length, 0);
+    if (copy !== undefined) this.#copy(sender, copy, length + OVERHEAD_BYTES);
+    sender.add(length + OVERHEAD_BYTES);
+    this.#touch(sender);
+  }
+
+  #seal(session: LaneSession, space: number, sender: PathSender, length: number): boolean {
+    const { fault } = this.#parts;
+    const datagramBytes = length + OVERHEAD_BYTES;
+    if (datagramBytes > sender.mostBytes) {
+      fault('too-big');
+      return false;
+    }
+    const counter = session.nextCounter(space);
+    if (counter === NO_COUNTER) {
+      fault('no-session');
+      return false;
+    }
+    const at = sender.placeFor(datagramBytes);
+    const { slab } = sender;
+    writeDatagramHeader(session.sendId, space, counter, slab.bytes, at);
+    if (session.sealer.seal(this.#slab, PACKET_AT, length, slab, at)) return true;
+    fault('no-session');
+    return false;
+  }
+
+  /** The same datagram, byte by byte: whichever comes second, the peer's window knows it. Before `from` may send its own. */
+  #copy(from: PathSender, to: PathSender, datagramBytes: number): void {
+    if (datagramBytes > to.mostBytes) return this.#parts.fault('too-big');
+    const source = from.placeFor(datagramBytes);
+    const at = to.placeFor(datagramBytes);
+    from.slab.bytes.copy(to.slab.bytes, at, source, source + datagramBytes);
+    to.add(datagramBytes);
+    this.#touch(to);
+  }
+
+  #touch(sender: PathSender): void {
+    if (sender.isDirty) return;
+    sender.isDirty = true;
+    this.#dirty.push(sender);
+  }
+}

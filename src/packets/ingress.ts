@@ -1,0 +1,126 @@
+/**
+ * From the peers to the LAN: `train → session → replay window → open → may it pass → TUN`. Everything is looked at in place; whatever is
+ * wrong with a datagram or with the packet in it is counted, and nobody else's packets suffer.
+ */
+import type { Datagrams } from '../kernel/datagram-sockets.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { Slab } from '../native/index.ts';
+import { type Counters, type Fault, pathIndexOf } from '../status/counters.ts';
+import {
+  AGGREGATE_SPACE,
+  checkDatagram,
+  counterAt,
+  DATAGRAM_HEADER_BYTES,
+  DATAGRAM_TAG_BYTES,
+  DUPLICATE_SPACE,
+  heartbeatPathOf,
+  spaceAt,
+  streamHeartbeatPathOf,
+} from '../wire/datagram.ts';
+import { InnerPacket } from '../wire/inner-packet.ts';
+import type { Admission } from './admission.ts';
+import type { LanePeer } from './lane-peer.ts';
+import type { LaneSessions } from './lane-session.ts';
+import type { TunWriter } from './tun-writer.ts';
+
+/** Of one socket and turn. */
+export const TURN_DATAGRAMS = 128;
+const TRAIN_AT = 64;
+const TRAIN_ROOM = 65_535;
+const OVERHEAD_BYTES = DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES;
+
+/** A data socket of ours. */
+export interface LaneSocket {
+  readonly fd: number;
+  /** Our address, as text. */
+  readonly local: string;
+}
+
+export interface IngressParts {
+  readonly datagrams: Datagrams;
+  readonly admission: Admission;
+  readonly sessions: LaneSessions;
+  readonly peers: readonly LanePeer[];
+  readonly writer: TunWriter;
+  readonly counters: Counters;
+  readonly fault: (fault: Fault) => void;
+  /** One that came in a train with packets: main's, unopened. */
+  readonly heartbeat: (bytes: Uint8Array, local: string, remote: SocketAddress) => void;
+}
+
+export class Ingress {
+  readonly #parts: IngressParts;
+  readonly #slab = new Slab(TRAIN_AT + TRAIN_ROOM);
+  readonly #packet = new InnerPacket();
+
+  constructor(parts: IngressParts) {
+    this.#parts = parts;
+  }
+
+  /** @returns whether the socket may have more. */
+  run(socket: LaneSocket, nowMs: number): boolean {
+    const { datagrams, writer } = this.#parts;
+    for (let count = 0; count < TURN_DATAGRAMS; ) {
+      const bytes = datagrams.receive(socket.fd, this.#slab, TRAIN_AT, TRAIN_ROOM);
+      // An error that the socket kept from an earlier send is told once; only with none left there is nothing to read.
+      if (bytes < 0) return false;
+      const { segmentBytes } = datagrams;
+      for (let at = 0; at < bytes; at += segmentBytes) {
+        this.#take(socket, TRAIN_AT + at, Math.min(segmentBytes, bytes - at), nowMs);
+        count++;
+      }
+      if (bytes === 0) {
+        this.#parts.fault('bad-datagram');
+        count++;
+      }
+      writer.flush();
+    }
+    return true;
+  }
+
+  #take(socket: LaneSocket, at: number, length: number, nowMs: number): void {
+    const { sessions, fault } = this.#parts;
+    const slab = this.#slab;
+    const { bytes } = slab;
+    if (!checkDatagram(bytes, at, length)) return fault('bad-datagram');
+    const space = spaceAt(bytes, at);
+    if (heartbeatPathOf(space) >= 0 || streamHeartbeatPathOf(space) >= 0) return this.#passOn(socket, at, length);
+    const session = sessions.find(bytes, at);
+    if (session === undefined) return fault(sessions.faultOf(bytes, at));
+    const window = session.windowOf(space);
+    const counter = counterAt(bytes, at);
+    if (!window.isFresh(counter)) {
+      if (space === DUPLICATE_SPACE) this.#parts.counters.addDuplicate(session.peer);
+      else fault('replayed-datagram');
+      return;
+    }
+    if (!session.opener.open(slab, at, length)) return fault('bad-datagram');
+    const isLate = counter < window.newest;
+    window.remember(counter);
+    this.#deliver(session.peer, socket, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES, nowMs);
+    if (isLate && space !== AGGREGATE_SPACE) this.#parts.counters.addReordered(session.peer, 1);
+  }
+
+  #deliver(peer: number, socket: LaneSocket, at: number, length: number, nowMs: number): void {
+    const { admission, peers, counters, writer, datagrams, fault } = this.#parts;
+    const owner = peers[peer];
+    if (owner === undefined) return fault('unknown-session');
+    owner.isBusy = true;
+    counters.addLanePackets(peer, 0, 1);
+    counters.addPeerBytes(peer, 0, length);
+    const path = owner.pathFrom(socket.local, datagrams.remote);
+    if (path >= 0) {
+      counters.addPathPackets(pathIndexOf(peer, path), 0, 1);
+      counters.addPathBytes(pathIndexOf(peer, path), 0, length + OVERHEAD_BYTES);
+    }
+    const { bytes } = this.#slab;
+    if (!this.#packet.read(bytes, at, length, true)) return fault('malformed-inner');
+    if (!admission.ingress(this.#packet, bytes, peer, nowMs)) return fault(admission.refusal);
+    writer.write(this.#slab, at, length);
+  }
+
+  #passOn({ local }: LaneSocket, at: number, length: number): void {
+    const { bytes, port } = this.#parts.datagrams.remote;
+    this.#parts.heartbeat(Uint8Array.from(this.#slab.bytes.subarray(at, at + length)), local, { bytes: Uint8Array.from(bytes), port });
+  }
+}

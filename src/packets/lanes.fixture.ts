@@ -1,0 +1,207 @@
+/** Two packet lanes in one process, berlin's and munich's, over two uplinks that lose and delay nothing. */
+import { DatagramCiphers } from '../crypto/datagram-evp.ts';
+import { FakeClock } from '../kernel/clock.ts';
+import { EPOLLIN, EPOLLOUT } from '../kernel/constants.ts';
+import { DatagramNetwork, MemoryDatagrams } from '../kernel/memory-datagrams.ts';
+import { MemoryTun } from '../kernel/memory-tun.ts';
+import type { Method, Peer, PolicyRule, Site } from '../site/types.ts';
+import { Counters } from '../status/counters.ts';
+import type { SessionId } from '../wire/datagram.ts';
+import { parseAddress } from '../wire/ip.ts';
+import { Lane, type Poller } from './lane.ts';
+import type { FromLane, LanePath, ToLane } from './messages.ts';
+import { prefixes } from './site.fixture.ts';
+
+const WAKE_FD = 3;
+const TUN_FD = 4;
+export const PORT = 8388;
+
+/** Tells of everything at each wait: what an edge would have said and more. */
+class EveryPoller implements Poller {
+  readonly wakeFd = WAKE_FD;
+  readonly #watched: number[] = [WAKE_FD];
+
+  watch(fd: number): number {
+    if (!this.#watched.includes(fd)) this.#watched.push(fd);
+    return 0;
+  }
+
+  wait(): number {
+    return this.#watched.length;
+  }
+
+  eventFd(index: number): number {
+    return this.#watched[index]!;
+  }
+
+  eventBits(): number {
+    return EPOLLIN | EPOLLOUT;
+  }
+
+  drainWake(): void {}
+}
+
+const LAN = { berlin: ['172.16.0.0/24', 'fd00:16::/64'], munich: ['172.16.1.0/24', 'fd00:17::/64'] } as const;
+const UPLINKS = { berlin: ['10.0.0.1', '10.1.0.1'], munich: ['10.0.0.2', '10.1.0.2'] } as const;
+type Name = keyof typeof LAN;
+
+function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site {
+  const other = name === 'berlin' ? 'munich' : 'berlin';
+  const uplinks = UPLINKS[name].map((address, index) => ({
+    index,
+    name: `uplink${index}`,
+    device: `eth${index + 2}`,
+    addresses: [parseAddress(address)!],
+    gateways: [],
+    role: 'active' as const,
+    metered: false,
+    mtu: 1500,
+  }));
+  const peer: Peer = {
+    index: 0,
+    site: other,
+    kind: 'braid',
+    method,
+    lan: prefixes(...LAN[other]),
+    addresses: [],
+    paths: uplinks.map((uplink, index) => ({
+      index,
+      uplink,
+      localAddress: uplink.addresses[0]!,
+      peerAddress: { address: parseAddress(UPLINKS[other][index]!)!, port: PORT },
+      present: true,
+      learned: false,
+    })),
+    snat: false,
+    allow: [{ from: prefixes(...LAN[other]), to: prefixes(...LAN[name]), ports: [] }],
+    policy,
+    packets: 'udp',
+  };
+  return {
+    name,
+    lan: prefixes(...LAN[name]),
+    lanAddresses: [],
+    lanDevices: ['eth1'],
+    listenPort: PORT,
+    uplinks,
+    peers: [peer],
+    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
+    logFlows: false,
+  };
+}
+
+/** One gateway. */
+export class Gateway {
+  readonly tun = new MemoryTun(TUN_FD);
+  readonly counters = new Counters(1);
+  readonly clock = new FakeClock();
+  readonly datagrams: MemoryDatagrams;
+  readonly lane: Lane;
+  readonly said: FromLane[] = [];
+  readonly site: Site;
+  readonly fds: number[] = [];
+  readonly #commands: ToLane[] = [];
+
+  constructor(name: Name, network: DatagramNetwork, method: Method, policy: readonly PolicyRule[]) {
+    this.datagrams = new MemoryDatagrams(network);
+    this.site = siteOf(name, method, policy);
+    this.lane = new Lane({
+      site: this.site,
+      poller: new EveryPoller(),
+      datagrams: this.datagrams,
+      tun: this.tun,
+      ciphers: new DatagramCiphers(),
+      counters: this.counters,
+      clock: this.clock,
+      post: (message) => this.said.push(message),
+      nextCommand: () => this.#commands.shift(),
+    });
+    for (const { addresses } of this.site.uplinks) this.openSocket(addresses[0]!.text);
+  }
+
+  tell(...commands: readonly ToLane[]): void {
+    this.#commands.push(...commands);
+  }
+
+  openSocket(address: string): void {
+    const pair = this.datagrams.openPair({ bytes: parseAddress(address)!.bytes, port: PORT });
+    if (typeof pair === 'number') throw new Error(`pair expected, got ${pair}`);
+    this.fds.push(pair.dataFd);
+    this.tell({ kind: 'socket', address, fd: pair.dataFd });
+  }
+
+  /** @param paths those that carry. */
+  carry(paths: readonly number[], more: Partial<LanePath> = {}): void {
+    const carry = paths.map((path): LanePath => {
+      const { localAddress, peerAddress } = this.site.peers[0]!.paths[path]!;
+      return {
+        path,
+        local: localAddress.text,
+        remote: { bytes: peerAddress.address.bytes, port: peerAddress.port },
+        weightBitsPerSecond: 100e6,
+        rttMs: 10 + path,
+        mostPayloadBytes: 1472,
+        lane: 'udp',
+        ...more,
+      };
+    });
+    this.tell({ kind: 'paths', peers: [{ carry }] });
+  }
+
+  /** Lays a packet in and lets it through. */
+  send(...packets: readonly Buffer[]): void {
+    this.tun.waiting.push(...packets);
+    this.lane.turn(0);
+  }
+
+  /** What reached the LAN since it was last asked. */
+  received(): Buffer[] {
+    this.lane.turn(0);
+    return this.tun.written.splice(0);
+  }
+}
+
+export interface Pair {
+  readonly berlin: Gateway;
+  readonly munich: Gateway;
+  readonly network: DatagramNetwork;
+}
+
+const ids = (number: number): readonly [SessionId, SessionId] => [
+  { high: 1, low: 0x8000_0000 + number },
+  { high: 2, low: 0x8000_0000 + number },
+];
+
+/** Both with session 1, open, over both paths. */
+export function lanes(method: Method = '2022-blake3-aes-128-gcm', policy: readonly PolicyRule[] = []): Pair {
+  const network = new DatagramNetwork();
+  const pair = {
+    berlin: new Gateway('berlin', network, method, policy),
+    munich: new Gateway('munich', network, method, policy),
+    network,
+  };
+  newSession(pair, 1);
+  for (const gateway of [pair.berlin, pair.munich]) {
+    setState(gateway, 1, 'open');
+    gateway.carry([0, 1]);
+    gateway.lane.turn(0);
+  }
+  return pair;
+}
+
+export function newSession({ berlin, munich }: Pair, number: number): void {
+  const [atBerlin, atMunich] = ids(number);
+  const method = berlin.site.peers[0]!.method;
+  const length = method === '2022-blake3-aes-128-gcm' ? 16 : 32;
+  const key = (byte: number) => new Uint8Array(length).fill(byte);
+  const there = 16 * number;
+  const back = 16 * number + 1;
+  const common = { kind: 'session', peer: 0, number, method } as const;
+  berlin.tell({ ...common, sendId: atMunich, receiveId: atBerlin, sendKey: key(there), receiveKey: key(back) });
+  munich.tell({ ...common, sendId: atBerlin, receiveId: atMunich, sendKey: key(back), receiveKey: key(there) });
+}
+
+export function setState(gateway: Gateway, number: number, state: 'open' | 'retired' | 'closed'): void {
+  const [atBerlin, atMunich] = ids(number);
+  gateway.tell({ kind: 'session-state', receiveId: gateway.site.name === 'berlin' ? atBerlin : atMunich, state });
+}
