@@ -36,6 +36,8 @@ const FLOWS: readonly { readonly kind: FlowKind; readonly directions: readonly F
 /** A second silence may follow the first. */
 const LEAST_WATCH_MS = 1000;
 const JITTER_MS = 200;
+/** Two seconds' worth of a bulk flow may lie in the sockets of both hosts when it is told to end; a machine that is busy with something else needs longer. */
+const SETTLE_MS = 10_000;
 
 export interface StallsOptions {
   readonly part: Stall['part'];
@@ -65,7 +67,7 @@ async function once(set: Stage, event: Event, rttMs: number, turn: number, optio
   const { lab, subject } = set;
   const flow = FLOWS[turn % FLOWS.length]!;
   const uplink = uplinkAt(lab, Math.floor(turn / FLOWS.length));
-  await using flows = await set.flows({ flows: [flow] });
+  await using flows = await set.flows({ flows: [flow], settleMs: SETTLE_MS });
   await flows.untilStarted();
   await sleep(WARM_UP_MS + Math.random() * JITTER_MS);
   const atMs = monotonicMs();

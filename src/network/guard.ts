@@ -47,8 +47,8 @@ export interface Guard {
 const POLL_MS = 200;
 /** Between two checks, however much changes. */
 const PAUSE_MS = 400;
-/** For what sends no event: sysctls. */
-const CHECK_EVERY_MS = 15_000;
+/** For what sends no event: sysctls. Each check starts programs, which is a good part of what an idle daemon costs. */
+const CHECK_EVERY_MS = 60_000;
 const CAUSES: readonly Because[] = ['removed', 'device', 'unknown'];
 
 /** @throws BraidError KERNEL_CALL where netlink cannot be opened. */
