@@ -10,6 +10,7 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 
 const slab = new Slab(SLAB_MIN_BYTES);
@@ -19,14 +20,18 @@ export function openSocket(host: string, type: number, protocol = 0): number {
   return must('socket', libcCalls.socket(isIPv6(host) ? AF_INET6 : AF_INET, type | SOCK_CLOEXEC, protocol));
 }
 
-/** Above what `net.core.rmem_max` lets others have. */
+/** Above what `net.core.rmem_max` lets others have; without root as much as that. */
 export function setReceiveBuffer(fd: number, bytes: number): void {
-  setNumber(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes);
+  if (setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) < 0) setNumber(fd, SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
 export function setNumber(fd: number, level: number, name: number, value: number): void {
+  must('setsockopt', setOption(fd, level, name, value));
+}
+
+function setOption(fd: number, level: number, name: number, value: number): number {
   slab.bytes.writeInt32LE(value, SOCKADDR_MAX_BYTES);
-  must('setsockopt', libcCalls.setsockopt(fd, level, name, slab.range(SOCKADDR_MAX_BYTES, 4), 4));
+  return libcCalls.setsockopt(fd, level, name, slab.range(SOCKADDR_MAX_BYTES, 4), 4);
 }
 
 export function bindTo(fd: number, host: string, port: number): void {
