@@ -3,7 +3,8 @@
  * the kernel cannot keep for the next turn it drops in the device's queue, where a packet has cost nothing yet.
  */
 import { TUN_HEADROOM_BYTES, type Tun } from '../kernel/tun.ts';
-import { Slab } from '../native/index.ts';
+import { SLAB_MIN_BYTES, Slab } from '../native/index.ts';
+import { Allowance } from '../status/allowance.ts';
 import type { Counters, Fault } from '../status/counters.ts';
 import {
   AGGREGATE_SPACE,
@@ -13,11 +14,12 @@ import {
   packetSpace,
   writeDatagramHeader,
 } from '../wire/datagram.ts';
+import { emitTooBig } from '../wire/icmp.ts';
 import { InnerPacket } from '../wire/inner-packet.ts';
 import { type Admission, REFUSED } from './admission.ts';
 import type { LanePeer } from './lane-peer.ts';
 import { type LaneSession, type LaneSessions, NO_COUNTER } from './lane-session.ts';
-import type { PathSender } from './path-sender.ts';
+import type { Sender } from './path-sender.ts';
 import { NO_PATH } from './schedule.ts';
 
 /** Of one turn: enough for two full trains. */
@@ -26,6 +28,9 @@ const OVERHEAD_BYTES = DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES;
 /** Aligned, behind room for what the device puts in front. */
 const PACKET_AT = 64;
 const PACKET_ROOM = 65_535;
+/** ICMP messages of ours: as the kernel does, not one for each packet of a flood. */
+const ANSWERS_AT_ONCE = 64;
+const ANSWER_EACH_MS = 10;
 
 export interface EgressParts {
   readonly tun: Tun;
@@ -40,7 +45,9 @@ export class Egress {
   readonly #parts: EgressParts;
   readonly #slab = new Slab(PACKET_AT + PACKET_ROOM + TUN_HEADROOM_BYTES);
   readonly #packet = new InnerPacket();
-  readonly #dirty: PathSender[] = [];
+  readonly #dirty: Sender[] = [];
+  readonly #answer = new Slab(SLAB_MIN_BYTES);
+  readonly #answers = new Allowance(ANSWERS_AT_ONCE, ANSWER_EACH_MS);
 
   constructor(parts: EgressParts) {
     this.#parts = parts;
@@ -83,7 +90,7 @@ export class Egress {
     if (sender === undefined) return fault('no-path');
     const copy = peer.schedule.copy === NO_PATH ? undefined : peer.senders[peer.schedule.copy];
     const space = decision.class === 'duplicate' ? DUPLICATE_SPACE : decision.class === 'aggregate' ? AGGREGATE_SPACE : packetSpace(path);
-    if (!this.#seal(session, space, sender, length)) return;
+    if (!this.#seal(session, space, sender, length, nowMs)) return;
     peer.isBusy = true;
     counters.addLanePackets(owner, 1, 0);
     counters.addPeerBytes(owner, length, 0);
@@ -92,11 +99,11 @@ export class Egress {
     this.#touch(sender);
   }
 
-  #seal(session: LaneSession, space: number, sender: PathSender, length: number): boolean {
+  #seal(session: LaneSession, space: number, sender: Sender, length: number, nowMs: number): boolean {
     const { fault } = this.#parts;
     const datagramBytes = length + OVERHEAD_BYTES;
     if (datagramBytes > sender.mostBytes) {
-      fault('too-big');
+      this.#refuse(sender.mostBytes - OVERHEAD_BYTES, nowMs);
       return false;
     }
     const counter = session.nextCounter(space);
@@ -113,7 +120,7 @@ export class Egress {
   }
 
   /** The same datagram, byte by byte: whichever comes second, the peer's window knows it. Before `from` may send its own. */
-  #copy(from: PathSender, to: PathSender, datagramBytes: number): void {
+  #copy(from: Sender, to: Sender, datagramBytes: number): void {
     if (datagramBytes > to.mostBytes) return this.#parts.fault('too-big');
     const source = from.placeFor(datagramBytes);
     const at = to.placeFor(datagramBytes);
@@ -122,7 +129,16 @@ export class Egress {
     this.#touch(to);
   }
 
-  #touch(sender: PathSender): void {
+  /** The path shrank and the route does not say so yet: the packet's sender is told. */
+  #refuse(mtuBytes: number, nowMs: number): void {
+    const { tun, fault } = this.#parts;
+    fault('too-big');
+    if (!this.#answers.take(nowMs)) return;
+    const length = emitTooBig(this.#packet, this.#slab.bytes, mtuBytes, this.#answer.bytes, TUN_HEADROOM_BYTES);
+    if (length > 0 && tun.write(this.#answer, TUN_HEADROOM_BYTES, length) < 0) fault('tun-write');
+  }
+
+  #touch(sender: Sender): void {
     if (sender.isDirty) return;
     sender.isDirty = true;
     this.#dirty.push(sender);

@@ -20,7 +20,8 @@ import {
 import { InnerPacket } from '../wire/inner-packet.ts';
 import type { Admission } from './admission.ts';
 import type { LanePeer } from './lane-peer.ts';
-import type { LaneSessions } from './lane-session.ts';
+import type { LaneSession, LaneSessions } from './lane-session.ts';
+import { Resequencer } from './resequencer.ts';
 import type { TunWriter } from './tun-writer.ts';
 
 /** Of one socket and turn. */
@@ -52,6 +53,9 @@ export class Ingress {
   readonly #parts: IngressParts;
   readonly #slab = new Slab(TRAIN_AT + TRAIN_ROOM);
   readonly #packet = new InnerPacket();
+  /** Sessions with packets that wait for others. */
+  readonly #waiting = new Set<LaneSession>();
+  #nowMs = 0;
 
   constructor(parts: IngressParts) {
     this.#parts = parts;
@@ -97,26 +101,62 @@ export class Ingress {
     if (!session.opener.open(slab, at, length)) return fault('bad-datagram');
     const isLate = counter < window.newest;
     window.remember(counter);
-    this.#deliver(session.peer, socket, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES, nowMs);
-    if (isLate && space !== AGGREGATE_SPACE) this.#parts.counters.addReordered(session.peer, 1);
+    this.#count(session.peer, socket, length);
+    this.#nowMs = nowMs;
+    if (space === AGGREGATE_SPACE) return this.#resequence(session, counter, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
+    if (isLate) this.#parts.counters.addReordered(session.peer, 1);
+    this.#deliver(session.peer, slab, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
   }
 
-  #deliver(peer: number, socket: LaneSocket, at: number, length: number, nowMs: number): void {
-    const { admission, peers, counters, writer, datagrams, fault } = this.#parts;
-    const owner = peers[peer];
-    if (owner === undefined) return fault('unknown-session');
-    owner.isBusy = true;
-    counters.addLanePackets(peer, 0, 1);
-    counters.addPeerBytes(peer, 0, length);
-    const path = owner.pathFrom(socket.local, datagrams.remote);
-    if (path >= 0) {
-      counters.addPathPackets(pathIndexOf(peer, path), 0, 1);
-      counters.addPathBytes(pathIndexOf(peer, path), 0, length + OVERHEAD_BYTES);
+  /** Delivers what has waited for others long enough. @returns in how many milliseconds to ask again; -1 where nothing waits. */
+  due(nowMs: number): number {
+    let soonestMs = -1;
+    this.#nowMs = nowMs;
+    for (const session of this.#waiting) {
+      const leftMs = session.resequencer!.due(nowMs);
+      if (leftMs < 0) this.#waiting.delete(session);
+      else if (soonestMs < 0 || leftMs < soonestMs) soonestMs = leftMs;
+      this.#countLate(session);
     }
-    const { bytes } = this.#slab;
-    if (!this.#packet.read(bytes, at, length, true)) return fault('malformed-inner');
-    if (!admission.ingress(this.#packet, bytes, peer, nowMs)) return fault(admission.refusal);
-    writer.write(this.#slab, at, length);
+    this.#parts.writer.flush();
+    return soonestMs;
+  }
+
+  #resequence(session: LaneSession, counter: number, at: number, length: number): void {
+    session.resequencer ??= new Resequencer({
+      deliver: (slab, at, length) => this.#deliver(session.peer, slab, at, length),
+      settle: () => this.#parts.writer.flush(),
+    });
+    session.resequencer.take(counter, this.#slab, at, length, this.#nowMs);
+    if (session.resequencer.waiting > 0) this.#waiting.add(session);
+    this.#countLate(session);
+  }
+
+  #countLate(session: LaneSession): void {
+    const late = session.resequencer!.latePackets;
+    if (late === session.latePackets) return;
+    this.#parts.counters.addReordered(session.peer, late - session.latePackets);
+    session.latePackets = late;
+  }
+
+  #count(peer: number, socket: LaneSocket, datagramBytes: number): void {
+    const { peers, counters, datagrams } = this.#parts;
+    counters.addLanePackets(peer, 0, 1);
+    counters.addPeerBytes(peer, 0, datagramBytes - OVERHEAD_BYTES);
+    const owner = peers[peer];
+    if (owner === undefined) return;
+    owner.isBusy = true;
+    const path = owner.pathFrom(socket.local, datagrams.remote);
+    if (path < 0) return;
+    counters.addPathPackets(pathIndexOf(peer, path), 0, 1);
+    counters.addPathBytes(pathIndexOf(peer, path), 0, datagramBytes);
+  }
+
+  #deliver(peer: number, slab: Slab, at: number, length: number): void {
+    const { admission, writer, fault } = this.#parts;
+    if (!this.#packet.read(slab.bytes, at, length, true)) return fault('malformed-inner');
+    if (!admission.ingress(this.#packet, slab.bytes, peer, this.#nowMs)) return fault(admission.refusal);
+    writer.write(slab, at, length);
   }
 
   #passOn({ local }: LaneSocket, at: number, length: number): void {

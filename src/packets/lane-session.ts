@@ -12,6 +12,7 @@ import type { Fault } from '../status/counters.ts';
 import { AGGREGATE_SPACE, COUNTERS, isForSession, type SessionId, SPACES, sessionKeyAt } from '../wire/datagram.ts';
 import { AGGREGATE_REPLAY_WINDOW, PACKET_REPLAY_WINDOW, ReplayWindow } from '../wire/replay-window.ts';
 import type { ToLane } from './messages.ts';
+import type { Resequencer } from './resequencer.ts';
 
 type NewSession = Extract<ToLane, { readonly kind: 'session' }>;
 type SessionState = Extract<ToLane, { readonly kind: 'session-state' }>['state'];
@@ -30,6 +31,10 @@ export class LaneSession {
   /** The highest count of any space, and what main was told of it. */
   sentMost = 0;
   toldMost = 0;
+  /** Of what the peer spreads over all paths; made for the first of them. */
+  resequencer: Resequencer | undefined;
+  /** Of those, as far as they were counted. */
+  latePackets = 0;
   readonly #counters = new Float64Array(SPACES);
   readonly #windows: (ReplayWindow | undefined)[] = new Array(SPACES).fill(undefined);
 

@@ -86,6 +86,29 @@ describe('the packet lane', () => {
     expect(pair.munich.counters.faults()).toEqual({});
   });
 
+  it('spreads a flow over all paths and puts it in order again, without waiting longer than a gap is worth', () => {
+    const pair = lanes(undefined, all('aggregate'));
+    const packets = Array.from({ length: 200 }, (_, i) => flowOf(7, i, 500));
+    for (let at = 0; at < 200; at += 20) pair.berlin.send(...packets.slice(at, at + 20));
+    const [quick, slow] = ['10.0.0.2', '10.1.0.2'].map((address) => underWay(pair, address).splice(0));
+    expect(Math.min(quick!.length, slow!.length)).toBeGreaterThan(3);
+    underWay(pair, '10.0.0.2').push(...quick!);
+    const early = pair.munich.received();
+    underWay(pair, '10.1.0.2').push(...slow!.slice(1));
+    const inTime = pair.munich.received();
+    expect(pair.munich.tun.trains).toBeLessThan(60);
+    pair.munich.clock.advance(200);
+    const waitedFor = pair.munich.received();
+    underWay(pair, '10.1.0.2').push(slow![0]!);
+    const late = pair.munich.received();
+    const seen = (list: readonly Buffer[]) => list.map((one) => one[40]!);
+    const ordered = (list: readonly number[]) => expect(list).toEqual([...list].sort((a, b) => a - b));
+    ordered(seen([...early, ...inTime, ...waitedFor]));
+    expect(seen(late)).toHaveLength(pair.munich.counters.lane(0).reordered);
+    expect(seen([...early, ...inTime, ...waitedFor, ...late]).sort((a, b) => a - b)).toEqual(packets.map((one) => one[40]!));
+    expect(pair.munich.counters.faults()).toEqual({});
+  });
+
   it('refuses what comes from nobody, what was changed and what came before, and goes on', () => {
     const pair = lanes();
     pair.berlin.carry([0]);
@@ -118,12 +141,15 @@ describe('the packet lane', () => {
     expect(pair.berlin.counters.faults()).toEqual({ 'source-outside': 1, looped: 1, 'tcp-in-lane': 1, 'malformed-inner': 1 });
   });
 
-  it('counts what is too large for its path, whatever the device let through', () => {
+  it('refuses what is too large for its path, whatever the device let through, and says so', () => {
     const pair = lanes();
     pair.berlin.carry([0], { mostPayloadBytes: 100 });
     pair.berlin.send(flow(1, 'x'.repeat(80)), hello);
     expect(pair.munich.received()).toEqual([hello]);
     expect(pair.berlin.counters.faults()).toEqual({ 'too-big': 1 });
+    // ICMP fragmentation needed, with the MTU that follows from the path: its sender is told at once.
+    const [answered] = pair.berlin.received();
+    expect([answered!.length > 56, answered![9], answered![20], answered![21], answered!.readUInt16BE(26)]).toEqual([true, 1, 3, 4, 68]);
   });
 
   it('passes a heartbeat on that came among packets, as it is', () => {

@@ -56,6 +56,8 @@ export class Lane {
   #sockets: Socket[] = [];
   #isTunReadable = true;
   #nextTickAtMs = 0;
+  /** When packets have waited long enough for those before them. */
+  #dueAtMs = Number.POSITIVE_INFINITY;
   #heartbeats = 0;
   #isStopped = false;
   #nowMs: number;
@@ -92,6 +94,8 @@ export class Lane {
     const nowMs = this.#parts.clock.nowMs();
     this.#nowMs = nowMs;
     for (const socket of this.#sockets) if (socket.isReadable) socket.isReadable = this.#ingress.run(socket, nowMs);
+    const dueInMs = this.#ingress.due(nowMs);
+    this.#dueAtMs = dueInMs < 0 ? Number.POSITIVE_INFINITY : nowMs + dueInMs;
     if (this.#isTunReadable) this.#isTunReadable = this.#egress.run(nowMs);
     for (const peer of this.#peers) if (peer.isBusy && !peer.wasBusy) this.#tellBusy(peer);
     if (nowMs >= this.#nextTickAtMs) this.#tick(nowMs);
@@ -109,7 +113,7 @@ export class Lane {
   }
 
   #waitMs(longestMs: number): number {
-    return Math.max(0, Math.min(longestMs, Math.ceil(this.#nextTickAtMs - this.#nowMs)));
+    return Math.max(0, Math.min(longestMs, Math.ceil(Math.min(this.#nextTickAtMs, this.#dueAtMs) - this.#nowMs)));
   }
 
   #hear(events: number): void {

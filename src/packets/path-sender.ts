@@ -23,12 +23,30 @@ class Train {
   datagrams = 0;
 }
 
-export class PathSender {
+/** What takes sealed datagrams to the peer over one path. */
+export interface Sender {
+  /** The largest datagram that passes. */
+  mostBytes: number;
+  /** Whether it is among those that have something to flush. */
+  isDirty: boolean;
+  readonly isBlocked: boolean;
+  /** Where a datagram's bytes go, at the offset that `placeFor` answered. */
+  readonly slab: Slab;
+  /** @returns where in `slab` a datagram of this length can be written; what does not go with it is sent before. */
+  placeFor(length: number): number;
+  /** It was written. */
+  add(length: number): void;
+  flush(): void;
+  /** Bytes are taken again. */
+  drain(): void;
+  /** The path is gone, or what leads over it: what waits is lost with it. */
+  dropAll(): void;
+}
+
+export class PathSender implements Sender {
   /** Of the data socket of our end's address; -1 while there is none. */
   fd = -1;
-  /** The largest datagram that passes. */
   mostBytes = 0;
-  /** Whether it is among those that have something to flush. */
   isDirty = false;
   readonly slot: number;
   readonly #datagrams: Datagrams;
@@ -50,19 +68,16 @@ export class PathSender {
     return this.#queue.length > 0;
   }
 
-  /** Where a datagram's bytes go, at the offset that `placeFor` answered. */
   get slab(): Slab {
     return this.#train.slab;
   }
 
-  /** @returns where in `slab` a datagram of this length can be written; what does not go with it is sent before. */
   placeFor(length: number): number {
     const train = this.#train;
     if (train.datagrams > 0 && (length > train.segmentBytes || train.bytes + length > TRAIN_MOST_BYTES)) this.flush();
     return this.#train.bytes;
   }
 
-  /** It was written. */
   add(length: number): void {
     const train = this.#train;
     if (train.datagrams === 0) train.segmentBytes = length;
@@ -81,7 +96,6 @@ export class PathSender {
     if (this.#queue.length > QUEUE_MOST_TRAINS) this.#drop(this.#queue.shift()!, 'queue-full');
   }
 
-  /** The socket takes bytes again. */
   drain(): void {
     for (let oldest = this.#queue[0]; oldest !== undefined && this.#isDone(oldest); oldest = this.#queue[0]) {
       this.#queue.shift();
@@ -89,7 +103,6 @@ export class PathSender {
     }
   }
 
-  /** The path is gone, or its socket: what waits is lost with it. */
   dropAll(): void {
     for (const train of this.#queue.splice(0)) this.#drop(train, 'no-path');
     this.#clear(this.#train);

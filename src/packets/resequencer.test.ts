@@ -16,8 +16,11 @@ class Line {
       if (lengthBytes !== this.#lengthOf(counter) || slab.bytes[offset + lengthBytes - 1] !== (counter & 0xff))
         throw new Error(`${counter} came out damaged`);
       this.out.push(counter);
+      if (slab !== this.#slab) this.#unsettled.push({ counter, slab, offset });
     },
+    settle: () => this.settle(),
   });
+  readonly #unsettled: { readonly counter: number; readonly slab: Slab; readonly offset: number }[] = [];
   readonly #lengthOf: (counter: number) => number;
 
   constructor(lengthOf: (counter: number) => number = (counter) => 20 + (counter % 1400)) {
@@ -29,6 +32,12 @@ class Line {
     this.#slab.bytes.writeUInt32BE(counter, AT);
     this.#slab.bytes[AT + length - 1] = counter & 0xff;
     this.resequencer.take(counter, this.#slab, AT, length, nowMs);
+  }
+
+  /** What was delivered from slots lies there still. */
+  settle(): void {
+    for (const { counter, slab, offset } of this.#unsettled.splice(0))
+      if (slab.bytes.readUInt32BE(offset) !== counter) throw new Error(`${counter} was overwritten before it was settled`);
   }
 }
 

@@ -21,7 +21,10 @@ import { Slab } from '../native/slab.ts';
 /** A power of two. At 200 Mbit/s and 1,400 bytes: 57 ms. */
 export const WINDOW_PACKETS = 1024;
 /** Longer ones cannot be held: everything before them is delivered. */
-export const SLOT_BYTES = 2048;
+export const SLOT_BYTES = 2032;
+/** In front of each packet, for the device's header. */
+const HEADROOM_BYTES = 16;
+const STRIDE_BYTES = HEADROOM_BYTES + SLOT_BYTES;
 export const WAIT_MOST_MS = 100;
 const WAIT_LEAST_MS = 4;
 /** Assumed at first, until something was seen. */
@@ -35,8 +38,10 @@ const MEMORY_PACKETS = 1024;
 const ARRIVALS = WINDOW_PACKETS * 2;
 
 export interface InOrder {
-  /** The bytes are good during the call only. */
+  /** With 16 bytes in front that may be overwritten. The bytes are good until `settle`, or until `take` or `due` return. */
   deliver(slab: Slab, offset: number, lengthBytes: number): void;
+  /** What was delivered is about to be overwritten. */
+  settle(): void;
 }
 
 export class Resequencer {
@@ -58,6 +63,8 @@ export class Resequencer {
   readonly #arrivals = new Uint32Array(ARRIVALS);
   #firstArrival = 0;
   #endOfArrivals = 0;
+  /** The first whose slot was delivered from since the last `settle`. */
+  #unsettledFrom = Number.POSITIVE_INFINITY;
   #gaveUpAtMs = 0;
   #longestMs = 0;
   #longestBeforeMs = WAIT_FIRST_MS;
@@ -113,10 +120,14 @@ export class Resequencer {
   }
 
   #hold(counter: number, slab: Slab, offset: number, lengthBytes: number, nowMs: number): void {
-    this.#slots ??= new Slab(WINDOW_PACKETS * SLOT_BYTES);
+    this.#slots ??= new Slab(WINDOW_PACKETS * STRIDE_BYTES);
     const slot = counter % WINDOW_PACKETS;
     if (this.#lengths[slot]! > 0) return;
-    slab.bytes.copy(this.#slots.bytes, slot * SLOT_BYTES, offset, offset + lengthBytes);
+    if (counter - WINDOW_PACKETS >= this.#unsettledFrom) {
+      this.#to.settle();
+      this.#unsettledFrom = Number.POSITIVE_INFINITY;
+    }
+    slab.bytes.copy(this.#slots.bytes, slot * STRIDE_BYTES + HEADROOM_BYTES, offset, offset + lengthBytes);
     this.#lengths[slot] = lengthBytes;
     this.#cameAtMs[slot] = nowMs;
     this.#skipDelivered();
@@ -133,7 +144,7 @@ export class Resequencer {
     for (let counter = this.#next; this.#waiting > 0 && counter < end; counter++)
       if (this.#lengths[counter % WINDOW_PACKETS]! > 0) {
         missed--;
-        this.#deliverSlot(counter % WINDOW_PACKETS);
+        this.#deliverSlot(counter);
       }
     this.#next = limit;
     if (missed > 0) this.#gaveUpAtMs = nowMs;
@@ -143,16 +154,18 @@ export class Resequencer {
 
   #deliverHeld(): void {
     while (this.#waiting > 0 && this.#lengths[this.#next % WINDOW_PACKETS]! > 0) {
-      this.#deliverSlot(this.#next % WINDOW_PACKETS);
+      this.#deliverSlot(this.#next);
       this.#next++;
     }
   }
 
-  #deliverSlot(slot: number): void {
+  #deliverSlot(counter: number): void {
+    const slot = counter % WINDOW_PACKETS;
     const lengthBytes = this.#lengths[slot]!;
     this.#lengths[slot] = 0;
     this.#waiting--;
-    this.#to.deliver(this.#slots!, slot * SLOT_BYTES, lengthBytes);
+    if (counter < this.#unsettledFrom) this.#unsettledFrom = counter;
+    this.#to.deliver(this.#slots!, slot * STRIDE_BYTES + HEADROOM_BYTES, lengthBytes);
   }
 
   /** Of those that are held, at least one. */

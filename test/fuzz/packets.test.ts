@@ -143,6 +143,7 @@ describe('mutated inner packets', () => {
           expect(counter).toBeDefined();
           pending.delete(counter!);
         },
+        settle: () => {},
       });
       let around = mutator.pick([0, 5, 100_000, 0xffff_f000]);
       let nowMs = mutator.below(1000);
