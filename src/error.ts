@@ -71,5 +71,8 @@ export type ErrorCode =
   | 'DAEMON_NOT_RUNNING'
   | 'DAEMON_RUNNING'
   | 'DAEMON_ANSWER'
+  // other programs
+  | 'EXEC_PROGRAM'
+  | 'EXEC_FORCE'
   // the laboratory
   | 'LAB';

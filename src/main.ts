@@ -53,6 +53,14 @@ const rooms: Rooms = {
     return undoJournal(journalPath(runDir, site), { runner: new LinuxRunner(), log: () => {} });
   },
 
+  async exec(argv) {
+    const [{ runProgram }, { LinuxMptcpEvents }] = await Promise.all([import('./exec/run-program.ts'), import('./kernel/mptcp-events.ts')]);
+    const { code, signal, words } = await runProgram(argv, (onLine) => new LinuxMptcpEvents().follow(onLine));
+    // Whoever waits for us must see the signal, too: after our own words, and without a core of ours.
+    if (signal !== null) process.once('exit', () => endBy(signal));
+    return { code, words };
+  },
+
   lab: {
     up: async (options) => (await import('./lab/index.ts')).labUp(options),
     down: async (name) => (await import('./lab/index.ts')).labDown(name),
@@ -75,6 +83,11 @@ const rooms: Rooms = {
     return report.problems.length === 0 ? 0 : 1;
   },
 };
+
+function endBy(signal: NodeJS.Signals): void {
+  if (!['SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGSEGV', 'SIGXCPU', 'SIGXFSZ', 'SIGSYS'].includes(signal))
+    process.kill(process.pid, signal);
+}
 
 // `braid events --follow | head -1`: nobody reads on, so there is nothing left to do.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -77,6 +77,7 @@ describe('imports', () => {
     ['shadowsocks', ['crypto', 'kernel', 'native', 'wire']],
     ['control', ['crypto', 'site', 'status', 'wire']],
     ['packets', ['crypto', 'kernel', 'native', 'site', 'status', 'wire']],
+    ['exec', []],
     ['interop', ['config', 'crypto', 'site', 'wire']],
     ['paths', ['engine', 'kernel', 'site', 'status', 'wire']],
     ['packets', ['crypto', 'kernel', 'native', 'site', 'status', 'wire']],

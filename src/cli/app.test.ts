@@ -40,6 +40,7 @@ describe('help', () => {
     [['uplink', '--help']],
     [['import', 'sing-box', '--help']],
     [['export', 'sing-box', '--help']],
+    [['exec', '--help']],
     [['uplink', 'set', '--help']],
     [['events', '--help']],
   ])('%j', async (argv) => {

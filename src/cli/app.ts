@@ -77,6 +77,11 @@ const verbs = {
     parameters: { flags: { config, runDir }, aliases: alias },
     docs: { brief: BRIEF.cleanup },
   }),
+  exec: buildCommand<object, string[], Cli>({
+    loader: async () => (await import('./verbs/exec.ts')).default,
+    parameters: { positional: { kind: 'array', minimum: 1, parameter: argument('PROGRAM', BRIEF.execProgram) } },
+    docs: { brief: BRIEF.exec },
+  }),
   genkey: buildCommand<{ method: Method }, [], Cli>({
     loader: async () => (await import('./verbs/genkey.ts')).default,
     parameters: { flags: { method: { kind: 'enum', values: METHODS, default: METHODS[0], brief: BRIEF.method } } },
@@ -254,9 +259,10 @@ function shorthand(argv: readonly string[]): readonly string[] {
   return argv;
 }
 
-/** `lab exec NAME HOST ip -br addr`: as with ssh and sudo, everything behind HOST belongs to the program, flags too. */
+/** `lab exec NAME HOST ip -br addr`, `exec curl -s URL`: as with ssh and sudo, what begins with the program belongs to it, flags too. */
 function programApart(argv: readonly string[]): readonly string[] {
   const [noun, verb, ...words] = argv;
+  if (noun === 'exec' && verb !== undefined && !verb.startsWith('-')) return [noun, '--', verb, ...words];
   const first = words.slice(0, 3);
   if (noun !== 'lab' || verb !== 'exec' || first.length < 3 || first.some((word) => word.startsWith('-'))) return argv;
   return [noun, verb, ...words.slice(0, 2), '--', ...words.slice(2)];

@@ -61,6 +61,10 @@ export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; reado
         note('cleanup', options);
         return { changed: ['nft delete table inet braid_berlin'], problems: [] };
       },
+      exec: async (argv) => {
+        note('exec', ...argv);
+        return { code: 3, words: ['1 MPTCP connection; the most subflows of one: 2'] };
+      },
       lab: {
         up: async (options) => {
           note('up', options);

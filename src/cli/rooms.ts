@@ -23,6 +23,8 @@ export interface Rooms {
     readonly changed: readonly string[];
     readonly problems: readonly string[];
   }>;
+  /** Runs a program with MPTCP, with our own terminal. @returns its exit code, and what to say about its connections */
+  readonly exec: (argv: readonly string[]) => Promise<{ readonly code: number; readonly words: readonly string[] }>;
   readonly lab: LabRoom;
   /** @returns the exit code */
   readonly demo: (options: { readonly json: boolean }, process: CliProcess) => Promise<number>;

@@ -25,6 +25,8 @@ export const BRIEF = {
   check: 'Check a configuration, and this host for it',
   plan: 'Print what `run` would change on this host, as commands',
   cleanup: 'Undo what a killed daemon has left behind',
+  exec: 'Run a program with MPTCP, and tell how many subflows it used',
+  execProgram: 'The program; everything behind it belongs to it',
   genkey: 'Print a new key',
   schema: 'Print the JSON Schema of the configuration',
   import: 'Take over what another program was configured with',
@@ -68,6 +70,7 @@ export const FULL = {
 
 export const SAY = {
   checked: (file: string, counts: string) => `${file}: ok: ${counts}\n`,
+  plain: (text: string) => `braid: ${text}\n`,
   warning: (text: string) => `braid: warning: ${text}\n`,
   imported,
   exported: (path: string, peer: string) =>
