@@ -38,7 +38,7 @@ const MEMORY_PACKETS = 1024;
 const ARRIVALS = WINDOW_PACKETS * 2;
 
 export interface InOrder {
-  /** With 16 bytes in front that may be overwritten. The bytes are good until `settle`, or until `take` or `due` return. */
+  /** With 16 bytes in front that may be overwritten. Bytes in our memory stay until `settle`; what came in order is still in the caller's. */
   deliver(slab: Slab, offset: number, lengthBytes: number): void;
   /** What was delivered is about to be overwritten. */
   settle(): void;
