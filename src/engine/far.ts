@@ -19,7 +19,7 @@ import type { Flow } from './flow.ts';
 import { OpenPump } from './open-pump.ts';
 import { FRONT_BYTES } from './scratch.ts';
 import { SealPump } from './seal-pump.ts';
-import { CONTROL_TARGET, FLOW_TARGET, REVERSE_TARGET } from './targets.ts';
+import { CONTROL_TARGET, FLOW_TARGET, PACKETS_TARGET, REVERSE_TARGET } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** From accept to a complete request. The same for whoever is not authentic, whatever it sent. */
@@ -149,12 +149,15 @@ export class FarSide {
     const { payloadOffset: at, payloadBytes, target } = request;
     const behind = FRONT_BYTES + request.consumedBytes;
     const behindBytes = heardBytes - request.consumedBytes;
-    const name = target.kind === 'name' && loop.site.peers[flow.peer]!.kind === 'braid' ? target.name : '';
-    if (name !== FLOW_TARGET && name !== CONTROL_TARGET && name !== REVERSE_TARGET) return this.#refuse(flow, 'unknown-target');
+    const { kind, packets } = loop.site.peers[flow.peer]!;
+    const name = target.kind === 'name' && kind === 'braid' ? target.name : '';
+    const isStream = name === CONTROL_TARGET || (name === PACKETS_TARGET && packets !== 'off');
+    if (name !== FLOW_TARGET && name !== REVERSE_TARGET && !isStream) return this.#refuse(flow, 'unknown-target');
     if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
     if (name === FLOW_TARGET && payloadBytes === 0) return loop.pooled.parked.add(flow);
     if (name === FLOW_TARGET) return this.bring(flow, slab.bytes.subarray(at, at + payloadBytes));
-    const fault = name === CONTROL_TARGET ? loop.streams.accept(flow) : loop.pooled.accept(flow, payloadBytes + behindBytes);
+    flow.isPinned = name === PACKETS_TARGET;
+    const fault = isStream ? loop.streams.accept(flow) : loop.pooled.accept(flow, payloadBytes + behindBytes);
     if (fault) this.#refuse(flow, fault);
   }
 

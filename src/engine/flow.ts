@@ -57,8 +57,12 @@ export class Flow {
   peer = -1;
   /** It carries a LAN connection: it counts in the peer's figures. */
   isUsers = false;
-  /** Its LAN leg leads to the main thread (streams.ts). */
+  /** Its LAN leg leads to the main thread, or to that of the packets (streams.ts). */
   isStream = false;
+  /** It carries the packets of the path it was dialled over: no further subflows, a send window of its own, and no last words worth a wait. */
+  isPinned = false;
+  /** The path is known to drop SYNs with MPTCP. */
+  dialsPlain = false;
   client: SocketAddress | undefined;
   target: SocketAddress | undefined;
   /** What was read of the client before the connection for it stood. */

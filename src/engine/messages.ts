@@ -29,6 +29,15 @@ export type FromWorker =
   | { readonly kind: 'flow'; readonly record: FlowRecord }
   /** A stream to or from the peer's main thread stands: `fd` is ours from now on. Without a ticket the peer opened it. */
   | { readonly kind: 'stream'; readonly ticket: number | null; readonly peer: number; readonly fd: number }
+  /** The like for the packets of one path. Where the peer opened it the ends of its connection tell which. */
+  | {
+      readonly kind: 'packet-stream';
+      readonly ticket: number | null;
+      readonly peer: number;
+      readonly fd: number;
+      readonly local: SocketAddress;
+      readonly remote: SocketAddress;
+    }
   | { readonly kind: 'stream-failed'; readonly ticket: number; readonly peer: number; readonly reason: string }
   /** Flows wait, and the peer, which cannot be dialled, has no connection open to this worker. At most one each 100 ms. */
   | { readonly kind: 'reverse-wanted'; readonly peer: number }
@@ -43,6 +52,8 @@ export type ToWorker =
   | { readonly kind: 'site'; readonly site: Site }
   /** Open a stream to the peer's main thread. */
   | { readonly kind: 'stream'; readonly ticket: number; readonly peer: number }
+  /** Open one for packets, over this path and no other. */
+  | { readonly kind: 'packet-stream'; readonly ticket: number; readonly peer: number; readonly path: number; readonly plain: boolean }
   | { readonly kind: 'stop' };
 
 /** `stream`: UDP does not pass here, length-prefixed packets over a connection do. */

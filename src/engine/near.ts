@@ -20,7 +20,7 @@ import type { PeerPaths } from './messages.ts';
 import { OpenPump } from './open-pump.ts';
 import { BROKEN } from './pump.ts';
 import { SealPump } from './seal-pump.ts';
-import { CONTROL_REQUEST, FLOW_REQUEST } from './targets.ts';
+import { CONTROL_REQUEST, FLOW_REQUEST, PACKETS_REQUEST } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** Longer than a satellite's handshake with one lost packet. */
@@ -91,7 +91,8 @@ export class NearSide {
 
   /** Looks for a path that stands, for a flow that has its LAN leg and its peer. */
   dial(flow: Flow): void {
-    flow.untried = flow.isUsers ? this.ranked(flow.peer) : this.rankedCheaply(flow.peer);
+    if (flow.isPinned) flow.untried = [flow.path];
+    else flow.untried = flow.isUsers ? this.ranked(flow.peer) : this.rankedCheaply(flow.peer);
     this.#dial(flow, 'no path');
   }
 
@@ -157,7 +158,7 @@ export class NearSide {
   #dial(flow: Flow, lastReason: string): void {
     let reason = lastReason;
     for (let index = flow.untried.shift(); index !== undefined; index = flow.untried.shift()) {
-      const fd = this.dialPath(flow.peer, index);
+      const fd = this.dialPath(flow.peer, index, flow.dialsPlain);
       if (fd >= 0) {
         flow.path = index;
         flow.wanFd = fd;
@@ -221,10 +222,10 @@ export class NearSide {
   }
 
   /** @returns a descriptor, or -errno. */
-  dialPath(peer: number, path: number): number {
+  dialPath(peer: number, path: number, plain = false): number {
     const { localAddress, peerAddress } = this.#loop.site.peers[peer]!.paths[path]!;
     const { address, port } = peerAddress;
-    return this.#loop.sockets.dialPeer({ bytes: localAddress.bytes, port: 0 }, { bytes: address.bytes, port });
+    return this.#loop.sockets[plain ? 'dialFrom' : 'dialPeer']({ bytes: localAddress.bytes, port: 0 }, { bytes: address.bytes, port });
   }
 
   /** A dial over this path failed: others go first for a while. */
@@ -284,7 +285,7 @@ export class NearSide {
 
   #requestOf(flow: Flow): RequestSealer {
     const { codec } = this.#loop;
-    if (flow.isStream) return new RequestSealer(codec, flow.peer, CONTROL_REQUEST);
+    if (flow.isStream) return new RequestSealer(codec, flow.peer, flow.isPinned ? PACKETS_REQUEST : CONTROL_REQUEST);
     const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
     return new RequestSealer(codec, flow.peer, FLOW_REQUEST, withEarly(this.#proxyHeader.subarray(0, length), flow));
   }

@@ -207,6 +207,7 @@ export interface PairOptions {
   /** The far gateway has no address that the near one could dial. */
   readonly farHasNoAddress?: boolean;
   readonly snat?: boolean;
+  readonly packets?: Peer['packets'];
   readonly allow?: readonly AllowRule[];
 }
 
@@ -336,7 +337,7 @@ export function peerOf(index: number, site: string, lan: number, ours: number, t
     addresses: paths.map((path) => path.peerAddress),
     paths,
     snat: options.snat ?? false,
-    packets: 'off',
+    packets: options.packets ?? 'udp',
     policy: [],
     allow: options.allow ?? [{ from: lanOf(lan), to: ['0.0.0.0/0', '::/0'].map((text) => parsePrefix(text)!), ports: [] }],
   };

@@ -27,7 +27,7 @@ export class PlainFlows {
   look(flow: Flow): void {
     const { sockets, counters, nowMs } = this.#parts;
     const { peer, path, weDialled } = flow;
-    if (flow.isPlain || flow.wanFailed || flow.wanBroken || sockets.isMptcp(flow.wanFd)) return;
+    if (flow.isPlain || flow.isPinned || flow.wanFailed || flow.wanBroken || sockets.isMptcp(flow.wanFd)) return;
     flow.isPlain = true;
     this.#parts.fault('no-mptcp');
     counters.addPlainFlow(peer, path, 1);

@@ -61,6 +61,8 @@ export interface SendWindowParts {
 export class SendWindow {
   readonly #parts: SendWindowParts;
   readonly #peers: PeerWindow[] = [];
+  /** What is pinned to one path must not queue there what all paths take together. */
+  readonly #pinned = new WeakMap<Flow, PeerWindow>();
 
   constructor(parts: SendWindowParts) {
     this.#parts = parts;
@@ -75,10 +77,10 @@ export class SendWindow {
   #ask(flow: Flow): boolean {
     const { sockets, nowMs } = this.#parts;
     if (nowMs < flow.windowRetryAtMs) return false;
-    const peer = this.#peerOf(flow.peer);
+    const peer = flow.isPinned ? this.#ownOf(flow) : this.#peerOf(flow.peer);
     const queuedBytes = sockets.unackedBytes(flow.wanFd);
     const ackedBytes = flow.wroteBytes - queuedBytes;
-    if (peer.acked(ackedBytes - flow.ackedBytes, nowMs)) this.#startRound(flow.peer, peer, nowMs);
+    if (peer.acked(ackedBytes - flow.ackedBytes, nowMs)) this.#startRound(flow, peer, nowMs);
     flow.ackedBytes = ackedBytes;
     const share = peer.share(nowMs);
     if (queuedBytes < share) {
@@ -90,11 +92,23 @@ export class SendWindow {
     return false;
   }
 
-  #startRound(index: number, peer: PeerWindow, nowMs: number): void {
+  #startRound(flow: Flow, window: PeerWindow, nowMs: number): void {
     const { sampler, counters } = this.#parts;
+    const { peer, isPinned, subflows } = flow;
     let rttMs = 0;
-    for (const path of this.#parts.near.pathsOf(index).carry) rttMs = Math.max(rttMs, sampler.minRttMs(index, path));
-    counters.setWindow(index, peer.startRound(rttMs, nowMs));
+    const paths = isPinned ? subflows.slice(0, 1).map(({ path }) => path) : this.#parts.near.pathsOf(peer).carry;
+    for (const path of paths) rttMs = Math.max(rttMs, sampler.minRttMs(peer, path));
+    const bytes = window.startRound(rttMs, nowMs);
+    if (!isPinned) counters.setWindow(peer, bytes);
+  }
+
+  #ownOf(flow: Flow): PeerWindow {
+    let own = this.#pinned.get(flow);
+    if (!own) {
+      own = new PeerWindow();
+      this.#pinned.set(flow, own);
+    }
+    return own;
   }
 
   #peerOf(index: number): PeerWindow {

@@ -3,8 +3,8 @@ import { ECONNRESET, EPIPE } from '../kernel/constants.ts';
 import { endpointKey } from '../kernel/memory-network.ts';
 import { caller, isUnharmed, request, stranger, UPLINK } from './calls.fixture.ts';
 import { at, type Gateway, Pair, Talker } from './pair.fixture.ts';
-import { STREAMS_FROM_PEER_MOST } from './streams.ts';
-import { CONTROL_REQUEST } from './targets.ts';
+import { PACKET_STREAMS_FROM_PEER_MOST, STREAMS_FROM_PEER_MOST } from './streams.ts';
+import { CONTROL_REQUEST, PACKETS_REQUEST } from './targets.ts';
 
 const streams = (gateway: Gateway) => gateway.posted.filter((message) => message.kind === 'stream');
 const failures = (gateway: Gateway) => gateway.posted.filter((message) => message.kind === 'stream-failed');
@@ -132,5 +132,101 @@ describe('a stream between the main threads', () => {
     expect(isUnharmed(pair)).toBe(true);
     joined(pair);
     expect(streams(pair.far)).toHaveLength(STREAMS_FROM_PEER_MOST + 1);
+  });
+});
+
+describe('a stream for packets', () => {
+  const packetStreams = (gateway: Gateway) => gateway.posted.filter((message) => message.kind === 'packet-stream');
+
+  function pinned(pair: Pair, path: number, plain = false): { near: Talker; far: Talker } {
+    const before = packetStreams(pair.far).length;
+    pair.near.tell({ kind: 'packet-stream', ticket: 20 + path, peer: 0, path, plain });
+    pair.until(() => packetStreams(pair.far).length > before);
+    const [near, far] = [pair.near, pair.far].map((gateway) => new Talker(gateway.sockets, packetStreams(gateway).at(-1)!.fd));
+    return { near: near!, far: far! };
+  }
+
+  it('stands over the path it was asked for and tells the peer which, whatever carries, and gets no second subflow', () => {
+    const pair = new Pair();
+    pair.near.keepReady({});
+    const { near, far } = pinned(pair, 1);
+    expect(packetStreams(pair.near)).toMatchObject([{ ticket: 21, peer: 0 }]);
+    expect(packetStreams(pair.far)).toMatchObject([
+      { ticket: null, peer: 0, local: at('10.1.0.2', 8388), remote: { bytes: at('10.1.0.1', 0).bytes } },
+    ]);
+    for (let i = 0; i < 20; i++) {
+      near.write(Buffer.alloc(10_000, i));
+      far.write(Buffer.alloc(10_000, i));
+      pair.pass(200);
+      for (const end of [near, far]) end.read();
+    }
+    expect([near.received.length, far.received.length]).toEqual([200_000, 200_000]);
+    expect([0, 1].map((path) => pair.near.counters.path(path).subflows)).toEqual([0, 1]);
+    // Also where that path carries no flows.
+    for (const gateway of [pair.near, pair.far])
+      gateway.tell({ kind: 'paths', peers: [{ dial: [0], carry: [0], packets: [], upSinceMs: [1, 0], warm: 0, reverse: 0 }] });
+    pair.pass(2_000);
+    near.write(Buffer.from('still here'));
+    pair.pass(200);
+    far.read();
+    expect(far.received.subarray(-10).toString()).toBe('still here');
+    expect(pair.near.counters.peer(0)).toMatchObject({ flows: 0, plainFlows: 0 });
+  });
+
+  it('may be plain TCP, which is no fault', () => {
+    const pair = new Pair();
+    const { near, far } = pinned(pair, 1, true);
+    near.write(Buffer.from('packet'));
+    pair.pass(1_000);
+    far.read();
+    expect(far.received.toString()).toBe('packet');
+    for (const gateway of [pair.near, pair.far]) {
+      expect(gateway.counters.faults()).toEqual({});
+      expect(gateway.posted.filter(({ kind }) => kind === 'plain')).toEqual([]);
+    }
+  });
+
+  it.each(['near', 'far'] as const)('is gone on both sides at once where the %s thread closes it, with whatever was under way', (who) => {
+    const pair = new Pair({ bufferBytes: 4_096 });
+    const ends = pinned(pair, 0);
+    const other = ends[who === 'near' ? 'far' : 'near'];
+    other.write(Buffer.alloc(60_000));
+    ends[who].close();
+    pair.settle();
+    other.read();
+    expect(other.ended || other.error > 0).toBe(true);
+    other.close();
+    pair.settle();
+    expect(pair.near.isClean && pair.far.isClean).toBe(true);
+  });
+
+  it('fails over a path that refuses it, whatever other path would take it, and is no word where packets are off', () => {
+    const pair = new Pair();
+    pair.network.refused.add(endpointKey(at('10.1.0.2', 8388)));
+    pair.near.tell({ kind: 'packet-stream', ticket: 3, peer: 0, path: 1, plain: false });
+    pair.near.tell({ kind: 'packet-stream', ticket: 4, peer: 0, path: 7, plain: false });
+    pair.settle();
+    expect(failures(pair.near).map(({ ticket, reason }) => [ticket, reason])).toEqual([
+      [4, 'no such path'],
+      [3, 'no path to the peer: ECONNREFUSED'],
+    ]);
+    expect(pair.near.isClean).toBe(true);
+    const without = new Pair({ packets: 'off' });
+    without.near.tell({ kind: 'packet-stream', ticket: 5, peer: 0, path: 0, plain: false });
+    without.settle();
+    expect(without.far.counters.faults()).toEqual({ 'unknown-target': 1 });
+    expect(packetStreams(without.far)).toEqual([]);
+  });
+
+  it('is refused beyond so many, and leaves the control stream its own', () => {
+    const pair = new Pair();
+    const codec = caller(pair);
+    for (let i = 0; i < PACKET_STREAMS_FROM_PEER_MOST + 3; i++) {
+      stranger(pair).write(request(codec, Buffer.alloc(0), PACKETS_REQUEST));
+      pair.settle();
+    }
+    expect(packetStreams(pair.far)).toHaveLength(PACKET_STREAMS_FROM_PEER_MOST);
+    expect(pair.far.counters.faults()).toEqual({ 'too-many-streams': 3 });
+    joined(pair);
   });
 });

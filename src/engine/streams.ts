@@ -1,20 +1,31 @@
 /**
- * Streams between the main threads of two gateways (`control.braid.internal`). On the way they are flows like any other: dialled, sealed, given
+ * Streams between the main threads of two gateways (`control.braid.internal`), and between their packet threads (`packets.braid.internal`). On the way they are flows like any other: dialled, sealed, given
  * their subflows, reset by a cut. Only their LAN leg is one end of a socket pair, whose other end is handed to the main thread.
  *
  *   ours     asked (a ticket) ──▶ dialling ──▶ the dial stands: `stream` with the descriptor ──▶ open ──▶ closed
  *                                     └──▶ `stream-failed`
  *   theirs   called, name and key are right ──▶ `stream` without a ticket ──▶ open ──▶ closed
  *
+ * One for packets is pinned to the path it was dialled over: it gets no further subflows, and ends as soon as either leg does.
+ *
  * They are no user's flows: not counted, not logged, and no reason to wait for when the daemon stops.
  */
 import { errnoName } from '../kernel/errno.ts';
-import type { Fault } from '../status/counters.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { type Fault, PATHS_MOST } from '../status/counters.ts';
 import type { Flow } from './flow.ts';
+import type { ToWorker } from './messages.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** Streams that one peer may have opened here at a time: one in use, one that replaces it, and what has not been noticed to be dead. */
 export const STREAMS_FROM_PEER_MOST = 4;
+/** One for each path, and some that replace others. */
+export const PACKET_STREAMS_FROM_PEER_MOST = 2 * PATHS_MOST;
+/** What packets wait for inside the pair is latency. */
+const PACKET_PAIR_BYTES = 32 << 10;
+
+/** Of a connection that was lost before anybody asked. */
+const NOWHERE: SocketAddress = { bytes: new Uint8Array(4), port: 0 };
 
 interface Asked {
   readonly ticket: number;
@@ -34,12 +45,21 @@ export class Streams {
     return this.#all.size;
   }
 
-  /** The main thread wants a stream to `peer`. */
-  ask(ticket: number, peer: number): void {
+  /** The main thread wants a stream to `peer`: for packets over the path that it says. */
+  ask(command: Extract<ToWorker, { readonly kind: 'stream' | 'packet-stream' }>): void {
+    const { ticket, peer } = command;
+    const over = command.kind === 'packet-stream' ? command : undefined;
     const { codec, site } = this.#loop;
-    if (!site.peers[peer] || !codec.ring.callee(peer)) return this.#fail(ticket, peer, 'no key to call it with');
+    const known = site.peers[peer];
+    if (!known || !codec.ring.callee(peer)) return this.#fail(ticket, peer, 'no key to call it with');
+    if (over && !known.paths[over.path]) return this.#fail(ticket, peer, 'no such path');
     const flow = this.#loop.newFlow('near');
     flow.peer = peer;
+    if (over) {
+      flow.isPinned = true;
+      flow.path = over.path;
+      flow.dialsPlain = over.plain;
+    }
     const theirs = this.#pair(flow);
     if (theirs < 0) {
       this.#fail(ticket, peer, errnoName(theirs));
@@ -59,8 +79,9 @@ export class Streams {
   /** An authentic peer called for one; what it has said is with the pumps already. @returns what it did wrong. */
   accept(flow: Flow): Fault | undefined {
     let theirsOpen = 0;
-    for (const other of this.#all) if (!other.weDialled && other.peer === flow.peer) theirsOpen++;
-    if (theirsOpen >= STREAMS_FROM_PEER_MOST) return 'too-many-streams';
+    const { peer, isPinned } = flow;
+    for (const other of this.#all) if (!other.weDialled && other.peer === peer && other.isPinned === isPinned) theirsOpen++;
+    if (theirsOpen >= (isPinned ? PACKET_STREAMS_FROM_PEER_MOST : STREAMS_FROM_PEER_MOST)) return 'too-many-streams';
     const theirs = this.#pair(flow);
     if (theirs < 0) return 'descriptor-limit';
     this.#loop.opened(flow);
@@ -80,7 +101,7 @@ export class Streams {
 
   /** @returns the main thread's end, or -errno. */
   #pair(flow: Flow): number {
-    const pair = this.#loop.sockets.pair();
+    const pair = this.#loop.sockets.pair(flow.isPinned ? PACKET_PAIR_BYTES : undefined);
     if (typeof pair === 'number') return pair;
     flow.isStream = true;
     flow.lanFd = pair[0];
@@ -90,8 +111,13 @@ export class Streams {
   }
 
   #handOver(flow: Flow, ticket: number | null, fd: number): void {
-    this.#loop.sockets.handOver(fd);
-    this.#loop.post({ kind: 'stream', ticket, peer: flow.peer, fd });
+    const { sockets } = this.#loop;
+    const { peer, wanFd } = flow;
+    sockets.handOver(fd);
+    if (!flow.isPinned) return this.#loop.post({ kind: 'stream', ticket, peer, fd });
+    const local = sockets.localAddress(wanFd) ?? NOWHERE;
+    const remote = sockets.remoteAddress(wanFd) ?? NOWHERE;
+    this.#loop.post({ kind: 'packet-stream', ticket, peer, fd, local, remote });
   }
 
   #fail(ticket: number, peer: number, reason: string): void {

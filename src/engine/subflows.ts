@@ -156,7 +156,7 @@ export class Subflows {
     for (let looks = 0; this.hasWork && looks < LOOKS_A_TURN && this.#calls < CALLS_A_TURN; looks++) {
       const flow = this.#work[this.#done++]!;
       flow.looksQueued = false;
-      if (flow.stands && !flow.isPlain) this.#reconcile(flow, nowMs);
+      if (flow.stands && !flow.isPlain && !flow.isPinned) this.#reconcile(flow, nowMs);
     }
     if (this.hasWork || this.#work.length === 0) return;
     this.#work = [];

@@ -234,8 +234,6 @@ export class WorkerLoop {
     this.post({ kind: 'flow', record: { side, peer, client, target, durationMs, txBytes, rxBytes, subflows, end: reason } });
   }
 
-  // ---------------------------------------------------------------------------------------------------------------------------------
-
   #event(fd: number, serial: number, bits: number): void {
     if (serial === 0) {
       if (!this.#acceptor.woken(fd) && fd === this.sockets.wakeFd) this.#obey();
@@ -272,6 +270,7 @@ export class WorkerLoop {
   }
 
   #pump(flow: Flow): void {
+    if (flow.isPinned && (flow.lanHungUp || flow.wanHungUp)) return this.end(flow, 'ended', 'reset');
     const up = flow.up!;
     const down = flow.down!;
     const upTurn = flow.wanBroken ? WAITING : up.run();
@@ -373,7 +372,7 @@ export class WorkerLoop {
     this.sockets.drainWake();
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
       if (command.kind === 'stop') this.#stopped = true;
-      else if (command.kind === 'stream') this.streams.ask(command.ticket, command.peer);
+      else if (command.kind === 'stream' || command.kind === 'packet-stream') this.streams.ask(command);
       else if (command.kind === 'paths') this.#usePaths(command.peers);
       else if (command.kind === 'site') this.#useSite(command.site);
       else if (command.kind === 'drain') this.#drain(command.graceMs);

@@ -65,6 +65,7 @@ export const SO_KEEPALIVE = 9;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
 export const SO_SNDBUFFORCE = 32;
+export const SO_SNDBUF = 7;
 export const SO_RCVBUFFORCE = 33;
 export const SO_ATTACH_REUSEPORT_CBPF = 51;
 

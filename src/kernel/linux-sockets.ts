@@ -108,7 +108,7 @@ export class LinuxSockets implements Sockets {
     return this.#bindAndConnect(fd, { bytes: source.bytes, port: 0 }, target);
   }
 
-  pair(): readonly [number, number] | number {
+  pair(theirsMostBytes?: number): readonly [number, number] | number {
     const at = this.#small.range(OPTION_AT, 8);
     if (libcCalls.socketpair(k.AF_UNIX, k.SOCK_STREAM | k.SOCK_NONBLOCK | k.SOCK_CLOEXEC, 0, at) < 0) return -errno();
     const mine = this.#small.bytes.readInt32LE(OPTION_AT);
@@ -117,6 +117,7 @@ export class LinuxSockets implements Sockets {
       this.#open.add(fd);
       this.#paired.add(fd);
     }
+    if (theirsMostBytes !== undefined) this.#number(theirs, k.SOL_SOCKET, k.SO_SNDBUF, theirsMostBytes);
     return [mine, theirs];
   }
 

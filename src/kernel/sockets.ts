@@ -29,7 +29,7 @@ export interface Sockets {
    * Two ends of one connection inside this process: the first serves as a LAN leg, the second is for another thread (`handOver`). It knows no
    * addresses, and no reset either: where one end is reset the other reads what was written, then an end.
    */
-  pair(): readonly [mine: number, theirs: number] | number;
+  pair(theirsMostBytes?: number): readonly [mine: number, theirs: number] | number;
   /** Somebody else closes `fd` from now on. */
   handOver(fd: number): void;
   /** From now on a host that vanished is noticed: for connections that live; the many that do not would pay four calls each. */

@@ -4,7 +4,7 @@ import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Peer } from '../site/types.ts';
 import { type Counters, type Fault, pathIndexOf } from '../status/counters.ts';
 import type { LanePath } from './messages.ts';
-import { PathSender } from './path-sender.ts';
+import { type PacketSender, PathSender } from './path-sender.ts';
 import { Policy } from './policy.ts';
 import { Schedule } from './schedule.ts';
 
@@ -15,6 +15,8 @@ export interface LanePeerParts {
   readonly fault: (fault: Fault) => void;
   /** The data socket of one of our addresses; -1 where there is none. */
   readonly fdOf: (local: string) => number;
+  /** The path's fallback stream, if it stands. */
+  readonly streamOf: (path: number) => PacketSender | undefined;
 }
 
 export class LanePeer {

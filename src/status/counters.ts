@@ -54,6 +54,7 @@ export const FAULTS = [
   'unknown-session',
   'stale-session',
   'bad-datagram',
+  'bad-frame',
   'replayed-datagram',
   // the packet lane
   'malformed-inner',
