@@ -60,7 +60,7 @@ class Ends {
           this.#unflushed.push(bytes);
           this.taken.push({ number: bytes[0]!, length });
         },
-        flush: () => {
+        settle: () => {
           // Nothing may have been written over before.
           for (const [i, bytes] of this.#unflushed.entries()) expect(bytes[0]).toBe(this.taken.at(i - this.#unflushed.length)!.number);
           this.#unflushed = [];

@@ -12,8 +12,8 @@ import { errnoName } from '../kernel/errno.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import { Slab } from '../native/index.ts';
 import type { Fault } from '../status/counters.ts';
-import type { PacketSender } from './path-sender.ts';
 import { FRAME_BROKEN, FRAME_HEADER_BYTES, FRAME_MOST_BYTES, frameAt, writeFrameHeader } from '../wire/packet-frames.ts';
+import type { Sender } from './path-sender.ts';
 
 /** 50 ms at 10 Mbit/s. */
 export const QUEUE_MOST_BYTES = 64 << 10;
@@ -35,9 +35,9 @@ export interface FallbackStreamParts {
   readonly nowMs: () => number;
   readonly fault: (fault: Fault) => void;
   readonly sent: (datagrams: number, bytes: number) => void;
-  /** One sealed datagram; its bytes may be opened in place. `flush`: they will be written over. */
+  /** One sealed datagram; its bytes may be opened in place. `settle`: they will be written over. */
   readonly taken: (slab: Slab, at: number, length: number) => void;
-  readonly flush: () => void;
+  readonly settle: () => void;
   /** It ended, or broke; it is closed already. Told once. */
   readonly lost: (why: string) => void;
 }
@@ -49,7 +49,7 @@ interface Mark {
   readonly atMs: number;
 }
 
-export class FallbackStream implements PacketSender {
+export class FallbackStream implements Sender {
   readonly slab = new Slab(QUEUE_SLAB_BYTES);
   /** The largest datagram that is sent. */
   mostBytes = FRAME_MOST_BYTES;
@@ -157,7 +157,7 @@ export class FallbackStream implements PacketSender {
       this.#parts.taken(this.#read, at + FRAME_HEADER_BYTES, length);
       at += FRAME_HEADER_BYTES + length;
     }
-    this.#parts.flush();
+    this.#parts.settle();
     if (length === FRAME_BROKEN) {
       this.#parts.fault('bad-frame');
       return this.#end('the peer sent what is no frame');

@@ -4,20 +4,16 @@ import type { Sockets } from '../kernel/sockets.ts';
 import type { Slab } from '../native/index.ts';
 import { type Counters, type Fault, pathIndexOf } from '../status/counters.ts';
 import { FallbackStream } from './fallback-stream.ts';
-
-/** Whose stream bytes came over. */
-export interface StreamSource {
-  readonly peer: number;
-  readonly path: number;
-}
+import type { StreamSource } from './ingress.ts';
 
 export interface FallbackStreamsParts {
-  readonly io: Pick<Sockets, 'read' | 'write' | 'close' | 'watch'>;
+  readonly io: Pick<Sockets, 'read' | 'write' | 'close'>;
+  readonly watch: (fd: number) => void;
   readonly counters: Counters;
   readonly nowMs: () => number;
   readonly fault: (fault: Fault) => void;
   readonly taken: (source: StreamSource, slab: Slab, at: number, length: number) => void;
-  readonly flush: () => void;
+  readonly settle: () => void;
   /** One came, or is gone: whoever sends over it looks again. */
   readonly changed: (peer: number) => void;
   readonly lost: (source: StreamSource, why: string) => void;
@@ -48,7 +44,7 @@ export class FallbackStreams {
   /** The descriptor is ours from now on; one before it for this path is closed. */
   adopt(peer: number, path: number, fd: number): void {
     this.end(peer, path);
-    const { io, counters, nowMs, fault, taken, flush } = this.#parts;
+    const { io, counters, nowMs, fault, taken, settle } = this.#parts;
     const index = pathIndexOf(peer, path);
     const source: StreamSource = { peer, path };
     const stream = new FallbackStream(
@@ -61,13 +57,13 @@ export class FallbackStreams {
           counters.addPathBytes(index, bytes, 0);
         },
         taken: (slab, at, length) => taken(source, slab, at, length),
-        flush,
+        settle,
         lost: (why) => this.#lost(source, stream, why),
       },
       fd,
     );
     this.#open.push({ peer, path, fd, stream, isReadable: true });
-    io.watch(fd, 0);
+    this.#parts.watch(fd);
     this.#parts.changed(peer);
   }
 

@@ -28,7 +28,14 @@ import type { TunWriter } from './tun-writer.ts';
 export const TURN_DATAGRAMS = 128;
 const TRAIN_AT = 64;
 const TRAIN_ROOM = 65_535;
+const ANY_PEER = -1;
 const OVERHEAD_BYTES = DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES;
+
+/** Where datagrams come from besides sockets: the path of the peer whose stream it is. */
+export interface StreamSource {
+  readonly peer: number;
+  readonly path: number;
+}
 
 /** A data socket of ours. */
 export interface LaneSocket {
@@ -47,6 +54,8 @@ export interface IngressParts {
   readonly fault: (fault: Fault) => void;
   /** One that came in a train with packets: main's, unopened. */
   readonly heartbeat: (bytes: Uint8Array, local: string, remote: SocketAddress) => void;
+  /** One over a stream: main's as well. */
+  readonly streamHeartbeat: (source: StreamSource, bytes: Uint8Array) => void;
 }
 
 export class Ingress {
@@ -70,7 +79,7 @@ export class Ingress {
       if (bytes < 0) return false;
       const { segmentBytes } = datagrams;
       for (let at = 0; at < bytes; at += segmentBytes) {
-        this.#take(socket, TRAIN_AT + at, Math.min(segmentBytes, bytes - at), nowMs);
+        this.#takeFrom(socket, TRAIN_AT + at, Math.min(segmentBytes, bytes - at), nowMs);
         count++;
       }
       if (bytes === 0) {
@@ -82,15 +91,36 @@ export class Ingress {
     return true;
   }
 
-  #take(socket: LaneSocket, at: number, length: number, nowMs: number): void {
-    const { sessions, fault } = this.#parts;
-    const slab = this.#slab;
+  /** A datagram that came over a stream: it counts as any other. `settle` before its bytes are written over. */
+  takeOver(source: StreamSource, slab: Slab, at: number, length: number, nowMs: number): void {
     const { bytes } = slab;
+    const { fault } = this.#parts;
     if (!checkDatagram(bytes, at, length)) return fault('bad-datagram');
     const space = spaceAt(bytes, at);
-    if (heartbeatPathOf(space) >= 0 || streamHeartbeatPathOf(space) >= 0) return this.#passOn(socket, at, length);
+    if (streamHeartbeatPathOf(space) >= 0) return this.#parts.streamHeartbeat(source, Uint8Array.from(bytes.subarray(at, at + length)));
+    if (heartbeatPathOf(space) >= 0) return fault('bad-datagram');
+    this.#take(slab, at, length, space, source.peer, source.path, nowMs);
+  }
+
+  settle(): void {
+    this.#parts.writer.flush();
+  }
+
+  #takeFrom(socket: LaneSocket, at: number, length: number, nowMs: number): void {
+    const { bytes } = this.#slab;
+    if (!checkDatagram(bytes, at, length)) return this.#parts.fault('bad-datagram');
+    const space = spaceAt(bytes, at);
+    if (heartbeatPathOf(space) >= 0 || streamHeartbeatPathOf(space) >= 0) this.#passOn(socket, at, length);
+    else this.#take(this.#slab, at, length, space, ANY_PEER, socket.local, nowMs);
+  }
+
+  /** @param from who may have sent it. @param way our path that it came over, or our address. */
+  #take(slab: Slab, at: number, length: number, space: number, from: number, way: number | string, nowMs: number): void {
+    const { sessions, fault } = this.#parts;
+    const { bytes } = slab;
     const session = sessions.find(bytes, at);
     if (session === undefined) return fault(sessions.faultOf(bytes, at));
+    if (from !== ANY_PEER && session.peer !== from) return fault('unknown-session');
     const window = session.windowOf(space);
     const counter = counterAt(bytes, at);
     if (!window.isFresh(counter)) {
@@ -101,9 +131,9 @@ export class Ingress {
     if (!session.opener.open(slab, at, length)) return fault('bad-datagram');
     const isLate = counter < window.newest;
     window.remember(counter);
-    this.#count(session.peer, socket, length);
+    this.#count(session.peer, way, length);
     this.#nowMs = nowMs;
-    if (space === AGGREGATE_SPACE) return this.#resequence(session, counter, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
+    if (space === AGGREGATE_SPACE) return this.#resequence(session, counter, slab, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
     if (isLate) this.#parts.counters.addReordered(session.peer, 1);
     this.#deliver(session.peer, slab, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
   }
@@ -122,12 +152,12 @@ export class Ingress {
     return soonestMs;
   }
 
-  #resequence(session: LaneSession, counter: number, at: number, length: number): void {
+  #resequence(session: LaneSession, counter: number, slab: Slab, at: number, length: number): void {
     session.resequencer ??= new Resequencer({
       deliver: (slab, at, length) => this.#deliver(session.peer, slab, at, length),
       settle: () => this.#parts.writer.flush(),
     });
-    session.resequencer.take(counter, this.#slab, at, length, this.#nowMs);
+    session.resequencer.take(counter, slab, at, length, this.#nowMs);
     if (session.resequencer.waiting > 0) this.#waiting.add(session);
     this.#countLate(session);
   }
@@ -139,14 +169,14 @@ export class Ingress {
     session.latePackets = late;
   }
 
-  #count(peer: number, socket: LaneSocket, datagramBytes: number): void {
+  #count(peer: number, way: number | string, datagramBytes: number): void {
     const { peers, counters, datagrams } = this.#parts;
     counters.addLanePackets(peer, 0, 1);
     counters.addPeerBytes(peer, 0, datagramBytes - OVERHEAD_BYTES);
     const owner = peers[peer];
     if (owner === undefined) return;
     owner.isBusy = true;
-    const path = owner.pathFrom(socket.local, datagrams.remote);
+    const path = typeof way === 'number' ? way : owner.pathFrom(way, datagrams.remote);
     if (path < 0) return;
     counters.addPathPackets(pathIndexOf(peer, path), 0, 1);
     counters.addPathBytes(pathIndexOf(peer, path), 0, datagramBytes);

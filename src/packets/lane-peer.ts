@@ -4,7 +4,7 @@ import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Peer } from '../site/types.ts';
 import { type Counters, type Fault, pathIndexOf } from '../status/counters.ts';
 import type { LanePath } from './messages.ts';
-import { type PacketSender, PathSender } from './path-sender.ts';
+import { PathSender, type Sender } from './path-sender.ts';
 import { Policy } from './policy.ts';
 import { Schedule } from './schedule.ts';
 
@@ -16,20 +16,21 @@ export interface LanePeerParts {
   /** The data socket of one of our addresses; -1 where there is none. */
   readonly fdOf: (local: string) => number;
   /** The path's fallback stream, if it stands. */
-  readonly streamOf: (path: number) => PacketSender | undefined;
+  readonly streamOf: (path: number) => Sender | undefined;
 }
 
 export class LanePeer {
   readonly index: number;
   readonly schedule = new Schedule();
   policy: Policy;
-  /** By path index: those that carry now, by UDP. */
-  readonly senders: (PathSender | undefined)[] = [];
+  /** By path index: those that carry now, by UDP or over the path's stream. */
+  readonly senders: (Sender | undefined)[] = [];
   carry: readonly LanePath[] = [];
   /** Packets moved since the last tick; main was told so. */
   isBusy = false;
   wasBusy = false;
   readonly #parts: LanePeerParts;
+  /** Of UDP, as they were when they were last used. */
   readonly #kept: PathSender[] = [];
   #site: Peer;
 
@@ -54,10 +55,12 @@ export class LanePeer {
         sender.dropAll();
         this.senders[path] = undefined;
       }
-    for (const { path, remote, mostPayloadBytes } of live) {
-      const sender = this.#senderOf(path);
-      this.#parts.datagrams.setRemote(sender.slot, remote);
-      sender.mostBytes = mostPayloadBytes;
+    for (const one of live) {
+      const { path, mostPayloadBytes } = one;
+      const sender = one.lane === 'stream' ? this.#parts.streamOf(path) : this.#towards(one);
+      const before = this.senders[path];
+      if (before !== sender) before?.dropAll();
+      if (sender) sender.mostBytes = mostPayloadBytes;
       this.senders[path] = sender;
     }
     this.useSockets();
@@ -74,12 +77,22 @@ export class LanePeer {
   /** A socket came or went. */
   useSockets(): void {
     for (const { path, local } of this.carry) {
-      const sender = this.senders[path];
-      if (!sender) continue;
+      const sender = this.#kept[path];
+      if (!sender || sender !== this.senders[path]) continue;
       const fd = this.#parts.fdOf(local);
       if (fd !== sender.fd) sender.dropAll();
       sender.fd = fd;
     }
+  }
+
+  /** A stream came or went. */
+  useStreams(): void {
+    this.setPaths(this.carry);
+  }
+
+  /** The socket takes bytes again. */
+  drain(fd: number): void {
+    for (const sender of this.#kept) if (sender?.fd === fd && sender.isBlocked) sender.drain();
   }
 
   /** @returns the path that leads from our end to there; -1 where none does, or not any more. */
@@ -91,13 +104,14 @@ export class LanePeer {
     return -1;
   }
 
-  #senderOf(path: number): PathSender {
+  #towards({ path, remote }: LanePath): PathSender {
     const { index, datagrams, counters, fault } = this.#parts;
     const slot = pathIndexOf(index, path);
     this.#kept[path] ??= new PathSender(slot, datagrams, fault, (packets, bytes) => {
       counters.addPathPackets(slot, packets, 0);
       counters.addPathBytes(slot, bytes, 0);
     });
+    datagrams.setRemote(slot, remote);
     return this.#kept[path];
   }
 }

@@ -30,6 +30,7 @@ try {
       site: start.site,
       poller: sockets,
       datagrams: new LinuxDatagrams(),
+      io: sockets,
       tun,
       ciphers: new DatagramCiphers(),
       counters: new Counters(start.site.peers.length, start.counters),

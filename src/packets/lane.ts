@@ -15,6 +15,7 @@ import type { Site } from '../site/types.ts';
 import type { Counters, Fault } from '../status/counters.ts';
 import { Admission } from './admission.ts';
 import { Egress } from './egress.ts';
+import { FallbackStreams } from './fallback-streams.ts';
 import { Ingress, type LaneSocket } from './ingress.ts';
 import { LanePeer } from './lane-peer.ts';
 import { LaneSessions } from './lane-session.ts';
@@ -32,6 +33,8 @@ export interface LaneParts {
   readonly site: Site;
   readonly poller: Poller;
   readonly datagrams: Datagrams;
+  /** For the fallback streams. */
+  readonly io: Pick<Sockets, 'read' | 'write' | 'close'>;
   readonly tun: Tun;
   readonly ciphers: DatagramCiphers;
   readonly counters: Counters;
@@ -53,6 +56,7 @@ export class Lane {
   readonly #peers: LanePeer[] = [];
   readonly #egress: Egress;
   readonly #ingress: Ingress;
+  readonly #streams: FallbackStreams;
   #sockets: Socket[] = [];
   #isTunReadable = true;
   #nextTickAtMs = 0;
@@ -68,8 +72,19 @@ export class Lane {
     this.#nowMs = parts.clock.nowMs();
     this.#admission = new Admission(site);
     this.#sessions = new LaneSessions(parts.ciphers);
-    this.#useSite(site);
     const fault = this.#fault;
+    this.#streams = new FallbackStreams({
+      io: parts.io,
+      watch: (fd) => parts.poller.watch(fd, 0),
+      counters,
+      nowMs: () => parts.clock.nowMs(),
+      fault,
+      taken: (source, slab, at, length) => this.#ingress.takeOver(source, slab, at, length, this.#nowMs),
+      settle: () => this.#ingress.settle(),
+      changed: (peer) => this.#peers[peer]?.useStreams(),
+      lost: ({ peer, path }, why) => parts.post({ kind: 'stream-lost', peer, path, why }),
+    });
+    this.#useSite(site);
     const shared = { tun, datagrams, admission: this.#admission, sessions: this.#sessions, peers: this.#peers, counters, fault };
     this.#egress = new Egress(shared);
     this.#ingress = new Ingress({
@@ -78,6 +93,10 @@ export class Lane {
       heartbeat: (bytes, local, remote) => {
         if (++this.#heartbeats > HEARTBEATS_MOST) return fault('queue-full');
         this.#parts.post({ kind: 'heartbeat', bytes, local, remote });
+      },
+      streamHeartbeat: ({ peer, path }, bytes) => {
+        if (++this.#heartbeats > HEARTBEATS_MOST) return fault('queue-full');
+        this.#parts.post({ kind: 'stream-heartbeat', peer, path, bytes });
       },
     });
     parts.poller.watch(tun.fd, 0);
@@ -94,6 +113,7 @@ export class Lane {
     const nowMs = this.#parts.clock.nowMs();
     this.#nowMs = nowMs;
     for (const socket of this.#sockets) if (socket.isReadable) socket.isReadable = this.#ingress.run(socket, nowMs);
+    this.#streams.run();
     const dueInMs = this.#ingress.due(nowMs);
     this.#dueAtMs = dueInMs < 0 ? Number.POSITIVE_INFINITY : nowMs + dueInMs;
     if (this.#isTunReadable) this.#isTunReadable = this.#egress.run(nowMs);
@@ -105,11 +125,12 @@ export class Lane {
     this.#sessions.close();
     for (const { fd } of this.#sockets) this.#parts.datagrams.close(fd);
     this.#sockets = [];
+    this.#streams.close();
     this.#parts.tun.close();
   }
 
   get #hasWork(): boolean {
-    return this.#isTunReadable || this.#sockets.some(({ isReadable }) => isReadable);
+    return this.#isTunReadable || this.#streams.hasWork || this.#sockets.some(({ isReadable }) => isReadable);
   }
 
   #waitMs(longestMs: number): number {
@@ -123,7 +144,7 @@ export class Lane {
       const bits = poller.eventBits(i);
       if (fd === tun.fd) this.#isTunReadable ||= (bits & EPOLLIN) !== 0;
       else if (fd === poller.wakeFd) this.#obey();
-      else this.#socketMoved(fd, bits);
+      else if (!this.#streams.woken(fd, bits)) this.#socketMoved(fd, bits);
     }
   }
 
@@ -132,7 +153,7 @@ export class Lane {
     if (!socket) return;
     if ((bits & EPOLLIN) !== 0) socket.isReadable = true;
     if ((bits & EPOLLOUT) === 0) return;
-    for (const { senders } of this.#peers) for (const sender of senders) if (sender?.fd === fd && sender.isBlocked) sender.drain();
+    for (const peer of this.#peers) peer.drain(fd);
   }
 
   #obey(): void {
@@ -158,6 +179,12 @@ export class Lane {
       case 'socket-gone':
         this.#dropSocket(command.address);
         return this.#socketsChanged();
+      case 'stream':
+        return this.#streams.adopt(command.peer, command.path, command.fd);
+      case 'stream-end':
+        return this.#streams.end(command.peer, command.path);
+      case 'stream-heartbeat':
+        return this.#streams.heartbeat(command.peer, command.path, command.bytes);
     }
   }
 
@@ -173,6 +200,7 @@ export class Lane {
             datagrams: this.#parts.datagrams,
             counters: this.#parts.counters,
             fault: this.#fault,
+            streamOf: (path) => this.#streams.of(index, path),
             fdOf: (local) => this.#sockets.find((one) => one.local === local)?.fd ?? -1,
           },
           peer,

@@ -3,6 +3,8 @@ import { DatagramCiphers } from '../crypto/datagram-evp.ts';
 import { FakeClock } from '../kernel/clock.ts';
 import { EPOLLIN, EPOLLOUT } from '../kernel/constants.ts';
 import { DatagramNetwork, MemoryDatagrams } from '../kernel/memory-datagrams.ts';
+import { MemoryNetwork } from '../kernel/memory-network.ts';
+import { MemorySockets } from '../kernel/memory-sockets.ts';
 import { MemoryTun } from '../kernel/memory-tun.ts';
 import type { Method, Peer, PolicyRule, Site } from '../site/types.ts';
 import { Counters } from '../status/counters.ts';
@@ -102,13 +104,14 @@ export class Gateway {
   readonly fds: number[] = [];
   readonly #commands: ToLane[] = [];
 
-  constructor(name: Name, network: DatagramNetwork, method: Method, policy: readonly PolicyRule[]) {
+  constructor(name: Name, network: DatagramNetwork, streams: MemorySockets, method: Method, policy: readonly PolicyRule[]) {
     this.datagrams = new MemoryDatagrams(network);
     this.site = siteOf(name, method, policy);
     this.lane = new Lane({
       site: this.site,
       poller: new EveryPoller(),
       datagrams: this.datagrams,
+      io: streams,
       tun: this.tun,
       ciphers: new DatagramCiphers(),
       counters: this.counters,
@@ -148,6 +151,17 @@ export class Gateway {
     this.tell({ kind: 'paths', peers: [{ carry }] });
   }
 
+  /** By which lane each path goes; those that are left out do not carry. */
+  lanesOf(lanes: readonly ('udp' | 'stream')[]): void {
+    const path = (index: number, lane: 'udp' | 'stream'): LanePath => {
+      const { localAddress, peerAddress } = this.site.peers[0]!.paths[index]!;
+      const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+      const common = { weightBitsPerSecond: 100e6, rttMs: 10 + index, mostPayloadBytes: 1472 };
+      return { path: index, local: localAddress.text, remote, ...common, lane };
+    };
+    this.tell({ kind: 'paths', peers: [{ carry: lanes.map((lane, index) => path(index, lane)) }] });
+  }
+
   /** Lays a packet in and lets it through. */
   send(...packets: readonly Buffer[]): void {
     this.tun.waiting.push(...packets);
@@ -165,6 +179,7 @@ export interface Pair {
   readonly berlin: Gateway;
   readonly munich: Gateway;
   readonly network: DatagramNetwork;
+  readonly streams: MemorySockets;
 }
 
 const ids = (number: number): readonly [SessionId, SessionId] => [
@@ -175,10 +190,12 @@ const ids = (number: number): readonly [SessionId, SessionId] => [
 /** Both with session 1, open, over both paths. */
 export function lanes(method: Method = '2022-blake3-aes-128-gcm', policy: readonly PolicyRule[] = []): Pair {
   const network = new DatagramNetwork();
+  const streams = new MemorySockets(new MemoryNetwork(), []);
   const pair = {
-    berlin: new Gateway('berlin', network, method, policy),
-    munich: new Gateway('munich', network, method, policy),
+    berlin: new Gateway('berlin', network, streams, method, policy),
+    munich: new Gateway('munich', network, streams, method, policy),
     network,
+    streams,
   };
   newSession(pair, 1);
   for (const gateway of [pair.berlin, pair.munich]) {
