@@ -37,6 +37,11 @@ export class HostNetwork {
     this.#guard = startGuard({ ...this.#parts, plan, waiting, event: (event) => this.#say(event) });
   }
 
+  /** The site is another now. Before `apply` there is nothing to follow. @throws BraidError as `apply` */
+  async follow(): Promise<void> {
+    await this.#guard?.follow();
+  }
+
   async stopGuard(): Promise<void> {
     await this.#guard?.stop();
   }
