@@ -17,6 +17,7 @@ const UP: PathHealth = {
   lossPercent: 0.26,
   lossTowardsPeerPercent: 0,
   udp: 'ok',
+  mtuBytes: null,
   lane: 'udp',
   plain: false,
   dropsMptcp: false,

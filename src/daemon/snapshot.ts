@@ -43,7 +43,7 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
     version,
     uptimeSeconds: Math.round((performance.now() - startedAtMs) / 100) / 10,
     uplinks: site.uplinks.map((uplink) => uplinkStatus(parts, uplink)),
-    peers: site.peers.filter(({ revoked }) => !revoked).map((peer) => peerStatus(parts, peer)),
+    peers: site.peers.map((peer) => peerStatus(parts, peer)),
     faults: sumFaults([...counters, parts.ownCounters]),
   };
 }
@@ -110,7 +110,7 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     lossPercent: health?.lossPercent == null ? null : Math.round(health.lossPercent * 10) / 10,
     udp: health?.udp ?? 'unknown',
     mptcp: mptcpHealth(health),
-    mtu: null,
+    mtu: health?.mtuBytes ?? null,
     flaps: health?.flaps ?? null,
     holdDownMs: health?.holdDownMs ?? null,
     sinceUnixMs: parts.sinceUnixMs(peer.index, path.index),

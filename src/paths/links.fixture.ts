@@ -16,6 +16,8 @@ export class Direction {
   queueMs = 0;
   /** UDP does not pass. */
   udpBlocked = false;
+  /** Of IP packets; what is larger is lost without a word. */
+  mtu = 9_000;
   /** When what was last given to the stream can leave. */
   streamAtMs = 0;
 
@@ -247,6 +249,7 @@ export class Side {
           const link = from.bytes[1]!;
           if (to.bytes[1] !== link) throw new Error('not on this link');
           this.sentDatagrams += 1;
+          if (packetBytes(bytes) > world.links[link]!.towards[index]!.mtu) return;
           world.send(index, link, true, () => world.sides[1 - index]!.receive(bytes));
         },
       },
@@ -352,7 +355,7 @@ export class Side {
   #seal(space: number, plaintext: Uint8Array): Uint8Array {
     const counter = this.#counters.get(space) ?? 0;
     this.#counters.set(space, counter + 1);
-    const link = space >= 192 ? space - 192 : space - 96;
+    const link = space >= 192 ? space - 192 : space >= 144 ? space - 144 : space - 96;
     const text = Buffer.from(plaintext).toString('base64');
     return Buffer.from(JSON.stringify({ space, counter, link, plaintext: text, session: this.session }));
   }
@@ -371,4 +374,10 @@ interface Sealed {
   readonly link: number;
   readonly plaintext: string;
   readonly session: number;
+}
+
+/** Of the IP packet (IPv4) that a sealed datagram is. */
+function packetBytes(sealed: Uint8Array): number {
+  const { plaintext } = JSON.parse(Buffer.from(sealed).toString()) as Sealed;
+  return 28 + 32 + Buffer.from(plaintext, 'base64').length;
 }

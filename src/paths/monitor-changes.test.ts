@@ -223,8 +223,8 @@ describe('what makes no sense', () => {
     const nonsense = {
       ...heartbeat,
       reports: [
-        { yourPath: 99, state: 255, heardAgeMs: 9, lossPermille: 65_535 },
-        { yourPath: 0, state: 14, heardAgeMs: 0, lossPermille: 0 },
+        { yourPath: 99, state: 255, heardAgeMs: 9, lossPermille: 65_535, probe: 9 },
+        { yourPath: 0, state: 14, heardAgeMs: 0, lossPermille: 0, probe: 0 },
       ],
     };
     expect(near.monitor.received({ ...from, space: 97, plaintext: emitHeartbeat(nonsense) })).toBe(false);

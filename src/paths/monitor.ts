@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../kernel/clock.ts';
 import type { Site } from '../site/types.ts';
+import { CHECK_QUIET_MS, checkEveryMs } from './check-pace.ts';
 import { type CheckResult, type CheckSockets, ConnectChecks } from './connect-checks.ts';
 import type { Spares } from './decide.ts';
 import type { FallbackPort } from './fallback.ts';
@@ -18,6 +19,7 @@ import type {
   Links,
   OpenedDatagram,
   PathEventRecord,
+  PathFacts,
   PathHealth,
   PeerPaths,
   SessionOf,
@@ -29,12 +31,6 @@ export const TENSE_MS = 5;
 export const IDLE_MS = 125;
 const CHECKING_MS = 20;
 const SECOND_MS = 1_000;
-/** How often connections are tried: for a path that is dead, that stands on checks alone, that has heartbeats, that has something to it. */
-const CHECK_DOWN_MS = SECOND_MS;
-const CHECK_PROBING_MS = 250;
-const CHECK_QUIET_MS = 10 * SECOND_MS;
-const CHECK_HEARD_MS = 60 * SECOND_MS;
-const CHECK_METERED_MS = 600 * SECOND_MS;
 /** A flow may become plain once for another reason; then it is believed, and tried again after a while. */
 const TURNED_PLAIN_AGAIN_MS = 60 * SECOND_MS;
 const BELIEVED_MS = 600 * SECOND_MS;
@@ -82,7 +78,14 @@ export class PathMonitor {
     this.#time = new OwnTime(parts.clock);
     const { clock, datagrams, sessionOf, sockets, streams } = parts;
     this.#checks = new ConnectChecks({ sockets, clock, done: (peer, path, result) => this.#checked(peer, path, result) });
-    this.#prober = new Prober({ clock, datagrams, streams, sessionOf, learn: (peer, datagram) => this.#learn(peer, datagram) });
+    this.#prober = new Prober({
+      clock,
+      datagrams,
+      streams,
+      sessionOf,
+      learn: (peer, datagram) => this.#learn(peer, datagram),
+      mtuChanged: (peer, slot, before) => this.#mtuChanged(this.#watches[peer]!, slot, before),
+    });
     this.siteChanged(parts.site);
   }
 
@@ -108,7 +111,12 @@ export class PathMonitor {
       this.#planChecks(watch, ownMs, realMs);
       if (watch.evaluate(ownMs, realMs)) this.#hasNews = true;
       this.#tellRemarks(watch);
-      if (watch.hasSession) this.#prober.send(watch, watch.pace(realMs), ownMs);
+      if (watch.hasSession) {
+        this.#prober.send(watch, watch.pace(realMs), ownMs);
+        this.#prober.sendProbes(watch, watch.pace(realMs));
+      }
+      this.#hasNews ||= watch.hasMoved;
+      watch.hasMoved = false;
       isTense ||= watch.isTense(realMs);
     }
     if (this.#hasNews) this.#tell();
@@ -135,6 +143,7 @@ export class PathMonitor {
     const wasTense = watch.isTense(this.#parts.clock.nowMs());
     const isGood = this.#prober.received(watch, datagram, this.#time.nowMs());
     const realMs = this.#parts.clock.nowMs();
+    if (watch.owesAnswer || watch.hasMoved) this.#hurry();
     // At most as often as at work: a peer cannot make us send on all paths for each of its datagrams.
     if (realMs - watch.answeredAtMs < BUSY_MS) return isGood;
     if (!wasTense && (watch.isTense(realMs) || watch.slots.some((slot) => slot.isNews && !slot.isAlive))) {
@@ -217,8 +226,7 @@ export class PathMonitor {
     const { figuresOf, damping = DAMPING, spares, streams } = this.#parts;
     for (const peer of site.peers) {
       const watch = this.#watches[peer.index];
-      if (watch && peer.revoked) this.#revoke(watch);
-      else if (watch) watch.take(peer, this.#parts.clock.nowMs());
+      if (watch) watch.take(peer, this.#parts.clock.nowMs());
       else {
         const moved = (of: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => this.#moved(of, slot, from);
         this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, streams, site: site.name, moved });
@@ -231,11 +239,6 @@ export class PathMonitor {
     }
     this.#hasNews = true;
     this.#hurry();
-  }
-
-  #revoke(watch: PeerWatch): void {
-    for (const { path } of watch.slots) this.#checks.cancel(watch.index, path.index);
-    watch.revoke();
   }
 
   /** @param override all of it: what is absent is as configured. Kept until the daemon ends. */
@@ -262,6 +265,11 @@ export class PathMonitor {
 
   health(peer: number, path: number): PathHealth | undefined {
     return this.#watches[peer]?.slots[path]?.health(this.#time.nowMs(), this.#parts.clock.nowMs());
+  }
+
+  /** What the packet lane wants to know of a path besides: where the peer is, how far, how much at once, and what it delivered of late. */
+  facts(peer: number, path: number): PathFacts | undefined {
+    return this.#watches[peer]?.slots[path]?.facts;
   }
 
   /** The peer's numbers for the paths that live, as far as they are known: -1 where none of its heartbeats came over one. */
@@ -353,6 +361,12 @@ export class PathMonitor {
     this.#parts.event({ atUnixMs: this.#parts.unixMs(), ...names, from, to: slot.machine.state, reason });
   }
 
+  /** The first figure of a path is no news to anybody. */
+  #mtuChanged(watch: PeerWatch, slot: PathSlot, before: number | undefined): void {
+    if (before === undefined) return;
+    this.#say(watch, slot, slot.machine.state, `its largest packet is ${slot.mtu.bytes} bytes now, was ${before}`);
+  }
+
   #learn(peer: number, datagram: OpenedDatagram): void {
     const realMs = this.#parts.clock.nowMs();
     const key = `${peer} ${datagram.local.text} ${datagram.remote.bytes.join('.')}:${datagram.remote.port}`;
@@ -383,14 +397,4 @@ export class PathMonitor {
     // Judged behind the poll phase: what arrived while this thread was late has been read by then.
     this.#timer = setTimeout(() => setImmediate(() => this.#isRunning && this.#next(this.tick())), inMs);
   }
-}
-
-function checkEveryMs(slot: PathSlot, quietMs: number): number {
-  const { machine, isMetered, hasHeartbeats } = slot;
-  const isHeard = hasHeartbeats && quietMs < SECOND_MS;
-  if (isMetered && isHeard) return CHECK_METERED_MS;
-  if (machine.state === 'probing') return isHeard ? CHECK_QUIET_MS : CHECK_PROBING_MS;
-  if (machine.state === 'down') return CHECK_DOWN_MS;
-  if (slot.plain || slot.dropsMptcp || slot.isUndialable) return CHECK_QUIET_MS;
-  return isHeard ? CHECK_HEARD_MS : CHECK_QUIET_MS;
 }

@@ -58,6 +58,9 @@ export class PeerWatch implements ProbedPeer {
   hasReports = false;
   session = 0;
   followUntilMs = 0;
+  answersProbes = false;
+  owesAnswer = false;
+  hasMoved = false;
   /** When a heartbeat of the peer last made us send at once. */
   answeredAtMs = Number.NEGATIVE_INFINITY;
   sessionSinceMs = 0;
@@ -90,6 +93,8 @@ export class PeerWatch implements ProbedPeer {
       const isSame = before.localAddress.text === path.localAddress.text && samePeer(before, path);
       if (isSame) continue;
       slot.remote = remoteOf(path);
+      slot.mtu.reset();
+      this.hasMoved = true;
       slot.evidence.roundTrips.reset();
       slot.nextCheckAtMs = 0;
       slot.nextSendAtMs = 0;
@@ -97,13 +102,6 @@ export class PeerWatch implements ProbedPeer {
       const { device } = path.uplink;
       this.apply(slot, { kind: 'linkLost', reason: `the address of ${device} is now ${path.localAddress.text}` }, realMs);
     }
-  }
-
-  /** It is a peer no more: nothing is sent to it, tried or decided. */
-  revoke(): void {
-    this.lost();
-    this.slots.length = 0;
-    this.paths = NO_PATHS;
   }
 
   get hasSession(): boolean {
@@ -376,6 +374,7 @@ export class PeerWatch implements ProbedPeer {
   }
 
   #fell(slot: PathSlot, realMs: number): void {
+    slot.mtu.pause();
     slot.evidence.losses.restart();
     slot.evidence.roundTrips.restart();
     slot.evidence.wasAliveForPeer = false;

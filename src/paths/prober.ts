@@ -12,17 +12,20 @@
  * Where the path has a fallback stream (fallback.ts) they go over that, and one each 250 ms by UDP, to see whether it passes again.
  */
 import type { Clock } from '../kernel/clock.ts';
-import { heartbeatPathOf, heartbeatSpace, streamHeartbeatPathOf, streamHeartbeatSpace } from '../wire/datagram.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { heartbeatPathOf, heartbeatSpace, probePathOf, probeSpace, streamHeartbeatPathOf, streamHeartbeatSpace } from '../wire/datagram.ts';
 import {
   emitHeartbeat,
   HEARTBEAT_BUSY,
   HEARTBEAT_LACKS_UDP,
+  HEARTBEAT_PROBES,
   HEARTBEAT_REPORTS_MOST,
   type Heartbeat,
   type HeartbeatReport,
   parseHeartbeat,
 } from '../wire/heartbeat.ts';
 import { sameAddress } from '../wire/ip.ts';
+import { emitMtuProbe, parseMtuProbe } from '../wire/mtu-probe.ts';
 import { clockTicks, ticksBetween } from './evidence.ts';
 import type { FallbackPort } from './fallback.ts';
 import { FAST_MS } from './judge.ts';
@@ -44,6 +47,10 @@ const AVOIDED_IDLE_MS = 100;
 const BLOCKED_MS = 250;
 /** A path that changed is looked at closely for so long, whether or not somebody needs it. */
 const CLOSELY_MS = 10_000;
+/** The MTU that was found is asked for again. */
+const MTU_IDLE_MS = 600_000;
+const MTU_METERED_MS = 15_000;
+const MTU_BUSY_MS = 1_000;
 const PROBES_TELLING = 50;
 /** What 16 bits of 100 µs hold. */
 const HELD_MOST_MS = 6_500;
@@ -65,6 +72,12 @@ export interface ProbedPeer {
   sessionSinceMs: number;
   /** The peer's heartbeats say that it is at work: real time until which we follow. */
   followUntilMs: number;
+  /** The peer answers probes of the MTU. */
+  answersProbes: boolean;
+  /** A probe waits for its answer. */
+  owesAnswer: boolean;
+  /** Something of the paths that workers or the packet lane must know: where a peer is, how large packets may be. */
+  hasMoved: boolean;
 }
 
 export interface ProberParts {
@@ -74,6 +87,7 @@ export interface ProberParts {
   readonly sessionOf: SessionOf;
   /** An authentic peer comes from where no path of ours leads. */
   readonly learn: (peer: number, datagram: OpenedDatagram) => void;
+  readonly mtuChanged: (peer: number, slot: PathSlot, before: number | undefined) => void;
 }
 
 export class Prober {
@@ -86,6 +100,7 @@ export class Prober {
   /** @param ownMs our own time (own-time.ts), for ages. */
   send(peer: ProbedPeer, pace: Pace, ownMs: number): void {
     const realMs = this.#parts.clock.nowMs();
+    peer.owesAnswer = false;
     let reports: HeartbeatReport[] | undefined;
     for (const slot of peer.slots) {
       if (slot.linkProblem !== undefined || slot.machine.state === 'disabled') continue;
@@ -110,6 +125,51 @@ export class Prober {
     }
   }
 
+  /** Probes of the MTU that are due. */
+  sendProbes(peer: ProbedPeer, pace: Pace): void {
+    if (!peer.answersProbes) return;
+    const realMs = this.#parts.clock.nowMs();
+    for (const slot of peer.slots) {
+      if (!slot.isMtuProbed) continue;
+      const before = slot.mtu.bytes;
+      const isBounded = slot.mtu.bound(slot.mtuBounds);
+      const { probe, changed } = slot.mtu.due(realMs, slot.mtuBounds, mtuPaceOf(slot, pace));
+      if (isBounded || changed) this.#mtuChanged(peer, slot, before);
+      if (!probe) continue;
+      const session = this.#parts.sessionOf(peer.index);
+      if (!session) return;
+      const { index, localAddress } = slot.path;
+      const sealed = session.seal(
+        probeSpace(index),
+        emitMtuProbe({ path: index, token: probe.token }, probe.packetBytes, localAddress.family),
+      );
+      if (sealed) this.#parts.datagrams.send(localAddress, slot.remote, sealed);
+    }
+  }
+
+  #mtuChanged(peer: ProbedPeer, slot: PathSlot, before: number | undefined): void {
+    if (slot.mtu.bytes === before) return;
+    peer.hasMoved = true;
+    this.#parts.mtuChanged(peer.index, slot, before);
+  }
+
+  /** Its token goes back with the next heartbeat, which is due now: but not for each of many. */
+  #probed(peer: ProbedPeer, datagram: OpenedDatagram): boolean {
+    const probe = parseMtuProbe(datagram.plaintext);
+    if (!probe || probe.path !== probePathOf(datagram.space)) return false;
+    const slot = peer.slots.find(
+      ({ peerPath, path }) => peerPath === probe.path && sameAddress(path.localAddress.bytes, datagram.local.bytes),
+    );
+    if (!slot || datagram.session !== peer.session) return true;
+    const realMs = this.#parts.clock.nowMs();
+    slot.probeHeard = probe.token;
+    if (realMs - slot.probeAnsweredAtMs < BUSY_MS) return true;
+    slot.probeAnsweredAtMs = realMs;
+    slot.nextSendAtMs = 0;
+    peer.owesAnswer = true;
+    return true;
+  }
+
   #sendDatagram(slot: PathSlot, session: Sealing, bytes: Uint8Array, realMs: number): void {
     const sealed = session.seal(heartbeatSpace(slot.path.index), bytes);
     if (sealed) this.#parts.datagrams.send(slot.path.localAddress, remoteNow(slot, realMs), sealed);
@@ -122,6 +182,7 @@ export class Prober {
 
   /** @returns false for an authentic datagram that makes no sense: the caller counts it. */
   received(peer: ProbedPeer, datagram: OpenedDatagram, ownMs: number): boolean {
+    if (datagram.stream === undefined && probePathOf(datagram.space) >= 0) return this.#probed(peer, datagram);
     const heartbeat = parseHeartbeat(datagram.plaintext);
     const pathOf = datagram.stream === undefined ? heartbeatPathOf : streamHeartbeatPathOf;
     if (!heartbeat || heartbeat.path !== pathOf(datagram.space)) return false;
@@ -129,6 +190,7 @@ export class Prober {
     if (datagram.session > peer.session) beginSession(peer, datagram.session);
     // What is blocked shows only beside what is heard: counted from here, or each change of keys would blame the slower paths.
     if (!peer.slots.some((slot) => slot.evidence.heartbeatAtMs > 0)) peer.sessionSinceMs = ownMs;
+    peer.answersProbes = (heartbeat.flags & HEARTBEAT_PROBES) !== 0;
     this.#takeReports(peer, heartbeat, ownMs);
     const slot =
       datagram.stream === undefined
@@ -152,7 +214,10 @@ export class Prober {
     if (datagram.counter > slot.evidence.losses.newest) {
       slot.echoSentAt = heartbeat.sentAtTicks;
       slot.echoHeardAtMs = realMs;
-      if (datagram.stream === undefined) slot.remote = datagram.remote;
+      if (datagram.stream === undefined && !isSameRemote(slot.remote, datagram.remote)) {
+        slot.remote = datagram.remote;
+        peer.hasMoved = true;
+      }
     }
     slot.evidence.heartbeat({ ...heartbeat, intervalMs }, datagram.counter, ownMs, clockTicks(realMs));
     slot.isNews = true;
@@ -170,6 +235,9 @@ export class Prober {
       const state = stateOfCode(report.state);
       const slot = peer.slots[report.yourPath];
       if (!slot || !state) continue;
+      const before = slot.mtu.bytes;
+      if (report.probe !== 0 && slot.mtu.answered(report.probe, this.#parts.clock.nowMs(), slot.mtuBounds))
+        this.#mtuChanged(peer, slot, before);
       slot.evidence.reported(report, state === 'up' || state === 'suspect' || (report.state & READY_BIT) !== 0, ownMs);
     }
   }
@@ -184,7 +252,19 @@ export function beginSession(peer: ProbedPeer, session: number): void {
     slot.peerPath = -1;
     slot.echoHeardAtMs = 0;
     slot.peerLacksUdp = false;
+    slot.probeHeard = 0;
   }
+}
+
+/** What passed is asked for again while it matters, and where a byte costs nothing. */
+function mtuPaceOf(slot: PathSlot, pace: Pace) {
+  const isIdle = pace === 'idle' || slot.machine.avoided !== 'no';
+  const confirmEveryMs = isIdle ? MTU_IDLE_MS : slot.isCostly ? MTU_METERED_MS : MTU_BUSY_MS;
+  return { rttMs: slot.evidence.roundTrips.smoothedMs, confirmEveryMs };
+}
+
+function isSameRemote(one: SocketAddress, other: SocketAddress): boolean {
+  return one.port === other.port && sameAddress(one.bytes, other.bytes);
 }
 
 function nextAtMs(realMs: number, intervalMs: number): number {
@@ -194,7 +274,7 @@ function nextAtMs(realMs: number, intervalMs: number): number {
 function heartbeatOf(slot: PathSlot, pace: Pace, intervalMs: number, reports: readonly HeartbeatReport[], realMs: number) {
   const heldMs = realMs - slot.echoHeardAtMs;
   return {
-    flags: (pace === 'busy' ? HEARTBEAT_BUSY : 0) | (slot.isUdpBlocked ? HEARTBEAT_LACKS_UDP : 0),
+    flags: HEARTBEAT_PROBES | (pace === 'busy' ? HEARTBEAT_BUSY : 0) | (slot.isUdpBlocked ? HEARTBEAT_LACKS_UDP : 0),
     path: slot.path.index,
     intervalMs,
     sentAtTicks: clockTicks(realMs),
@@ -233,6 +313,7 @@ function reportsOf(slots: readonly PathSlot[], ownMs: number): HeartbeatReport[]
       yourPath: slot.peerPath,
       state: slot.code,
       heardAgeMs: heardAtMs === 0 ? AGE_UNKNOWN_MS : Math.min(AGE_UNKNOWN_MS - 1, Math.max(0, Math.round(ownMs - heardAtMs))),
+      probe: slot.probeHeard,
       lossPermille: losses.probes >= PROBES_TELLING && isAlive(slot.machine) ? Math.round(losses.loss * 1_000) : 0,
     });
   }

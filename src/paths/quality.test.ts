@@ -44,7 +44,7 @@ describe('a path', () => {
   it('that loses much is poor, and says how much', () => {
     expect(poorness(lose(wellPath(), 200), 1)?.reason).toMatch(/^loss [23]\d % over 100 probes$/);
     const evidence = wellPath();
-    evidence.reported({ yourPath: 0, state: 1, heardAgeMs: 5, lossPermille: 310 }, true, 1);
+    evidence.reported({ yourPath: 0, state: 1, heardAgeMs: 5, lossPermille: 310, probe: 0 }, true, 1);
     expect(poorness(evidence, 1)?.reason).toBe('loss 31 % towards the peer');
   });
 

@@ -5,13 +5,17 @@ import type { DecidedPath } from './decide.ts';
 import { Evidence } from './evidence.ts';
 import { Fallback } from './fallback.ts';
 import type { JudgedPath } from './judge.ts';
+import { type MtuBounds, PathMtu } from './path-mtu.ts';
 import { BACKUP_BIT, DRAINED_BIT, isAlive, METERED_BIT, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
 import { type Poor, Tolerance } from './quality.ts';
-import type { Links, PacketLane, PathHealth, UplinkOverride } from './types.ts';
+import type { Links, PacketLane, PathFacts, PathHealth, UplinkOverride } from './types.ts';
 
 /** What is older is no news to anybody. */
 const FLAPS_TOLD_MS = 300_000;
 
+/** What each host takes in one piece (RFC 1122, RFC 8200). */
+const IPV4_LEAST_BYTES = 576;
+const IPV6_LEAST_BYTES = 1280;
 const LANE_SETTLES_MS = 1_000;
 /** So many in a row, none of them long after the one before: UDP passes again. */
 const UDP_IS_BACK = 3;
@@ -67,6 +71,10 @@ export class PathSlot implements JudgedPath, DecidedPath {
   /** For which silence a connection was tried. */
   udpAskedAtMs = 0;
   readonly fallback = new Fallback();
+  readonly mtu = new PathMtu();
+  /** Token of the peer's newest probe here, and when it was answered at once. */
+  probeHeard = 0;
+  probeAnsweredAtMs = Number.NEGATIVE_INFINITY;
   /** Own time. */
   laneChangedAtMs = Number.NEGATIVE_INFINITY;
   nextProbeAtMs = 0;
@@ -144,6 +152,26 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return this.hasHeartbeats && !this.peerLacksUdp ? 'udp' : undefined;
   }
 
+  get facts(): PathFacts {
+    const { report, roundTrips, rate } = this.evidence;
+    return {
+      remote: this.remote,
+      rttMs: this.rttMs || roundTrips.smoothedMs,
+      mtuBytes: Math.min(this.mtuBounds.most, this.mtu.bytes ?? this.mtuBounds.most),
+      deliveredBytesPerSecond: rate.most,
+      loss: (report?.lossPermille ?? 0) / 1_000,
+    };
+  }
+
+  get mtuBounds(): MtuBounds {
+    return { most: this.path.uplink.mtu, least: this.path.localAddress.family === 4 ? IPV4_LEAST_BYTES : IPV6_LEAST_BYTES };
+  }
+
+  /** Over its stream packets have any size, and without heartbeats nobody answers. */
+  get isMtuProbed(): boolean {
+    return this.isAlive && this.packetLane === 'udp';
+  }
+
   get rttMs(): number {
     return this.evidence.roundTrips.baselineMs;
   }
@@ -165,6 +193,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
       lossPercent: losses.probes > 0 ? losses.loss * 100 : null,
       lossTowardsPeerPercent: report ? report.lossPermille / 10 : null,
       udp: this.wantsStream ? 'blocked' : heartbeatAtMs > 0 ? 'ok' : 'unknown',
+      mtuBytes: this.mtu.bytes ?? null,
       lane: this.isAlive ? (this.packetLane ?? null) : null,
       plain: this.plain,
       dropsMptcp: this.dropsMptcp,

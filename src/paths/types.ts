@@ -81,6 +81,18 @@ export interface PathEventRecord {
   readonly reason: string;
 }
 
+export interface PathFacts {
+  /** Where the peer was last heard from. */
+  readonly remote: SocketAddress;
+  /** 0 where nobody knows. */
+  readonly rttMs: number;
+  /** What passed, or what the device takes where nothing was answered yet. */
+  readonly mtuBytes: number;
+  /** The most of the last minute; 0 where it never was at work. */
+  readonly deliveredBytesPerSecond: number;
+  readonly loss: number;
+}
+
 export interface PathHealth {
   readonly state: PathState;
   /** In words, where the state is not `up`, or where an `up` path has something to it (no MPTCP, no UDP). */
@@ -95,6 +107,8 @@ export interface PathHealth {
   readonly udp: 'ok' | 'blocked' | 'unknown';
   /** How packets get to the peer here; null where they do not, or not yet. */
   readonly lane: PacketLane | null;
+  /** The largest IP packet that passes towards the peer; null before anything was answered. */
+  readonly mtuBytes: number | null;
   /** Answers without MPTCP. */
   readonly plain: boolean;
   /** Drops SYNs that ask for MPTCP. */

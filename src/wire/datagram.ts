@@ -29,13 +29,18 @@ export interface DatagramHeader {
   readonly counter: number;
 }
 
-/** Number spaces, the top 8 bits of a packet id: 0 to 95 the packet lane on the sender's path of that index, 96 to 191 its heartbeats, 192 to 239 those over its stream. */
+/**
+ * Number spaces, the top 8 bits of a packet id: 0 to 47 the packet lane on the sender's path of that index, 96 to 143 its heartbeats, 144 to 191 the
+ * probes of its MTU, 192 to 239 heartbeats over its stream.
+ */
 export const SPACES = 256;
-export const SPACE_PATHS_MOST = 96;
+export const SPACE_PATHS_MOST = 48;
 export const DUPLICATE_SPACE = 240;
 export const AGGREGATE_SPACE = 241;
 export const HEARTBEAT_SPACES_AT = 96;
-export const HEARTBEAT_SPACES_END = HEARTBEAT_SPACES_AT + SPACE_PATHS_MOST;
+/** Theirs and the probes': what goes to the main thread's socket. */
+export const HEARTBEAT_SPACES_END = 192;
+const PROBE_SPACES_AT = 144;
 const STREAM_SPACES_AT = 192;
 const STREAM_PATHS_MOST = DUPLICATE_SPACE - STREAM_SPACES_AT;
 
@@ -50,7 +55,18 @@ export function heartbeatSpace(path: number): number {
 /** @returns the sender's path whose heartbeats are numbered in `space`; -1 where it is no heartbeat's. */
 export function heartbeatPathOf(space: number): number {
   const path = space - HEARTBEAT_SPACES_AT;
-  return path >= 0 && path < SPACE_PATHS_MOST ? path : -1;
+  return path >= 0 && path < PROBE_SPACES_AT - HEARTBEAT_SPACES_AT ? path : -1;
+}
+
+/** A row of their own: most of what is lost here is lost for its size, and says nothing about the path. */
+export function probeSpace(path: number): number {
+  return PROBE_SPACES_AT + path;
+}
+
+/** @returns the sender's path whose MTU is probed in `space`; -1 where it is none of these. */
+export function probePathOf(space: number): number {
+  const path = space - PROBE_SPACES_AT;
+  return path >= 0 && path < HEARTBEAT_SPACES_END - PROBE_SPACES_AT ? path : -1;
 }
 
 /** Heartbeats over the path's fallback stream: a row of their own, for those that UDP loses. */

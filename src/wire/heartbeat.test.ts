@@ -1,18 +1,29 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { emitHeartbeat, HEARTBEAT_MOST_BYTES, HEARTBEAT_STATES, parseHeartbeat, roundTripMs, ticksOf } from './heartbeat.ts';
+import {
+  emitHeartbeat,
+  HEARTBEAT_MOST_BYTES,
+  HEARTBEAT_PROBES,
+  HEARTBEAT_STATES,
+  parseHeartbeat,
+  roundTripMs,
+  ticksOf,
+} from './heartbeat.ts';
 
 const u8 = fc.integer({ min: 0, max: 255 });
 const u16 = fc.integer({ min: 0, max: 0xffff });
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
-const report = fc.record({ yourPath: u8, state: u8, heardAgeMs: u16, lossPermille: u16 });
+const report = fc.record({ yourPath: u8, state: u8, heardAgeMs: u16, lossPermille: u16, probe: u16 });
 const echo = fc.record({ sentAtTicks: u32, heldMs: fc.integer({ min: 0, max: 0xfffe }).map((ticks) => ticks / 10) });
 const heartbeat = fc
   .tuple(
     fc.record({ flags: u8, path: u8, intervalMs: u16, sentAtTicks: u32, reports: fc.array(report, { maxLength: 32 }) }),
     fc.option(echo, { nil: undefined }),
   )
-  .map(([rest, echo]) => ({ ...rest, ...(echo && { echo }) }));
+  .map(([rest, echo]) => {
+    const reports = (rest.flags & HEARTBEAT_PROBES) === 0 ? rest.reports.map((one) => ({ ...one, probe: 0 })) : rest.reports;
+    return { ...rest, reports, ...(echo && { echo }) };
+  });
 
 describe('heartbeat', () => {
   it('reads bytes written down by hand', () => {
@@ -24,7 +35,7 @@ describe('heartbeat', () => {
       intervalMs: 20,
       sentAtTicks: 1000,
       echo: { sentAtTicks: 500, heldMs: 2.5 },
-      reports: [{ yourPath: 3, state: HEARTBEAT_STATES.indexOf('suspect'), heardAgeMs: 70, lossPermille: 250 }],
+      reports: [{ yourPath: 3, state: HEARTBEAT_STATES.indexOf('suspect'), heardAgeMs: 70, lossPermille: 250, probe: 0 }],
     });
   });
 
@@ -40,13 +51,21 @@ describe('heartbeat', () => {
     );
   });
 
+  it('reads the tokens of probes behind the reports where the flag says so, and none where they were cut off', () => {
+    const bytes = Buffer.from('0104020100140019000003e8000001f40302004600fa1234', 'hex');
+    expect(parseHeartbeat(bytes)!.reports[0]!.probe).toBe(0x1234);
+    expect(parseHeartbeat(bytes.subarray(0, -1))!.reports[0]!.probe).toBe(0);
+    bytes[1] = 0;
+    expect(parseHeartbeat(bytes)!.reports[0]!.probe).toBe(0);
+  });
+
   it('is none at any length that is cut short', () => {
     const bytes = emitHeartbeat({
       flags: 0,
       path: 0,
       intervalMs: 20,
       sentAtTicks: 0,
-      reports: [{ yourPath: 0, state: 1, heardAgeMs: 0, lossPermille: 0 }],
+      reports: [{ yourPath: 0, state: 1, heardAgeMs: 0, lossPermille: 0, probe: 0 }],
     });
     for (let length = 0; length < bytes.length; length++) expect(parseHeartbeat(bytes.subarray(0, length))).toBeUndefined();
   });
@@ -65,13 +84,19 @@ describe('heartbeat', () => {
         intervalMs: 1e9,
         sentAtTicks: 7,
         echo: { sentAtTicks: 1, heldMs: 6_553.5 },
-        reports: Array.from({ length: 40 }, () => ({ yourPath: 1, state: 1, heardAgeMs: Number.POSITIVE_INFINITY, lossPermille: -1 })),
+        reports: Array.from({ length: 40 }, () => ({
+          yourPath: 1,
+          state: 1,
+          heardAgeMs: Number.POSITIVE_INFINITY,
+          lossPermille: -1,
+          probe: 0,
+        })),
       }),
     )!;
     expect(beat.intervalMs).toBe(0xffff);
     expect(beat.echo).toBeUndefined();
     expect(beat.reports).toHaveLength(32);
-    expect(beat.reports[0]).toEqual({ yourPath: 1, state: 1, heardAgeMs: 0xffff, lossPermille: 0 });
+    expect(beat.reports[0]).toEqual({ yourPath: 1, state: 1, heardAgeMs: 0xffff, lossPermille: 0, probe: 0 });
   });
 });
 

@@ -8,17 +8,20 @@
  *    │ 1       │       │       │ 0 to 32 │ u16, ms    │ u16, ticks     │ u32, ticks │ u32, ticks    │ 6 bytes each│
  *    └─────────┴───────┴───────┴─────────┴────────────┴────────────────┴────────────┴───────────────┴─────────────┘
  *    a report: your path u8, state u8, heard age u16 ms, loss u16 permille
+ *    behind the reports, with the flag HEARTBEAT_PROBES: for each of them the token u16 of the newest probe (mtu-probe.ts) on that path, 0 for none
  *
  * All big-endian; a tick is 100 µs of the sender's clock, wrapping after five days. A later version only adds bytes behind the reports.
  */
 export const HEARTBEAT_VERSION = 1;
 export const HEARTBEAT_REPORTS_MOST = 32;
-export const HEARTBEAT_MOST_BYTES = 16 + HEARTBEAT_REPORTS_MOST * 6;
+export const HEARTBEAT_MOST_BYTES = 16 + HEARTBEAT_REPORTS_MOST * 8;
 
 /** Bits of `flags`. */
 export const HEARTBEAT_BUSY = 1;
 /** The receiver's datagrams do not reach the sender on this path; this heartbeat may have come by another way. */
 export const HEARTBEAT_LACKS_UDP = 2;
+/** The sender answers probes: their tokens are behind the reports. */
+export const HEARTBEAT_PROBES = 4;
 
 /** States in a report, by their number. A number that is not in here is of a later version. */
 export const HEARTBEAT_STATES = ['unknown', 'up', 'suspect', 'down', 'probing', 'disabled'] as const;
@@ -52,6 +55,8 @@ export interface HeartbeatReport {
   /** Since when nothing was heard of it; 65,535 stands for that and longer. */
   readonly heardAgeMs: number;
   readonly lossPermille: number;
+  /** Of the receiver's newest probe that came on this path; 0: none, or the sender knows no probes. */
+  readonly probe: number;
 }
 
 const VERSION = 0;
@@ -64,6 +69,7 @@ const SENT_AT = 8;
 const ECHO = 12;
 const REPORTS_AT = 16;
 const REPORT_BYTES = 6;
+const PROBE_BYTES = 2;
 const U16_MOST = 0xffff;
 const TICKS_PER_MS = 10;
 const NO_ECHO = U16_MOST;
@@ -88,6 +94,8 @@ export function parseHeartbeat(bytes: Uint8Array): Heartbeat | undefined {
   if (count > HEARTBEAT_REPORTS_MOST || bytes.length < REPORTS_AT + count * REPORT_BYTES) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const held = view.getUint16(HELD);
+  const probesAt = REPORTS_AT + count * REPORT_BYTES;
+  const hasProbes = (bytes[FLAGS]! & HEARTBEAT_PROBES) !== 0 && bytes.length >= probesAt + count * PROBE_BYTES;
   return {
     version: bytes[VERSION]!,
     flags: bytes[FLAGS]!,
@@ -95,14 +103,18 @@ export function parseHeartbeat(bytes: Uint8Array): Heartbeat | undefined {
     intervalMs: view.getUint16(INTERVAL),
     sentAtTicks: view.getUint32(SENT_AT),
     ...(held !== NO_ECHO && { echo: { sentAtTicks: view.getUint32(ECHO), heldMs: held / TICKS_PER_MS } }),
-    reports: Array.from({ length: count }, (_, i) => reportAt(view, REPORTS_AT + i * REPORT_BYTES)),
+    reports: Array.from({ length: count }, (_, i) =>
+      reportAt(view, REPORTS_AT + i * REPORT_BYTES, hasProbes ? probesAt + i * PROBE_BYTES : -1),
+    ),
   };
 }
 
 /** Numbers that do not fit are written as the nearest that does; an echo held for longer than 6.5 s is left out, reports beyond 32 too. */
 export function emitHeartbeat({ flags, path, intervalMs, sentAtTicks, echo, reports }: Omit<Heartbeat, 'version'>): Buffer {
   const count = Math.min(reports.length, HEARTBEAT_REPORTS_MOST);
-  const bytes = Buffer.alloc(REPORTS_AT + count * REPORT_BYTES);
+  const probesAt = REPORTS_AT + count * REPORT_BYTES;
+  const hasProbes = (flags & HEARTBEAT_PROBES) !== 0;
+  const bytes = Buffer.alloc(probesAt + (hasProbes ? count * PROBE_BYTES : 0));
   const held = echo ? Math.max(0, Math.round(echo.heldMs * TICKS_PER_MS)) : NO_ECHO;
   bytes[VERSION] = HEARTBEAT_VERSION;
   bytes[FLAGS] = flags;
@@ -112,16 +124,20 @@ export function emitHeartbeat({ flags, path, intervalMs, sentAtTicks, echo, repo
   bytes.writeUInt16BE(Math.min(held, NO_ECHO), HELD);
   bytes.writeUInt32BE(sentAtTicks, SENT_AT);
   if (echo && held < NO_ECHO) bytes.writeUInt32BE(echo.sentAtTicks, ECHO);
-  for (let i = 0; i < count; i++) emitReport(reports[i]!, bytes, REPORTS_AT + i * REPORT_BYTES);
+  for (let i = 0; i < count; i++) {
+    emitReport(reports[i]!, bytes, REPORTS_AT + i * REPORT_BYTES);
+    if (hasProbes) bytes.writeUInt16BE(reports[i]!.probe, probesAt + i * PROBE_BYTES);
+  }
   return bytes;
 }
 
-function reportAt(view: DataView, at: number): HeartbeatReport {
+function reportAt(view: DataView, at: number, probeAt: number): HeartbeatReport {
   return {
     yourPath: view.getUint8(at),
     state: view.getUint8(at + 1),
     heardAgeMs: view.getUint16(at + 2),
     lossPermille: view.getUint16(at + 4),
+    probe: probeAt < 0 ? 0 : view.getUint16(probeAt),
   };
 }
 

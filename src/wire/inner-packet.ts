@@ -50,7 +50,7 @@ export class InnerPacket {
   isFragment = false;
   fragmentOffsetBytes = 0;
   fragmentId = 0;
-  /** 0 unless `hasPorts`. */
+  /** Only of TCP, UDP, UDP-Lite, SCTP and DCCP, and not in a fragment that is not the first: then 0. */
   sourcePort = 0;
   destinationPort = 0;
   /** -1 where it is no ICMP message, or a fragment that is not the first. */
@@ -85,9 +85,9 @@ export class InnerPacket {
     return this.fragmentOffsetBytes > 0;
   }
 
-  /** It has a transport header, and one with ports. */
+  /** The whole datagram, or its first fragment, of a protocol that `ports` of a rule are meant for. */
   get hasPorts(): boolean {
-    return this.fragmentOffsetBytes === 0 && isWithPorts(this.protocol);
+    return (this.protocol === PROTOCOL.udp || this.protocol === PROTOCOL.tcp) && this.fragmentOffsetBytes === 0;
   }
 
   /** A message about another packet, which it quotes. */
@@ -181,14 +181,17 @@ export class InnerPacket {
     if (this.fragmentOffsetBytes > 0) return true;
     const at = this.at + this.transportOffset;
     const sizeBytes = this.lengthBytes - this.transportOffset;
-    if (isWithPorts(this.protocol)) {
-      if (sizeBytes < (this.protocol === PROTOCOL.tcp ? 20 : 8)) return false;
-      this.sourcePort = half(bytes, at);
-      this.destinationPort = half(bytes, at + 2);
-      this.identity = word(bytes, at);
-      return true;
-    }
     switch (this.protocol) {
+      case PROTOCOL.udp:
+      case PROTOCOL.tcp:
+      case PROTOCOL.udpLite:
+      case PROTOCOL.sctp:
+      case PROTOCOL.dccp:
+        if (sizeBytes < (this.protocol === PROTOCOL.tcp ? 20 : 8)) return false;
+        this.sourcePort = half(bytes, at);
+        this.destinationPort = half(bytes, at + 2);
+        this.identity = word(bytes, at);
+        return true;
       case PROTOCOL.icmp:
       case PROTOCOL.icmpv6:
         // One family's ICMP in the other is nobody's.
@@ -234,11 +237,9 @@ export class InnerPacket {
 
 function readAddresses(bytes: Uint8Array, at: number, family: 4 | 6, into: Int32Array): void {
   if (family === 4) {
-    // By hand: calling `fill` would cost a fifth of all the reading.
+    into.fill(0);
     into[SOURCE] = word(bytes, at + 12);
-    into[SOURCE + 1] = into[SOURCE + 2] = into[SOURCE + 3] = 0;
     into[DESTINATION] = word(bytes, at + 16);
-    into[DESTINATION + 1] = into[DESTINATION + 2] = into[DESTINATION + 3] = 0;
   } else {
     for (let i = 0; i < 8; i++) into[i] = word(bytes, at + 8 + i * 4);
   }
@@ -280,20 +281,6 @@ function isExtension(protocol: number): boolean {
     case MOBILITY:
     case HOST_IDENTITY:
     case SHIM6:
-      return true;
-    default:
-      return false;
-  }
-}
-
-/** Their first four bytes are the ports. */
-function isWithPorts(protocol: number): boolean {
-  switch (protocol) {
-    case PROTOCOL.udp:
-    case PROTOCOL.tcp:
-    case PROTOCOL.udpLite:
-    case PROTOCOL.sctp:
-    case PROTOCOL.dccp:
       return true;
     default:
       return false;
