@@ -46,7 +46,6 @@ export type ErrorCode =
   | 'CONFIG_VALUE'
   | 'CONFIG_PREFIX_OVERLAP'
   | 'CONFIG_WRITE'
-  | 'CONFIG_EDIT'
   | 'KEY_LENGTH'
   | 'KEY_MODE'
   | 'KEY_READ'
@@ -72,15 +71,8 @@ export type ErrorCode =
   | 'DAEMON_NOT_RUNNING'
   | 'DAEMON_RUNNING'
   | 'DAEMON_ANSWER'
-  | 'SERVICE'
-  | 'TIMED_OUT'
   // other programs
   | 'EXEC_PROGRAM'
   | 'EXEC_FORCE'
-  // two sites that become peers
-  | 'JOIN_HOST'
-  | 'JOIN_CODE'
-  | 'JOIN_UNANSWERED'
-  | 'JOIN_REFUSED'
   // the laboratory
   | 'LAB';

@@ -41,7 +41,6 @@ describe('help', () => {
     [['import', 'sing-box', '--help']],
     [['export', 'sing-box', '--help']],
     [['exec', '--help']],
-    [['up', '--help']],
     [['uplink', 'set', '--help']],
     [['events', '--help']],
   ])('%j', async (argv) => {

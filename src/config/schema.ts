@@ -190,13 +190,7 @@ export const uplinkSchema = z.strictObject({
 export const allowSchema = z.strictObject({
   from: z.array(prefix).min(1).optional().describe("Sources, inside the peer's `lan`. Default: all of it."),
   to: z.array(prefix).min(1).optional().describe('Destinations, inside our `lan`. Default: all of it.'),
-  ports: z
-    .array(ports)
-    .min(1)
-    .optional()
-    .describe(
-      'Destination ports of TCP and UDP: numbers and ranges, `[22, "8000-8099"]`; the rule then lets in nothing else (no ping, no GRE). Default: every port and every protocol.',
-    ),
+  ports: z.array(ports).min(1).optional().describe('Destination ports: numbers and ranges, `[22, "8000-8099"]`. Default: every port.'),
 });
 
 /** Names of the protocols that administrators name; others by their number. */
@@ -295,7 +289,7 @@ export const peerSchema = z.strictObject({
     uot: 'this version knows "udp" and "off" only',
     'ss-udp': 'this version knows "udp" and "off" only',
   })
-    .default('off')
+    .default('udp')
     .describe(
       'How everything but TCP travels (UDP, ICMP, GRE, ESP, ...). `udp`: each packet in a sealed datagram, over the uplinks, by the device `brd-SITE`. `off`: answered "unreachable".',
     ),
@@ -309,7 +303,7 @@ export const peerSchema = z.strictObject({
     .array(allowSchema)
     .default([])
     .describe(
-      'What the peer may reach here, a `[[peer.allow]]` section for each rule; a flow needs one rule that fits, and what answers our own flows needs none. No section: everything from its `lan` to ours.',
+      'What the peer may reach here, a `[[peer.allow]]` section for each rule; a flow needs one rule that fits. No section: everything from its `lan` to ours.',
     ),
 });
 
@@ -348,13 +342,7 @@ export const siteSchema = z.strictObject({
   listen: port.default(DEFAULTS.listen).describe('The port that peers dial, on every uplink: what a firewall must let in.'),
   identity_key: keyFile.optional().describe("This site's identity key (SIP023). Required with two peers or more: it tells them apart."),
   uplink: z.array(uplinkSchema).min(1).max(16).describe('A way out, one `[[uplink]]` section each.'),
-  peer: z
-    .array(peerSchema)
-    .max(64)
-    .default([])
-    .describe(
-      'Another site, one `[[peer]]` section each. `braid join` and `braid peer revoke` write and remove them, also while the daemon runs.',
-    ),
+  peer: z.array(peerSchema).min(1).max(64).describe('Another site, one `[[peer]]` section each.'),
   network: networkSchema
     .prefault({})
     .describe(

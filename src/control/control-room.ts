@@ -18,47 +18,33 @@ export interface ControlRoomParts {
   readonly site: string;
   readonly version: string;
   /** By their index in the site's list. */
-  readonly peers: readonly RoomPeer[];
+  readonly peers: readonly { readonly site: string; readonly method: Method; readonly pairKey: Secret }[];
   /** What the hello tells this peer: asked for every stream anew. */
   readonly tables: (peer: number) => PathTables;
   readonly callbacks: ControlCallbacks;
+  /** A session was made, or has another state. */
+  readonly sessionChanged?: (session: Session) => void;
   readonly fault: (fault: Fault) => void;
   readonly timers: Timers;
 }
 
-export interface RoomPeer {
-  readonly site: string;
-  readonly method: Method;
-  readonly pairKey: Secret;
-}
-
 export class ControlRoom {
   readonly sessions: Sessions;
-  readonly #parts: ControlRoomParts;
-  readonly #side: Side;
-  readonly #peers: ControlPeer[] = [];
-  readonly #pairKeys: Secret[] = [];
+  readonly #peers: readonly ControlPeer[];
+  readonly #pairKeys: readonly Secret[];
 
-  constructor(parts: ControlRoomParts) {
-    const { site, version, peers, fault, timers } = parts;
-    this.#parts = parts;
-    this.sessions = new Sessions(fault);
-    this.#side = { site, version, instance: randomBytes(8).toString('hex'), timers, sessions: this.sessions, fault };
-    for (const peer of peers) this.add(peer);
-  }
-
-  /** The next index is its. It is spoken to once `wake` says so. */
-  add({ site, method, pairKey }: RoomPeer): void {
-    const index = this.#peers.length;
-    this.#pairKeys.push(pairKey);
-    const peer = { index, site, method: METHODS[method], pairKey, tables: () => this.#parts.tables(index) };
-    this.#peers.push(new ControlPeer(this.#side, peer, this.#parts.callbacks));
-  }
-
-  /** Its streams end, its keys are forgotten; nothing that comes of it is heard any more. */
-  remove(peer: number, reason: string): void {
-    this.#peers[peer]!.close(reason);
-    this.#pairKeys[peer]!.wipe();
+  constructor({ site, version, peers, tables, callbacks, sessionChanged, fault, timers }: ControlRoomParts) {
+    this.sessions = new Sessions(fault, sessionChanged);
+    this.#pairKeys = peers.map(({ pairKey }) => pairKey);
+    const side: Side = { site, version, instance: randomBytes(8).toString('hex'), timers, sessions: this.sessions, fault };
+    this.#peers = peers.map(
+      (peer, index) =>
+        new ControlPeer(
+          side,
+          { index, site: peer.site, method: METHODS[peer.method], pairKey: peer.pairKey, tables: () => tables(index) },
+          callbacks,
+        ),
+    );
   }
 
   start(): void {

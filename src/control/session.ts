@@ -46,7 +46,8 @@ export class Session {
   readonly peer: number;
   readonly sendId: SessionId;
   readonly receiveId: SessionId;
-  state: SessionState = 'pending';
+  /** Told of each change of `state`. */
+  changed: ((session: Session) => void) | undefined;
   /**
    * Which of this peer's it is, counted as they were taken into use here; 0 before. Not as their first datagrams came: somebody on the path
    * could hold one of an old session back, and the new one would look like the older.
@@ -56,15 +57,40 @@ export class Session {
   sentMost = 0;
   readonly #sealer: DatagramCipher;
   readonly #opener: DatagramCipher;
+  readonly #keys: readonly [send: Secret, receive: Secret];
   readonly #counters = new Float64Array(SPACES);
   readonly #windows: (ReplayWindow | undefined)[] = [];
+  #state: SessionState = 'pending';
 
   constructor({ peer, method, sendId, receiveId, sendKey, receiveKey }: SessionParts) {
     this.peer = peer;
     this.sendId = sendId;
     this.receiveId = receiveId;
+    this.#keys = [sendKey, receiveKey];
     this.#sealer = new DatagramCipher(method, sendKey);
     this.#opener = new DatagramCipher(method, receiveKey);
+  }
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  set state(state: SessionState) {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.changed?.(this);
+  }
+
+  /** For the packet lane's thread, which wipes what it gets as its caller does. @returns undefined after `close`. */
+  copyKeys(): { readonly sendKey: Uint8Array; readonly receiveKey: Uint8Array } | undefined {
+    if (this.#state === 'closed') return undefined;
+    const [sendKey, receiveKey] = this.#keys.map((key) => {
+      // Not from Buffer's shared pool, which would be sent as a whole.
+      const copy = Buffer.allocUnsafeSlow(key.lengthBytes);
+      copy.set(key.reveal());
+      return copy;
+    });
+    return { sendKey: sendKey!, receiveKey: receiveKey! };
   }
 
   /** @returns the whole datagram; undefined where the session is not open, or the space is used up. */
@@ -105,11 +131,14 @@ const REMEMBERED_MOST = 256;
 /** The sessions of all peers, by the id that arrives. */
 export class Sessions {
   readonly #fault: (fault: DatagramFault) => void;
+  readonly #changed: ((session: Session) => void) | undefined;
   readonly #byId = new Map<string, Session>();
   readonly #closedIds = new Set<string>();
 
-  constructor(fault: (fault: DatagramFault) => void) {
+  /** @param changed of a session that is here: whenever its state is another. */
+  constructor(fault: (fault: DatagramFault) => void, changed?: (session: Session) => void) {
     this.#fault = fault;
+    this.#changed = changed;
   }
 
   /** Counts what is wrong. Never throws, whatever the bytes. */
@@ -126,6 +155,8 @@ export class Sessions {
 
   add(session: Session): void {
     this.#byId.set(sessionIdText(session.receiveId), session);
+    session.changed = this.#changed;
+    this.#changed?.(session);
   }
 
   /** Closes it; its id stays known for a while, so that late datagrams are told from noise. */

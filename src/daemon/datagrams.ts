@@ -1,35 +1,50 @@
 /**
- * The UDP sockets of the uplinks: one for each of our addresses, on the listen port, so that a datagram leaves by the uplink whose address it
- * has (the source rules) and a peer behind NAT is answered from where it wrote to. They follow the addresses as these come and go.
+ * The UDP sockets of the uplinks: a pair for each of our addresses, on the listen port, so that a datagram leaves by the uplink whose address it
+ * has (the source rules) and a peer behind NAT is answered from where it wrote to. One of the pair is ours, for heartbeats; the other one is
+ * the packet lane's, and closed where there is none. They follow the addresses as these come and go.
+ *
+ * Sent is at once, by one call; received by node:dgram, which watches the descriptor anyway.
  */
 import { createSocket, type Socket } from 'node:dgram';
+import { LinuxDatagrams } from '../kernel/datagram-sockets.ts';
+import { errnoName } from '../kernel/errno.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { Slab } from '../native/index.ts';
 import type { DatagramPort } from '../paths/types.ts';
-import { addressFromBytes, type IpAddress, parseAddress } from '../wire/ip.ts';
+import { type IpAddress, parseAddress } from '../wire/ip.ts';
 
 export interface UplinkDatagramsParts {
   readonly port: number;
   readonly received: (bytes: Buffer, local: IpAddress, remote: SocketAddress) => void;
   /** A socket could not be had, in words. */
   readonly failed: (words: string) => void;
+  /** The packet lane takes the other socket of the pair. @returns false where there is no lane. */
+  readonly handOver?: (address: string, dataFd: number) => boolean;
+  /** It is to close it. */
+  readonly takeBack?: (address: string) => void;
 }
 
-/** A heartbeat is below 300 bytes: some hundred paths' worth of two seconds in which we did not read. */
-const RECEIVE_BUFFER_BYTES = 1 << 20;
 const AGAIN_AFTER_MS = 1_000;
+/** The lane's thread closes its socket when it gets to it; a new pair beside the old one would be told apart wrongly. */
+const TAKEN_BACK_MS = 200;
+/** Jumbo frames. */
+const DATAGRAM_MOST_BYTES = 9_216;
+const REMOTE_SLOT = 0;
 
 interface Open {
   readonly socket: Socket;
+  readonly fd: number;
   readonly address: IpAddress;
-  /** Whether the kernel has it: sending before would bind it elsewhere. */
-  isBound: boolean;
+  readonly isShared: boolean;
 }
 
 export class UplinkDatagrams implements DatagramPort {
   readonly #parts: UplinkDatagramsParts;
+  readonly #kernel = new LinuxDatagrams();
+  readonly #out = new Slab(DATAGRAM_MOST_BYTES);
   readonly #open = new Map<string, Open>();
+  readonly #notBeforeMs = new Map<string, number>();
   readonly #sentBytes = new Map<string, { tx: number; rx: number }>();
-  readonly #texts = new Map<string, string>();
   #wanted: readonly IpAddress[] = [];
   #isClosed = false;
   #again: NodeJS.Timeout | undefined;
@@ -47,15 +62,23 @@ export class UplinkDatagrams implements DatagramPort {
     for (const address of addresses) if (!this.#open.has(address.text)) this.#start(address);
   }
 
-  send(from: IpAddress, to: SocketAddress, bytes: Uint8Array): void {
-    const open = this.#open.get(from.text);
-    if (!open?.isBound || to.port === 0) return; // Node throws at port 0
-    this.#count(from.text).tx += bytes.length;
-    // What the kernel refuses is lost, as on any path.
-    open.socket.send(bytes, to.port, this.#textOf(to), () => {});
+  /** All anew: the packet lane has come, or is gone. */
+  renew(): void {
+    for (const open of this.#open.values()) this.#drop(open);
+    this.follow(this.#wanted);
   }
 
-  /** What went through the socket of an address since it was first opened. */
+  send(from: IpAddress, to: SocketAddress, bytes: Uint8Array): void {
+    const open = this.#open.get(from.text);
+    if (!open || to.port === 0 || bytes.length > DATAGRAM_MOST_BYTES || to.bytes.length !== from.bytes.length) return;
+    this.#count(from.text).tx += bytes.length;
+    this.#out.bytes.set(bytes);
+    this.#kernel.setRemote(REMOTE_SLOT, to);
+    // What the kernel refuses is lost, as on any path.
+    this.#kernel.send(open.fd, REMOTE_SLOT, this.#out, 0, bytes.length, bytes.length);
+  }
+
+  /** What went through our socket of an address since it was first opened. */
   bytesOf(address: string): { readonly tx: number; readonly rx: number } {
     return this.#sentBytes.get(address) ?? { tx: 0, rx: 0 };
   }
@@ -68,10 +91,20 @@ export class UplinkDatagrams implements DatagramPort {
   }
 
   #start(address: IpAddress): void {
-    const socket = createSocket({ type: address.family === 4 ? 'udp4' : 'udp6', ipv6Only: address.family === 6, reuseAddr: false });
-    const open: Open = { socket, address, isBound: false };
+    const waitMs = (this.#notBeforeMs.get(address.text) ?? 0) - performance.now();
+    if (waitMs > 0) return this.#tryAgain(waitMs);
+    const pair = this.#kernel.openPair({ bytes: address.bytes, port: this.#parts.port });
+    // An address that is still tentative, or that left in this moment: tried again while it is wanted.
+    if (typeof pair === 'number') return this.#failed(address, errnoName(pair));
+    const isShared = this.#parts.handOver?.(address.text, pair.dataFd) ?? false;
+    if (!isShared) this.#kernel.close(pair.dataFd);
+    const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');
+    const open: Open = { socket, fd: pair.heartbeatFd, address, isShared };
     this.#open.set(address.text, open);
-    socket.on('error', (error) => this.#lost(open, error));
+    socket.on('error', (error) => {
+      this.#drop(open);
+      this.#failed(address, error.message);
+    });
     socket.on('message', (bytes, { address: text, port }) => {
       this.#count(address.text).rx += bytes.length;
       const remote = parseAddress(text);
@@ -79,33 +112,32 @@ export class UplinkDatagrams implements DatagramPort {
       if (!remote || port === 0) return;
       this.#parts.received(bytes, address, { bytes: remote.bytes, port });
     });
-    socket.bind({ address: address.text, port: this.#parts.port, exclusive: true }, () => {
-      open.isBound = true;
-      try {
-        socket.setRecvBufferSize(RECEIVE_BUFFER_BYTES);
-      } catch {
-        // smaller is good enough
-      }
-    });
+    socket.bind({ fd: pair.heartbeatFd });
   }
 
-  /** An address that is still tentative, or that left in this moment: tried again while it is wanted. */
-  #lost(open: Open, error: Error): void {
-    this.#drop(open);
-    this.#parts.failed(`UDP on ${open.address.text}:${this.#parts.port}: ${error.message}`);
+  #failed(address: IpAddress, why: string): void {
+    this.#parts.failed(`UDP on ${address.text}:${this.#parts.port}: ${why}`);
+    this.#tryAgain(AGAIN_AFTER_MS);
+  }
+
+  #tryAgain(inMs: number): void {
     clearTimeout(this.#again);
-    this.#again = setTimeout(() => this.follow(this.#wanted), AGAIN_AFTER_MS).unref();
+    this.#again = setTimeout(() => this.follow(this.#wanted), inMs).unref();
   }
 
   #drop(open: Open): void {
-    if (this.#open.get(open.address.text) === open) this.#open.delete(open.address.text);
-    open.isBound = false;
+    const { text } = open.address;
+    if (this.#open.get(text) !== open) return;
+    this.#open.delete(text);
     open.socket.removeAllListeners('error').on('error', () => {});
     try {
-      open.socket.close();
+      open.socket.close(); // and with it the descriptor
     } catch {
       // it never was open
     }
+    if (!open.isShared) return;
+    this.#parts.takeBack?.(text);
+    this.#notBeforeMs.set(text, performance.now() + TAKEN_BACK_MS);
   }
 
   #count(address: string): { tx: number; rx: number } {
@@ -115,17 +147,5 @@ export class UplinkDatagrams implements DatagramPort {
       this.#sentBytes.set(address, counted);
     }
     return counted;
-  }
-
-  /** Few remotes, asked for fifty times a second each. */
-  #textOf({ bytes }: SocketAddress): string {
-    const key = String(bytes);
-    let text = this.#texts.get(key);
-    if (text === undefined) {
-      if (this.#texts.size > 1_024) this.#texts.clear();
-      text = addressFromBytes(bytes).text;
-      this.#texts.set(key, text);
-    }
-    return text;
   }
 }

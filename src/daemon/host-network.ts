@@ -17,11 +17,14 @@ export class HostNetwork {
   readonly #site: () => Site;
   readonly #log: Log;
   readonly #parts: { readonly runner: LinuxRunner; readonly journalPath: string; readonly log: (line: string) => void };
+  /** By peer index, while the packet lane's device is there. */
+  readonly #laneMtus: () => readonly number[] | undefined;
   #applied = false;
   #guard: Guard | undefined;
 
-  constructor(site: () => Site, journalPath: string, log: Log) {
+  constructor(site: () => Site, laneMtus: () => readonly number[] | undefined, journalPath: string, log: Log) {
     this.#site = site;
+    this.#laneMtus = laneMtus;
     this.#log = log;
     this.#parts = { runner: new LinuxRunner(), journalPath, log: (line) => log.info('network', line) };
   }
@@ -34,12 +37,12 @@ export class HostNetwork {
     this.#applied = true;
     for (const problem of problems) this.#log.warn('network', problem);
     if (waiting.length > 0) this.#say({ kind: 'waiting', devices: devicesOf(waiting), commands: [] });
-    this.#guard = startGuard({ ...this.#parts, plan, waiting, event: (event) => this.#say(event) });
+    this.#guard = startGuard({ ...this.#parts, plan, waiting, applied: first, event: (event) => this.#say(event) });
   }
 
-  /** The site is another now. Before `apply` there is nothing to follow. @throws BraidError as `apply` */
-  async follow(): Promise<void> {
-    await this.#guard?.follow();
+  /** The plan is another one: the packet lane came, went, or has another MTU. */
+  async look(): Promise<void> {
+    await this.#guard?.look();
   }
 
   async stopGuard(): Promise<void> {
@@ -59,7 +62,8 @@ export class HostNetwork {
 
   async #plan() {
     const site = this.#site();
-    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site));
+    const mtus = this.#laneMtus();
+    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site), mtus ? { mtus } : null);
   }
 
   #say(event: GuardEvent): void {

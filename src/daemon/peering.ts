@@ -8,7 +8,7 @@
  *   workers ◀──paths──── PathMonitor ──events──▶ log, `braid events`
  */
 import { randomBytes } from 'node:crypto';
-import type { PeerKeys, SiteKeys } from '../config/types.ts';
+import type { SiteKeys } from '../config/types.ts';
 import type { ControlCallbacks } from '../control/control-peer.ts';
 import { ControlRoom, pairKeyOf } from '../control/control-room.ts';
 import type { ControlMessage, Hello } from '../control/messages.ts';
@@ -22,12 +22,13 @@ import type { Spares } from '../paths/decide.ts';
 import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
 import type { Learned } from '../site/append-paths.ts';
-import type { Path, Peer, Site } from '../site/types.ts';
+import type { Path, Site } from '../site/types.ts';
 import { Allowance } from '../status/allowance.ts';
 import type { Counters } from '../status/counters.ts';
 import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
+import type { LaneDesk } from './lane-desk.ts';
 import { reverseToAskFor, sparesFor } from './spares.ts';
 
 export interface PeeringParts {
@@ -42,6 +43,8 @@ export interface PeeringParts {
   readonly links: { readonly links: Links; poll(): void };
   readonly tellAll: (command: ToWorker) => void;
   readonly tellOne: (command: ToWorker) => boolean;
+  /** The packet lane shares our sockets, keys and decisions. */
+  readonly lane: Pick<LaneDesk, 'look' | 'sessionChanged' | 'handOver' | 'takeBack'>;
   /** An authentic peer came from where no path led: adds or moves one. @returns it, in the site from now on; undefined where there is no room. */
   readonly learn: (learned: Learned) => Path | undefined;
   readonly moved: (record: PathEventRecord) => void;
@@ -79,29 +82,41 @@ export class Peering {
   readonly #streams: ControlStreams;
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
-  readonly #known: Known[] = [];
+  readonly #known: readonly Known[];
   #isStopped = false;
   /** By peer and path. */
-  readonly #learnedAtMs: number[][] = [];
+  readonly #learnedAtMs: number[][];
 
   constructor(parts: PeeringParts) {
     this.#parts = parts;
     const site = parts.site();
+    this.#known = site.peers.map(() => ({
+      skewMs: null,
+      warnedOfSkew: false,
+      itsPaths: undefined,
+      reverseWanted: 0,
+      reverseWantedUntilMs: 0,
+      reverseAskedAtMs: Number.NEGATIVE_INFINITY,
+      learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
+    }));
+    this.#learnedAtMs = site.peers.map(() => []);
     this.#room = new ControlRoom({
       site: site.name,
       version: parts.version,
-      peers: [],
+      peers: site.peers.map((peer) => ({ site: peer.site, method: peer.method, pairKey: pairKey(parts.keys, peer.index) })),
       tables: (peer) => this.#tables(peer),
       callbacks: this.#callbacks(),
+      sessionChanged: (session) => parts.lane.sessionChanged(session),
       fault: (fault) => parts.counters.fault(fault),
       timers: new SystemTimers(),
     });
     this.#streams = new ControlStreams({ room: this.#room, tellOne: parts.tellOne });
-    for (const peer of site.peers) this.#add(peer, parts.keys.peers[peer.index]!);
     this.#datagrams = new UplinkDatagrams({
       port: site.listenPort,
-      received: (bytes, local, remote) => this.#received(bytes, local, remote),
+      received: (bytes, local, remote) => this.received(bytes, local, remote),
       failed: (words) => parts.said('peer', '', words, true),
+      handOver: (address, fd) => parts.lane.handOver(address, fd),
+      takeBack: (address) => parts.lane.takeBack(address),
     });
     this.monitor = new PathMonitor({
       site,
@@ -134,36 +149,16 @@ export class Peering {
     this.#checkSockets.resetAll();
   }
 
+  /** The packet lane came or went: it has a part in each pair. */
+  renewSockets(): void {
+    if (!this.#isStopped) this.#datagrams.renew();
+  }
+
   siteChanged(): void {
     const site = this.#parts.site();
     this.#datagrams.follow(addressesOf(site));
     this.monitor.siteChanged(site);
-    for (const peer of site.peers) if (!peer.revoked) this.#room.send(peer.index, { kind: 'paths', ...this.#tables(peer.index) });
-  }
-
-  /** The site has these now, behind all that it had; `siteChanged` comes next, as for `revoked`. */
-  added(peers: readonly Peer[], keys: readonly PeerKeys[]): void {
-    for (const peer of peers) this.#add(peer, keys[peer.index]!);
-    for (const { index } of peers) this.#room.wake(index);
-  }
-
-  /** The site has nothing of it any more. */
-  revoked(peer: number): void {
-    this.#room.remove(peer, 'it is a peer no more');
-  }
-
-  #add({ site, method }: Peer, keys: PeerKeys): void {
-    this.#known.push({
-      skewMs: null,
-      warnedOfSkew: false,
-      itsPaths: undefined,
-      reverseWanted: 0,
-      reverseWantedUntilMs: 0,
-      reverseAskedAtMs: Number.NEGATIVE_INFINITY,
-      learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
-    });
-    this.#learnedAtMs.push([]);
-    this.#room.add({ site, method, pairKey: pairKey(keys) });
+    for (const peer of site.peers) this.#room.send(peer.index, { kind: 'paths', ...this.#tables(peer.index) });
   }
 
   /** Of a worker. @returns false for what is none of our business. */
@@ -278,7 +273,8 @@ export class Peering {
     if (this.#room.send(peer, { kind: 'reverse-wanted', count: reverseToAskFor(this.#parts.workers) })) known.reverseAskedAtMs = nowMs;
   }
 
-  #received(bytes: Buffer, local: IpAddress, remote: SocketAddress): void {
+  /** A datagram from the outside, whole. */
+  received(bytes: Uint8Array, local: IpAddress, remote: SocketAddress): void {
     const opened = this.#room.sessions.open(bytes);
     if ('fault' in opened) return;
     const { peer, session, space, counter, plaintext } = opened;
@@ -289,10 +285,11 @@ export class Peering {
 
   #decided(peers: readonly PeerPaths[]): void {
     this.#parts.tellAll({ kind: 'paths', peers });
+    this.#parts.lane.look();
   }
 
   #moved(record: PathEventRecord): void {
-    const peer = this.#parts.site().peers.find(({ site, revoked }) => site === record.peer && !revoked);
+    const peer = this.#parts.site().peers.find(({ site }) => site === record.peer);
     if (peer && record.to === 'up' && record.from !== 'up' && !this.#room.connected(peer.index)) this.#room.wake(peer.index);
     this.#parts.moved(record);
   }
@@ -330,7 +327,8 @@ export class Peering {
 }
 
 /** The same at both sites. A pair of which we do not have both keys gets one that nobody else has: the handshake fails, and says so. */
-function pairKey({ receive, send }: PeerKeys): Secret {
+function pairKey(keys: SiteKeys, peer: number): Secret {
+  const { receive, send } = keys.peers[peer]!;
   return receive && send ? pairKeyOf(receive, send) : new Secret(randomBytes(PAIR_KEY_BYTES));
 }
 

@@ -11,7 +11,6 @@
 import { availableParallelism } from 'node:os';
 import { journalPath } from '../api/run-dir.ts';
 import { startApi } from '../api/server.ts';
-import type { Loaded } from '../config/arrange.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config, SiteKeys } from '../config/types.ts';
 import { EvpCiphers } from '../crypto/evp.ts';
@@ -24,19 +23,19 @@ import { LinkWatch } from '../network/link-watch.ts';
 import { Events } from '../observe/events.ts';
 import { stderrLog } from '../observe/log.ts';
 import type { PathEventRecord } from '../paths/types.ts';
-import type { KeyRing } from '../shadowsocks/key-ring.ts';
+import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
 import { type HostFacts, readHostFacts } from '../site/facts.ts';
 import { LiveSite } from '../site/live-site.ts';
-import { Counters, PEERS_MOST, pathIndexOf } from '../status/counters.ts';
+import type { Site } from '../site/types.ts';
+import { Counters, pathIndexOf } from '../status/counters.ts';
 import { joinPathFigures } from './figures.ts';
 import { logFlow } from './flow-log.ts';
 import { HostNetwork } from './host-network.ts';
-import { Members } from './members.ts';
+import { LaneDesk } from './lane-desk.ts';
 import { logNotice } from './notices.ts';
 import { Peering } from './peering.ts';
 import { hideMemory } from './process-safety.ts';
-import { keyRingOf } from './roster.ts';
 import { SdNotify } from './sd-notify.ts';
 import { StatusBoard } from './status-board.ts';
 import { Workers } from './workers.ts';
@@ -46,6 +45,7 @@ export interface DaemonOptions {
   readonly runDir: string;
   readonly version: string;
   readonly workerProgram: URL;
+  readonly laneProgram: URL;
 }
 
 /** How long running flows may go on after a stop. */
@@ -61,10 +61,10 @@ const FATAL = new Set(['HOST_ROOT', 'HOST_COMMAND', 'KERNEL_NO_MPTCP']);
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   hideMemory();
   const stop = stopSignal();
-  const loaded = loadConfig(options.configFile);
-  const daemon = new Daemon(options, loaded.config, await readHostFacts());
+  const { config, keys } = loadConfig(options.configFile);
+  const daemon = new Daemon(options, config, await readHostFacts());
   try {
-    await daemon.start(loaded);
+    await daemon.start(keys);
     await daemon.stop(await stop);
   } finally {
     await daemon.takeDown();
@@ -81,24 +81,29 @@ class Daemon {
   /** One for each worker. */
   readonly #counters: readonly Counters[];
   readonly #ownCounters: Counters;
+  /** Of the packet lane's thread. */
+  readonly #laneCounters: Counters;
   readonly #down: (() => unknown)[] = [];
   readonly #drained = new Set<number>();
+  readonly #lane: LaneDesk;
+  #network: HostNetwork | undefined;
   #workers: Workers | undefined;
   #peering: Peering | undefined;
   #board: StatusBoard | undefined;
-  #network: HostNetwork | undefined;
-  #members: Members | undefined;
   #refreshing: Promise<void> | undefined;
   #refreshAgain = false;
 
   constructor(options: DaemonOptions, config: Config, facts: HostFacts) {
     this.#options = options;
     this.#site = new LiveSite(config, facts);
-    this.#counters = Array.from({ length: workerCount() }, () => new Counters(PEERS_MOST));
-    this.#ownCounters = new Counters(PEERS_MOST);
+    const peers = this.#site.now.peers.length;
+    this.#counters = Array.from({ length: workerCount() }, () => new Counters(peers));
+    this.#ownCounters = new Counters(peers);
+    this.#laneCounters = new Counters(peers);
+    this.#lane = this.#makeLane();
   }
 
-  async start(loaded: Loaded): Promise<void> {
+  async start(keys: SiteKeys): Promise<void> {
     const { version, runDir } = this.#options;
     const site = this.#site.now;
     this.#log.info('daemon', `braid ${version} for site ${site.name}`, {
@@ -114,9 +119,7 @@ class Daemon {
       changed: () => this.#refreshSite(),
     });
     this.#down.push(() => links.stop());
-    const peering = this.#makePeering(loaded.keys, links);
-    const ring = keyRingOf(site, loaded.keys);
-    const members = this.#makeMembers(loaded, ring, peering);
+    const peering = this.#makePeering(keys, links);
     this.#board = new StatusBoard({
       site: () => this.#site.now,
       version,
@@ -134,20 +137,26 @@ class Daemon {
       events: this.#events,
       kernelEvents: (onLine) => new LinuxMptcpEvents().follow(onLine),
       uplink: async (name, command) => this.#board!.command(name, command),
-      peers: members,
     });
     this.#down.push(() => api.close());
 
     // Its way down comes after the workers': what their last packets need to stay inside is taken away last.
-    this.#network = new HostNetwork(() => this.#site.now, journalPath(runDir, site.name), this.#log);
-    const network = this.#network;
+    const network = new HostNetwork(
+      () => this.#site.now,
+      () => this.#lane.mtus,
+      journalPath(runDir, site.name),
+      this.#log,
+    );
+    this.#network = network;
     this.#down.push(() => network.putBack());
     this.#acceptJoins();
     // Before anybody is accepted: a connection keeps the path manager that the kernel had when it came.
     await network.apply();
     this.#down.push(() => network.stopGuard());
-    await this.#startWorkers(ring);
+    await this.#startWorkers(keyRing(site, keys));
     this.#down.push(() => peering.stop());
+    this.#down.push(() => this.#lane.stop());
+    await this.#lane.start();
     peering.start();
 
     this.#notify.send(`READY=1\nSTATUS=${site.peers.length} peers, ${site.uplinks.length} uplinks`);
@@ -208,6 +217,7 @@ class Daemon {
       links,
       tellAll: (command) => this.#workers?.tellAll(command),
       tellOne: (command) => this.#workers?.tellOne(command) ?? false,
+      lane: this.#lane,
       learn: (learned) => {
         const path = this.#site.learn(learned);
         if (path) this.#siteChanged();
@@ -222,31 +232,6 @@ class Daemon {
       },
     });
     return this.#peering;
-  }
-
-  #makeMembers(loaded: Loaded, ring: KeyRing, peering: Peering): Members {
-    this.#members = new Members({
-      file: this.#options.configFile,
-      version: this.#options.version,
-      loaded,
-      site: this.#site,
-      ring,
-      tellAll: (command) => this.#workers?.tellAll(command),
-      added: (peers, keys) => peering.added(peers, keys),
-      revoked: (peer) => {
-        this.#board!.revoked(peer);
-        peering.revoked(peer.index);
-      },
-      changed: () => peering.siteChanged(),
-      followNetwork: async () => this.#network!.follow(),
-      fault: (fault) => this.#ownCounters.fault(fault),
-      said: (text, isBad) => {
-        this.#log[isBad ? 'warn' : 'info']('peer', text, {}, { limit: text.slice(0, LIMIT_TEXT) });
-        this.#events.add({ kind: 'peer', text });
-      },
-    });
-    this.#down.push(() => this.#members!.close());
-    return this.#members;
   }
 
   /** Reads all of the host again, once however many changes there were meanwhile. */
@@ -278,6 +263,30 @@ class Daemon {
   #siteChanged(): void {
     this.#workers?.tellAll({ kind: 'site', site: this.#site.now });
     this.#peering?.siteChanged();
+    this.#lane.siteChanged();
+  }
+
+  #makeLane(): LaneDesk {
+    return new LaneDesk({
+      program: this.#options.laneProgram,
+      site: () => this.#site.now,
+      counters: this.#laneCounters,
+      log: this.#log,
+      networkChanged: () => void this.#network?.look(),
+      decided: () => this.#peering?.monitor.peerPaths() ?? [],
+      factsOf: (peer, path) => this.#peering?.monitor.facts(peer, path),
+      busy: (peer) => this.#peering?.monitor.busy(peer),
+      heartbeat: (bytes, local, remote) => this.#peering?.received(bytes, local, remote),
+      renewSockets: () => this.#peering?.renewSockets(),
+      lost: () => this.#endOfMemory('the packet lane'),
+    });
+  }
+
+  /** What a thread held is given back by the end of the process only. */
+  #endOfMemory(who: string): void {
+    this.#log.error('daemon', `${who} ran out of memory and left its sockets open; stopping, to be started again`);
+    process.exitCode = 70;
+    process.kill(process.pid, 'SIGTERM');
   }
 
   async #startWorkers(ring: KeyRing): Promise<void> {
@@ -294,11 +303,7 @@ class Daemon {
         return { site: this.#site.now, keys: ring.transfer(), counters: this.#counters[index]!.shared, replay, notBeforeUnixSeconds };
       },
       heard: (index, message) => this.#heard(index, message),
-      lost: (index) => {
-        this.#log.error('daemon', `worker ${index} ran out of memory and left its sockets open; stopping, to be started again`);
-        process.exitCode = 70;
-        process.kill(process.pid, 'SIGTERM');
-      },
+      lost: (index) => this.#endOfMemory(`worker ${index}`),
       died: (index, why, againInMs) =>
         this.#log.error('daemon', `worker ${index} died, its flows were reset`, { why, againInSeconds: againInMs / SECOND_MS }),
     });
@@ -308,8 +313,7 @@ class Daemon {
 
   #heard(index: number, message: FromWorker): void {
     if (this.#peering?.heard(message)) return;
-    if (message.kind === 'guest') this.#members!.heard(message);
-    else if (message.kind === 'notice') logNotice(this.#log, this.#site.now, message.notice);
+    if (message.kind === 'notice') logNotice(this.#log, this.#site.now, message.notice);
     else if (message.kind === 'drained') this.#drained.add(index);
     else if (message.kind === 'flow') logFlow(this.#log, this.#site.now, message.record);
   }
@@ -350,6 +354,21 @@ function testCrypto(): void {
   const ciphers = new EvpCiphers();
   selfTest(ciphers);
   ciphers.close();
+}
+
+function keyRing(site: Site, keys: SiteKeys): KeyRing {
+  return new KeyRing({
+    ...(keys.identity && { identityKey: keys.identity }),
+    peers: site.peers.map((peer) => {
+      const { receive, send, sendIdentity } = keys.peers[peer.index]!;
+      return {
+        index: peer.index,
+        method: peer.method,
+        receiveKey: receive,
+        sendKeys: [sendIdentity, send].filter((key) => key !== undefined),
+      };
+    }),
+  });
 }
 
 /** The first TERM or INT asks to stop, a second one ends us at once (`braid cleanup` puts the network back then). USR1 would open the inspector. */

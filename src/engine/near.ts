@@ -11,7 +11,6 @@
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
-import type { Site } from '../site/types.ts';
 import { contains } from '../wire/ip.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
 import { Held } from './blocks.ts';
@@ -47,28 +46,17 @@ export class NearSide {
   readonly #narrow = new Deadlines<Flow>(WIDEN_AGE_MS);
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
   /** Until when each peer's paths are avoided. */
-  readonly #avoidUntilMs: number[][] = [];
-  readonly #peerPaths: PeerPaths[] = [];
+  readonly #avoidUntilMs: number[][];
+  #peerPaths: readonly PeerPaths[];
 
   constructor(loop: WorkerLoop) {
     this.#loop = loop;
-    this.useSite(loop.site);
-  }
-
-  /** Peers that are new, or gone. */
-  useSite({ peers }: Site): void {
-    for (const { index, paths, revoked } of peers) {
-      this.#avoidUntilMs[index] ??= [];
-      if (revoked) this.#peerPaths[index] = anyPath([]);
-      else this.#peerPaths[index] ??= anyPath(paths.map((path) => path.index));
-    }
+    this.#peerPaths = loop.site.peers.map((peer) => anyPath(peer.paths.map((path) => path.index)));
+    this.#avoidUntilMs = loop.site.peers.map(() => []);
   }
 
   usePaths(peers: readonly PeerPaths[]): void {
-    // What was decided just before a peer was revoked says nothing of it.
-    peers.forEach((paths, peer) => {
-      if (!this.#loop.site.peers[peer]?.revoked) this.#peerPaths[peer] = paths;
-    });
+    this.#peerPaths = peers;
     this.#loop.pooled.usePaths();
   }
 

@@ -9,7 +9,7 @@ import { LinuxPathManager } from '../kernel/mptcp-pm.ts';
 import { Codec } from '../shadowsocks/codec.ts';
 import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
-import { Counters, PEERS_MOST } from '../status/counters.ts';
+import { Counters } from '../status/counters.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { WorkerLoop } from './worker-loop.ts';
 
@@ -19,6 +19,7 @@ const sockets = new LinuxSockets();
 let isWakeGiven = false;
 
 try {
+  const { site } = start;
   const codec = new Codec({
     ciphers: new EvpCiphers(),
     ring: KeyRing.fromTransfer(start.keys),
@@ -26,11 +27,11 @@ try {
     notBeforeUnixSeconds: start.notBeforeUnixSeconds,
   });
   const loop = new WorkerLoop({
-    site: start.site,
+    site,
     sockets,
     pathManager: new LinuxPathManager(),
     codec,
-    counters: new Counters(PEERS_MOST, start.counters),
+    counters: new Counters(site.peers.length, start.counters),
     clock: new MonotonicClock(),
     post,
     nextCommand: () => receiveMessageOnPort(port)?.message as ToWorker | undefined,

@@ -91,8 +91,6 @@ export class MemorySockets implements Sockets {
 
   handOver(fd: number): void {
     this.#handedOver.add(fd);
-    this.#serials.delete(fd);
-    this.#edges.delete(fd);
   }
 
   keepAlive(_fd: number, _leg: 'lan' | 'peer'): void {}

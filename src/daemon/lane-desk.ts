@@ -1,0 +1,147 @@
+/**
+ * The packet lane as the rest of the daemon knows it: its thread, what that is told of paths and sessions, its sockets, and what the host's
+ * routes must know of it. Joins `packet-lane` with peering and the network; nothing is decided here.
+ */
+import type { Session } from '../control/session.ts';
+import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { hasLane, laneDevice, nominalLane } from '../network/lane.ts';
+import type { Log } from '../observe/log.ts';
+import type { FromLane, LanePaths } from '../packets/messages.ts';
+import type { PathFacts, PeerPaths } from '../paths/types.ts';
+import type { Site } from '../site/types.ts';
+import type { Counters } from '../status/counters.ts';
+import { type IpAddress, parseAddress } from '../wire/ip.ts';
+import { laneMtus, lanePaths } from './lane-paths.ts';
+import { PacketLane } from './packet-lane.ts';
+
+export interface LaneDeskParts {
+  readonly program: URL;
+  readonly site: () => Site;
+  /** The thread's own. */
+  readonly counters: Counters;
+  readonly log: Log;
+  /** The plan of the network is another one. */
+  readonly networkChanged: () => void;
+  readonly decided: () => readonly PeerPaths[];
+  readonly factsOf: (peer: number, path: number) => PathFacts | undefined;
+  readonly busy: (peer: number) => void;
+  /** A heartbeat that came to the lane's socket. */
+  readonly heartbeat: (bytes: Uint8Array, local: IpAddress, remote: SocketAddress) => void;
+  /** All pairs of sockets are to be made anew. */
+  readonly renewSockets: () => void;
+  /** Only the end of the process gives its sockets back. */
+  readonly lost: () => void;
+}
+
+/** What follows from figures (weights, round trips) is looked at again. */
+const LOOK_EVERY_MS = 1_000;
+
+export class LaneDesk {
+  readonly #parts: LaneDeskParts;
+  readonly #lane: PacketLane;
+  #paths: readonly LanePaths[] = [];
+  #mtus: readonly number[];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(parts: LaneDeskParts) {
+    this.#parts = parts;
+    this.#mtus = nominalLane(parts.site()).mtus;
+    this.#lane = new PacketLane({
+      program: parts.program,
+      start: () => {
+        parts.counters.resetGauges(); // of a thread that died
+        return { site: parts.site(), counters: parts.counters.shared, device: laneDevice(parts.site().name) };
+      },
+      methodOf: (peer) => parts.site().peers[peer]!.method,
+      ready: () => this.#moved(),
+      gone: (why, againInMs, hint) => {
+        const fields = { why, againInSeconds: againInMs / 1_000, ...(hint !== undefined && { hint }) };
+        parts.log.error('packets', 'the packet lane is down: everything but TCP to the peers is answered "unreachable"', fields, {
+          limit: why,
+        });
+        this.#moved();
+      },
+      lost: parts.lost,
+      heard: (message) => this.#heard(message),
+    });
+  }
+
+  /** Resolves when it runs, or could not be started and will be tried again. Does nothing where no peer has a packet lane. */
+  async start(): Promise<void> {
+    if (!hasLane(this.#parts.site()) || this.#timer) return;
+    this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS).unref();
+    await this.#lane.start();
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#lane.stop();
+  }
+
+  get isReady(): boolean {
+    return this.#lane.isReady;
+  }
+
+  /** What the routes carry, by peer index; undefined while there is no device. */
+  get mtus(): readonly number[] | undefined {
+    return this.isReady ? this.#mtus : undefined;
+  }
+
+  /** The paths may be others, or what is known of them. */
+  look(): void {
+    const site = this.#parts.site();
+    const paths = lanePaths(site, this.#parts.decided(), this.#parts.factsOf);
+    if (JSON.stringify(paths) !== JSON.stringify(this.#paths)) {
+      this.#paths = paths;
+      this.#lane.pathsChanged(paths);
+    }
+    const before = this.#mtus;
+    this.#mtus = laneMtus(
+      site,
+      paths,
+      site.peers.map((_, index) => before[index] ?? nominalLane(site).mtus[index]!),
+    );
+    if (this.isReady && this.#mtus.join() !== before.join()) this.#parts.networkChanged();
+  }
+
+  siteChanged(): void {
+    this.#lane.siteChanged(this.#parts.site());
+    this.look();
+    void this.start();
+  }
+
+  sessionChanged(session: Session): void {
+    this.#lane.sessionChanged(session);
+  }
+
+  handOver(address: string, fd: number): boolean {
+    return this.#lane.tell({ kind: 'socket', address, fd });
+  }
+
+  takeBack(address: string): void {
+    this.#lane.tell({ kind: 'socket-gone', address });
+  }
+
+  /** It came, or went: with its device and its sockets. */
+  #moved(): void {
+    this.#parts.renewSockets();
+    this.#parts.networkChanged();
+  }
+
+  #heard(message: Exclude<FromLane, { readonly kind: 'ready' | 'failed' }>): void {
+    switch (message.kind) {
+      case 'used':
+        return this.#lane.used(message.receiveId, message.sentMost);
+      case 'busy':
+        return this.#parts.busy(message.peer);
+      case 'heartbeat': {
+        const local = parseAddress(message.local);
+        if (local) this.#parts.heartbeat(message.bytes, local, message.remote);
+        return;
+      }
+      case 'stream-heartbeat':
+      case 'stream-lost':
+        return;
+    }
+  }
+}

@@ -1,0 +1,70 @@
+/** What the packet lane is told of the paths: where they lead, how large a datagram may be, and how much of the flows each gets. Pure. */
+import { LANE_OVERHEAD_BYTES } from '../network/lane.ts';
+import type { LanePath, LanePaths } from '../packets/messages.ts';
+import type { PathFacts, PeerPaths } from '../paths/types.ts';
+import type { Peer, Site } from '../site/types.ts';
+import { UNDERLAY_BYTES } from '../wire/mtu-probe.ts';
+
+export type FactsOf = (peer: number, path: number) => PathFacts | undefined;
+
+/** Where nothing is known, all paths are alike. */
+const EQUAL_BITS_PER_SECOND = 100e6;
+/** Less says what somebody wanted to send, and not what a path can carry. */
+const TELLING_BITS_PER_SECOND = 5e6;
+/** What a path delivered of late was all that it could, or all that was asked of it: never believed to be worse than this share of the best. */
+const SHARE_LEAST = 0.25;
+const SHARE_LOSSY = 0.1;
+/** A stream cuts what it carries as it likes. */
+const STREAM_MTU_BYTES = 1_500;
+/** Steps of a quarter: else each figure would be news. */
+const STEP = Math.log(1.25);
+
+export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: FactsOf): LanePaths[] {
+  return site.peers.map((peer) => (peer.packets === 'off' ? { carry: [] } : { carry: pathsOf(peer, decided[peer.index], factsOf) }));
+}
+
+/** The largest packet of the LAN that fits on every path that carries, by peer index; what it was before where none does. */
+export function laneMtus(site: Site, paths: readonly LanePaths[], before: readonly number[]): number[] {
+  return site.peers.map((peer, index) => {
+    const fitting = (paths[index]?.carry ?? []).map(({ path, mostPayloadBytes }) => {
+      const { family } = peer.paths[path]!.localAddress;
+      return mostPayloadBytes + UNDERLAY_BYTES[family] - LANE_OVERHEAD_BYTES[family];
+    });
+    return fitting.length > 0 ? Math.min(...fitting) : before[index]!;
+  });
+}
+
+function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf): LanePath[] {
+  const known = (decided?.packets ?? []).flatMap(({ path, lane }) => {
+    const facts = factsOf(peer.index, path);
+    return facts && peer.paths[path] ? [{ path: peer.paths[path], lane, facts }] : [];
+  });
+  const best = Math.max(...known.map(({ facts }) => facts.deliveredBytesPerSecond * 8));
+  return known
+    .map(({ path, lane, facts }): LanePath => {
+      const { family, text } = path.localAddress;
+      const mtu = lane === 'stream' ? STREAM_MTU_BYTES : facts.mtuBytes;
+      return {
+        path: path.index,
+        local: text,
+        remote: facts.remote,
+        weightBitsPerSecond: inSteps(weightOf(facts, best)),
+        rttMs: Math.round(facts.rttMs),
+        mostPayloadBytes: mtu - UNDERLAY_BYTES[family],
+        lane,
+      };
+    })
+    .sort(
+      (one, other) => Number(one.lane === 'stream') - Number(other.lane === 'stream') || one.rttMs - other.rttMs || one.path - other.path,
+    );
+}
+
+function weightOf({ deliveredBytesPerSecond, loss }: PathFacts, best: number): number {
+  const delivered = deliveredBytesPerSecond * 8;
+  const known = best < TELLING_BITS_PER_SECOND ? EQUAL_BITS_PER_SECOND : delivered === 0 ? best : Math.max(delivered, best * SHARE_LEAST);
+  return known * Math.max(SHARE_LOSSY, 1 - 10 * loss);
+}
+
+function inSteps(value: number): number {
+  return Math.round(Math.exp(Math.round(Math.log(value) / STEP) * STEP));
+}
