@@ -2,10 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { BraidError } from '../src/error.ts';
-import { type Lab, lanAddress } from '../src/lab/index.ts';
+import { gatewaysOf, type Lab, lanAddress } from '../src/lab/index.ts';
 import { processesIn } from '../src/lab/netns.ts';
 import { usageOf } from './load.ts';
-import { gatewaysOf } from './recipe.ts';
 import { connections, type Figures } from './streams.ts';
 import type { Subject } from './subjects.ts';
 

@@ -8,39 +8,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../src/error.ts';
-import { bareAddress, type Lab, type LabProcess } from '../src/lab/index.ts';
+import { gatewaysOf, inKernelPaths, type Lab, type LabProcess } from '../src/lab/index.ts';
 
 export const NEAR_PORT = 12345;
 export const FAR_PORT = 8388;
 const READY_MS = 15_000;
-
-/** `[near site, far site]` of a lab of two. */
-export function gatewaysOf(lab: Lab): readonly [string, string] {
-  const [near, far] = lab.topology.sites;
-  return [near!.name, far!.name];
-}
-
-/** IPv4 address of the far gateway on the first uplink: what a relay dials. */
-export function dialled(lab: Lab): string {
-  return address(lab, 0, 1);
-}
-
-function address(lab: Lab, uplink: number, end: 0 | 1): string {
-  return bareAddress(lab.topology.uplinks[uplink]!.ends[end].addresses[0]!);
-}
-
-/**
- * The kernel's path manager with one join: the dialler has an endpoint on the second uplink, the listener announces its own there, and a
- * connection gets one subflow an uplink. (With room for more it makes three, and pays a fifth to a third of the connection rate.)
- */
-export async function inKernelPaths(lab: Lab): Promise<void> {
-  const [near, far] = gatewaysOf(lab);
-  const device = lab.topology.uplinks[1]!.name;
-  const script = (ours: string, kind: string) =>
-    `ip mptcp limits set subflow 1 add_addr_accepted 1; ip mptcp endpoint add ${ours} dev ${device} ${kind}`;
-  await lab.must(near, ['sh', '-ec', script(address(lab, 1, 0), 'subflow')]);
-  await lab.must(far, ['sh', '-ec', script(address(lab, 1, 1), 'signal')]);
-}
 
 /** From now on a connection has one subflow. */
 export async function noJoins(lab: Lab): Promise<void> {

@@ -1,10 +1,9 @@
 /** iperf3 and wrk through a subject, each figure with what the gateways' processes used for it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../src/error.ts';
-import { type Iperf3Options, iperf3, type Lab, wrk } from '../src/lab/index.ts';
+import { gatewaysOf, type Iperf3Options, iperf3, type Lab, wrk } from '../src/lab/index.ts';
 import { processesIn } from '../src/lab/netns.ts';
 import { usageOf } from './load.ts';
-import { gatewaysOf } from './recipe.ts';
 import type { Started, Subject } from './subjects.ts';
 
 /** Names carry their units; what a subject has not is absent. */

@@ -4,20 +4,9 @@
  * A subject is started in a lab nobody else has used, so that no one meets another's rules, ports in TIME_WAIT or route metrics.
  */
 import { join } from 'node:path';
-import { type Between, Braids, type Lab } from '../src/lab/index.ts';
+import { type Between, Braids, dialled, gatewaysOf, inKernelPaths, type Lab } from '../src/lab/index.ts';
 import type { Method } from '../src/site/types.ts';
-import {
-  dialled,
-  FAR_PORT,
-  freshKey,
-  gatewaySettings,
-  gatewaysOf,
-  inKernelPaths,
-  NEAR_PORT,
-  noJoins,
-  privateFile,
-  startRelays,
-} from './recipe.ts';
+import { FAR_PORT, freshKey, gatewaySettings, NEAR_PORT, noJoins, privateFile, startRelays } from './recipe.ts';
 
 export interface Subject {
   readonly name: string;

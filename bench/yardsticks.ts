@@ -10,8 +10,8 @@
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
-import type { Lab } from '../src/lab/index.ts';
-import { dialled, FAR_PORT, freshKey, NEAR_PORT, noJoins, privateFile, type RelayPair, startRelays } from './recipe.ts';
+import { dialled, type Lab } from '../src/lab/index.ts';
+import { FAR_PORT, freshKey, NEAR_PORT, noJoins, privateFile, type RelayPair, startRelays } from './recipe.ts';
 import type { Subject } from './subjects.ts';
 
 const METHOD = '2022-blake3-aes-128-gcm';

@@ -1,10 +1,9 @@
 /** What takes longer than a gap: the way back, flapping, and uplinks that die for as long as one wants to watch. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { untilBack } from '../../src/lab/carried.ts';
-import { longestGapMs, monotonicMs } from '../../src/lab/index.ts';
+import { gatewaysOf, longestGapMs, monotonicMs } from '../../src/lab/index.ts';
 import { processesIn } from '../../src/lab/netns.ts';
 import { usageOf } from '../load.ts';
-import { gatewaysOf } from '../recipe.ts';
 import { type Finding, spreadFigures } from './figures.ts';
 import { type FailoverSubject, type Stage, stage, twin, uplinkAt, WARM_UP_MS } from './stage.ts';
 

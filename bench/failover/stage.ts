@@ -5,8 +5,20 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../../src/error.ts';
-import { Braids, buildLab, type Gaps, type GapsOptions, gaps, type Lab, twoSites, type UplinkOptions } from '../../src/lab/index.ts';
-import { dialled, gatewaySettings, gatewaysOf, inKernelPaths } from '../recipe.ts';
+import {
+  Braids,
+  buildLab,
+  dialled,
+  type Gaps,
+  type GapsOptions,
+  gaps,
+  gatewaysOf,
+  inKernelPaths,
+  type Lab,
+  twoSites,
+  type UplinkOptions,
+} from '../../src/lab/index.ts';
+import { gatewaySettings } from '../recipe.ts';
 
 export interface FailoverSubject {
   readonly name: string;

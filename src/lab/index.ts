@@ -1,5 +1,8 @@
 /** The laboratory's door: topologies as values, and labs built from them. */
+
 export { type BuildOptions, buildLab, Lab } from './build.ts';
+export { dialled, gatewaysOf, inKernelPaths } from './by-hand.ts';
+export { COMPARED, type CompareReport, compareTable, runCompare } from './compare.ts';
 export { allUp, type BraidOptions, Braids, configurationFiles, startBraid } from './daemons.ts';
 export * from './datagrams.ts';
 export { type DemoAct, type DemoOptions, type DemoReport, runDemo } from './demo.ts';
