@@ -73,6 +73,12 @@ const rooms: Rooms = {
     exec: async (name, host, argv) => (await import('./lab/index.ts')).labExec(name, host, argv),
     list: async () => (await import('./lab/index.ts')).labList(),
     scenarios: async () => (await import('./lab/index.ts')).SCENARIOS,
+    async compare({ json, seconds, uplinks }, { stdout, stderr }) {
+      const { compareTable, runCompare } = await import('./lab/index.ts');
+      const report = await runCompare({ out: stderr, seconds, ...(uplinks && { uplinks: [uplinks] }) });
+      stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : `${compareTable(report).join('\n')}\n`);
+      return report.rows.some(({ problems }) => problems.length > 0) ? 1 : 0;
+    },
     async run({ scenario, json }, { stdout, stderr }) {
       const { runScenario } = await import('./lab/index.ts');
       const report = await runScenario(scenario, { out: json ? stderr : stdout, json });

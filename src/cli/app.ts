@@ -10,6 +10,7 @@ import type { CheckFlags } from './verbs/check.ts';
 import type { EventsFlags } from './verbs/events.ts';
 import type { ExportFlags } from './verbs/export.ts';
 import type { ImportFlags } from './verbs/import.ts';
+import type { CompareFlags } from './verbs/lab.ts';
 import type { StatusFlags } from './verbs/status.ts';
 import type { UplinkFlags, UplinkSetFlags } from './verbs/uplink.ts';
 
@@ -221,6 +222,17 @@ const lab = buildRouteMap<string, Cli>({
       },
       docs: { brief: BRIEF.labRun },
     }),
+    compare: buildCommand<CompareFlags, [], Cli>({
+      loader: async () => (await import('./verbs/lab.ts')).compare,
+      parameters: {
+        flags: {
+          json,
+          seconds: { kind: 'parsed', parse: secondsOf, brief: BRIEF.labSeconds, optional: true, placeholder: 'N' },
+          uplinks: { kind: 'enum', values: ['equal', 'unequal'], brief: BRIEF.labUplinks, optional: true },
+        },
+      },
+      docs: { brief: BRIEF.labCompare },
+    }),
   },
 });
 
@@ -246,6 +258,11 @@ export async function runCli(argv: readonly string[], cli: Cli): Promise<void> {
 
 function eventId(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new Error('expected the id of an event, a whole number');
+  return Number(text);
+}
+
+function secondsOf(text: string): number {
+  if (!/^[1-9]\d{0,2}$/.test(text)) throw new Error('expected whole seconds, 1 to 999');
   return Number(text);
 }
 

@@ -78,6 +78,10 @@ export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; reado
         },
         list: async () => [LAB],
         scenarios: async () => [{ name: 'blackhole', what: 'an uplink drops everything silently, and comes back' }],
+        compare: async (options) => {
+          note('lab compare', options);
+          return 0;
+        },
         run: async (options) => {
           note('lab run', options);
           return 1;

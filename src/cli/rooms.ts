@@ -39,7 +39,17 @@ export interface LabRoom {
   readonly list: () => Promise<readonly LabEntry[]>;
   readonly scenarios: () => Promise<readonly { readonly name: string; readonly what: string }[]>;
   /** @returns the exit code */
+  readonly compare: (options: CompareOptions, process: CliProcess) => Promise<number>;
+  /** @returns the exit code */
   readonly run: (options: { readonly scenario: string; readonly json: boolean }, process: CliProcess) => Promise<number>;
+}
+
+export interface CompareOptions {
+  readonly json: boolean;
+  /** Of each measurement. */
+  readonly seconds: number;
+  /** Absent: both. */
+  readonly uplinks?: 'equal' | 'unequal';
 }
 
 export interface LabEntry {

@@ -191,6 +191,8 @@ describe('the other verbs', () => {
       'SCENARIO   WHAT HAPPENS\nblackhole  an uplink drops everything silently, and comes back\n',
     );
     expect(await braid(['lab', 'run', 'blackhole', '--json'], real)).toEqual({ stdout: '', stderr: '', exitCode: 1 });
+    expect(await braid(['lab', 'compare', '--uplinks', 'unequal', '--json'], real)).toMatchObject({ exitCode: 0 });
+    expect((await braid(['lab', 'compare', '--seconds', '0'], real)).exitCode).toBe(2);
     expect(asked).toEqual([
       ['up', { name: 'lab', withBraid: true }],
       ['exec', 'lab', 'berlin-pc', ['ping', '-c', '1', '172.16.1.10']],
@@ -198,6 +200,7 @@ describe('the other verbs', () => {
       ['exec', 'lab', 'berlin', ['sh', '-c', 'echo "$@"', '--', '-x']],
       ['down', 'lab'],
       ['lab run', { scenario: 'blackhole', json: true }],
+      ['lab compare', { json: true, seconds: 3, uplinks: 'unequal' }],
     ]);
   });
 

@@ -22,11 +22,13 @@ export interface CompareOptions {
   /** How long each number of flows is measured. */
   readonly seconds?: number;
   /** Absent: equal and unequal ones. */
-  readonly uplinks?: readonly UplinkSet[];
+  readonly uplinks?: readonly UplinkSet['name'][];
+  /** Whether an uplink is pulled at the end. Absent: it is. */
+  readonly pull?: boolean;
 }
 
 export interface UplinkSet {
-  readonly name: string;
+  readonly name: 'equal' | 'unequal';
   readonly ratesMbit: readonly number[];
 }
 
@@ -38,11 +40,17 @@ export interface CompareRow {
   /** In the order of `flows` of the report. */
   readonly goodputMbit: readonly number[];
   /** With the most flows, after an uplink was pulled. */
-  readonly afterPullMbit: number;
-  /** Of these flows, those that moved on within `PULL_WATCH_MS`, and the longest that one of them stood still. */
-  readonly survived: number;
-  readonly longestStallMs: number | null;
+  readonly pulled?: Pulled;
   readonly problems: readonly string[];
+}
+
+/** The most flows at once, and then a cable is pulled. */
+export interface Pulled {
+  /** In the second half of the time watched. */
+  readonly goodputMbit: number;
+  /** Those that moved on within the time watched, and the longest that one of them stood still. */
+  readonly alive: number;
+  readonly longestStallMs: number | null;
 }
 
 export interface CompareReport {
@@ -63,8 +71,10 @@ interface Way {
 }
 
 const DELAY_MS = 10;
-const EQUAL: UplinkSet = { name: 'equal', ratesMbit: [100, 100] };
-const UNEQUAL: UplinkSet = { name: 'unequal', ratesMbit: [100, 20] };
+const UPLINKS: readonly UplinkSet[] = [
+  { name: 'equal', ratesMbit: [100, 100] },
+  { name: 'unequal', ratesMbit: [100, 20] },
+];
 const FLOWS = [1, 4, 16];
 /** Slow start is over, and all subflows stand. */
 const WARM_UP_MS = 1_500;
@@ -112,7 +122,8 @@ export const COMPARED: readonly { readonly name: string; readonly what: string }
 
 /** @throws BraidError LAB where a way is not known or a lab cannot be built */
 export async function runCompare(options: CompareOptions): Promise<CompareReport> {
-  const { out, flows = FLOWS, seconds = 3, uplinks = [EQUAL, UNEQUAL] } = options;
+  const { out, flows = FLOWS, seconds = 3, pull = true } = options;
+  const uplinks = UPLINKS.filter(({ name }) => options.uplinks?.includes(name) ?? true);
   const unknown = options.ways?.find((name) => !WAYS.some((way) => way.name === name));
   if (unknown !== undefined) throw new BraidError('LAB', `way expected one of ${WAYS.map((way) => way.name).join(', ')}, got ${unknown}`);
   const ways = WAYS.filter(({ name }) => options.ways?.includes(name) ?? true);
@@ -120,24 +131,29 @@ export async function runCompare(options: CompareOptions): Promise<CompareReport
   for (const set of uplinks) {
     for (const way of ways) {
       out.write(`${set.name} uplinks, ${way.name} ...\n`);
-      rows.push(await measured(way, set, flows, seconds));
+      rows.push(await measured(way, set, { flows, seconds, pull }));
     }
   }
   return { schema: 1, flows, seconds, pulled: 'the first uplink, at one end, with all flows running', uplinks, rows };
 }
 
-async function measured(way: Way, set: UplinkSet, flows: readonly number[], seconds: number): Promise<CompareRow> {
+interface Measure {
+  readonly flows: readonly number[];
+  readonly seconds: number;
+  readonly pull: boolean;
+}
+
+async function measured(way: Way, set: UplinkSet, { flows, seconds, pull }: Measure): Promise<CompareRow> {
   const shapes = set.ratesMbit.map((rateMbit): UplinkOptions => ({ rateMbit, delayMs: DELAY_MS, emulated: true }));
   const lab = await buildLab(twoSites({ uplinks: shapes, ipv4Only: true }));
   const row = { way: way.name, uplinks: set.name };
   try {
     const between = await way.start(lab);
-    if (typeof between === 'string')
-      return { ...row, missing: between, goodputMbit: [], afterPullMbit: 0, survived: 0, longestStallMs: null, problems: [] };
+    if (typeof between === 'string') return { ...row, missing: between, goodputMbit: [], problems: [] };
     const goodputMbit: number[] = [];
     const problems: string[] = [];
     for (const count of flows) goodputMbit.push(await steady(lab, between, count, seconds, problems));
-    return { ...row, goodputMbit, ...(await pulled(lab, between, Math.max(...flows))), problems };
+    return { ...row, goodputMbit, ...(pull && { pulled: await pulled(lab, between, Math.max(...flows)) }), problems };
   } finally {
     lab.close();
   }
@@ -160,7 +176,7 @@ async function steady(lab: Lab, between: Partial<GapsOptions>, count: number, se
 }
 
 /** Carrier lost at the near end of the first uplink: the far gateway does not see it. */
-async function pulled(lab: Lab, between: Partial<GapsOptions>, count: number) {
+async function pulled(lab: Lab, between: Partial<GapsOptions>, count: number): Promise<Pulled> {
   await using running = await gaps(lab, { ...between, flows: [{ kind: 'bulk', directions: ['up'], count }], settleMs: 1 });
   await running.untilStarted();
   await sleep(WARM_UP_MS);
@@ -173,11 +189,11 @@ async function pulled(lab: Lab, between: Partial<GapsOptions>, count: number) {
   const alive = stalls.filter((ms) => ms < PULL_WATCH_MS - DELAY_MS);
   const halfMs = (atMs + untilMs) / 2;
   return {
-    afterPullMbit: mbit(
+    goodputMbit: mbit(
       results.reduce((sum, one) => sum + bytesBetween(one, halfMs, untilMs), 0),
       untilMs - halfMs,
     ),
-    survived: alive.length,
+    alive: alive.length,
     longestStallMs: alive.length > 0 ? Math.max(...alive) : null,
   };
 }
@@ -188,36 +204,31 @@ function mbit(bytes: number, ms: number): number {
 
 /** One table for each set of uplinks. */
 export function compareTable(report: CompareReport): string[] {
+  const most = Math.max(...report.flows);
   return report.uplinks.flatMap((set) => {
-    const head = [
-      'WAY',
-      ...report.flows.map((count) => `${count} FLOW${count === 1 ? '' : 'S'}`),
-      'PULLED',
-      'FLOWS ALIVE',
-      'LONGEST STALL',
-    ];
-    const most = Math.max(...report.flows);
-    const rows = report.rows
-      .filter((row) => row.uplinks === set.name)
-      .map((row) => [
-        row.way,
-        ...report.flows.map((_, i) => (row.missing === undefined ? row.goodputMbit[i]!.toFixed(1) : '-')),
-        row.missing === undefined ? row.afterPullMbit.toFixed(1) : '-',
-        row.missing === undefined ? `${row.survived} of ${most}` : '-',
-        row.missing ?? (row.longestStallMs === null ? '-' : `${row.longestStallMs.toFixed(0)} ms`),
-        ...(row.problems.length > 0 ? [row.problems.join('; ')] : []),
-      ]);
-    const widths = head.map((word, i) => Math.max(word.length, ...rows.map((cells) => (i < head.length - 1 ? cells[i]!.length : 0))));
-    const line = (cells: readonly string[]) =>
-      cells
-        .map((cell, i) => (i === 0 || i >= head.length - 1 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i]!)))
-        .join('  ')
-        .trimEnd();
+    const mine = report.rows.filter((row) => row.uplinks === set.name);
+    const head = ['WAY', ...report.flows.map((count) => `${count} FLOW${count === 1 ? '' : 'S'}`)];
+    const isPulled = mine.some((row) => row.pulled);
+    if (isPulled) head.push('PULLED', 'ALIVE', 'LONGEST STALL');
+    const rows = mine.map((row) => [
+      row.way,
+      ...report.flows.map((_, i) => row.goodputMbit[i]?.toFixed(1) ?? '-'),
+      ...(isPulled ? pulledCells(row.pulled, most) : []),
+    ]);
+    const widths = head.map((word, i) => Math.max(word.length, ...rows.map((cells) => cells[i]!.length)));
+    const line = (cells: readonly string[], behind = '') =>
+      [...cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))), behind].join('  ').trimEnd();
     return [
       '',
-      `${set.name} uplinks: ${set.ratesMbit.join(' + ')} Mbit/s, ${2 * DELAY_MS} ms round trip; Mbit/s`,
+      `${set.name} uplinks: ${set.ratesMbit.join(' + ')} Mbit/s, ${2 * DELAY_MS} ms round trip; goodput in Mbit/s`,
       line(head),
-      ...rows.map(line),
+      ...rows.map((cells, i) => line(cells, mine[i]!.missing ?? mine[i]!.problems.join('; '))),
     ];
   });
+}
+
+function pulledCells(pulled: Pulled | undefined, flows: number): string[] {
+  if (!pulled) return ['-', '-', '-'];
+  const { goodputMbit, alive, longestStallMs } = pulled;
+  return [goodputMbit.toFixed(1), `${alive} of ${flows}`, longestStallMs === null ? '-' : `${longestStallMs.toFixed(0)} ms`];
 }

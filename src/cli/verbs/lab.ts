@@ -3,6 +3,8 @@ import type { Cli, LabEntry } from '../rooms.ts';
 import { SAY } from '../text.ts';
 import { tableText } from '../units.ts';
 
+const COMPARE_SECONDS = 3;
+
 export async function up(
   this: Cli,
   { braid = false, json = false }: { readonly braid?: boolean; readonly json?: boolean },
@@ -37,6 +39,16 @@ export async function run(this: Cli, { json = false }: { readonly json?: boolean
     this.process.stdout.write(
       `${tableText([['SCENARIO', 'WHAT HAPPENS'], ...scenarios.map(({ name, what }) => [name, what])]).join('\n')}\n`,
     );
+}
+
+export interface CompareFlags {
+  readonly json?: boolean;
+  readonly seconds?: number;
+  readonly uplinks?: 'equal' | 'unequal';
+}
+
+export async function compare(this: Cli, { json = false, seconds = COMPARE_SECONDS, uplinks }: CompareFlags): Promise<void> {
+  this.process.exitCode = await this.rooms.lab.compare({ json, seconds, ...(uplinks && { uplinks }) }, this.process);
 }
 
 function write({ process }: Cli, labs: readonly LabEntry[], json: boolean): void {

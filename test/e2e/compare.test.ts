@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest';
+import { COMPARED, compareTable, runCompare } from '../../src/lab/index.ts';
+
+/** `braid lab compare` on the real kernel, as little of it as shows that each part works; the figures are for `docs/lab.md` and a quiet machine. */
+describe('the ways to use two uplinks', () => {
+  it('are measured side by side, and what this machine cannot do is said', { timeout: 120_000 }, async () => {
+    const ways = COMPARED.map(({ name }) => name).filter((name) => name !== 'Braid');
+    const report = await runCompare({ out: { write: () => {} }, ways, flows: [1], seconds: 1, uplinks: ['equal'], pull: false });
+    expect(report.rows.map(({ way }) => way)).toEqual(ways);
+    for (const { way, missing, goodputMbit, problems } of report.rows) {
+      expect(problems, way).toEqual([]);
+      if (way === 'bond' && missing !== undefined) expect(missing).toBe('this kernel has no bonding driver');
+      else expect(goodputMbit[0], way).toBeGreaterThan(10);
+    }
+    expect(compareTable(report)).toHaveLength(3 + ways.length);
+  });
+
+  it('refuses one that is not there', async () => {
+    await expect(runCompare({ out: { write: () => {} }, ways: ['carrier pigeon'] })).rejects.toThrow(/static route, bond/);
+  });
+});
