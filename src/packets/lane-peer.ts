@@ -3,6 +3,7 @@ import type { Datagrams } from '../kernel/datagram-sockets.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Peer } from '../site/types.ts';
 import { type Counters, type Fault, pathIndexOf } from '../status/counters.ts';
+import { DATAGRAM_HEADER_BYTES, DATAGRAM_TAG_BYTES } from '../wire/datagram.ts';
 import type { LanePath } from './messages.ts';
 import { PathSender, type Sender } from './path-sender.ts';
 import { Policy } from './policy.ts';
@@ -65,11 +66,12 @@ export class LanePeer {
     }
     this.useSockets();
     this.schedule.setPaths(
-      live.map(({ path, weightBitsPerSecond, rttMs }) => ({
+      live.map(({ path, weightBitsPerSecond, rttMs, mostPayloadBytes }) => ({
         path,
         uplink: this.#site.paths[path]!.uplink.index,
         weightBitsPerSecond,
         rttMs,
+        mostBytes: mostPayloadBytes - DATAGRAM_HEADER_BYTES - DATAGRAM_TAG_BYTES,
       })),
     );
   }

@@ -174,7 +174,13 @@ function simulate(links: readonly Link[], count: number, packetsPerMs: number) {
   };
   const schedule = new Schedule();
   schedule.setPaths(
-    links.map((link, path) => ({ path, uplink: path, weightBitsPerSecond: link.packetsPerMs * 1e6, rttMs: link.delayMs * 2 })),
+    links.map((link, path) => ({
+      path,
+      uplink: path,
+      weightBitsPerSecond: link.packetsPerMs * 1e6,
+      rttMs: link.delayMs * 2,
+      mostBytes: 1440,
+    })),
   );
   const freeAtMs = links.map(() => 0);
   const lastMs = links.map(() => 0);

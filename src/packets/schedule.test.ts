@@ -8,6 +8,7 @@ const live = (path: number, more: Partial<LivePath> = {}): LivePath => ({
   uplink: path,
   weightBitsPerSecond: 100e6,
   rttMs: 20,
+  mostBytes: 1440,
   ...more,
 });
 const decided = (packetClass: PacketClass, uplink = -1) => ({ class: packetClass, uplink });
@@ -146,7 +147,7 @@ describe('aggregate', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 1, max: 8 }), { minLength: 2, maxLength: 5 }),
-        fc.array(fc.integer({ min: 20, max: 1500 }), { minLength: 1, maxLength: 50 }),
+        fc.array(fc.integer({ min: 20, max: 1440 }), { minLength: 1, maxLength: 50 }),
         (weights, sizes) => {
           const schedule = scheduleOf(...weights.map((weight, path) => live(path, { weightBitsPerSecond: weight * 1e6 })));
           const lengths = Array.from({ length: RUN_PACKETS * 1000 }, (_, i) => sizes[i % sizes.length]!);
@@ -171,5 +172,25 @@ describe('aggregate', () => {
       return spray(schedule, [1400, 1400, 1400])[0]!;
     });
     expect(shares(chosen).get(0)).toBeCloseTo(0.5, 1);
+  });
+});
+
+describe('a packet that is too big for its path', () => {
+  const schedule = scheduleOf(live(0, { mostBytes: 516, rttMs: 5 }), live(1), live(2, { mostBytes: 1300 }));
+
+  it('takes the widest one, and only that packet does', () => {
+    for (const name of ['balanced', 'lowest-latency', 'duplicate', 'aggregate'] as const)
+      for (const hash of HASHES.slice(0, 200)) {
+        const small = schedule.choose(decided(name), hash, 500);
+        expect([0, 1, 2]).toContain(small);
+        expect([1, 2]).toContain(schedule.choose(decided(name), hash, 1200));
+        expect(schedule.copy).not.toBe(1);
+        expect(schedule.choose(decided(name), hash, 1400)).toBe(1);
+      }
+    expect(schedule.choose(decided('lowest-latency'), 5, 516)).toBe(0);
+  });
+
+  it('is left to be refused where all are too narrow', () => {
+    expect(schedule.choose(BALANCED, 5, 1441)).toBe(1);
   });
 });

@@ -8,7 +8,8 @@
  *   duplicate        the quickest path, and the quickest over another uplink
  *   aggregate        runs of RUN_PACKETS, so that the kernel gets batches; the next run goes to the path that is most behind its share
  *
- * A named uplink leaves only its paths to choose from; while none of them lives, it names nothing.
+ * A named uplink leaves only its paths to choose from; while none of them lives, it names nothing. A packet that is too big for the path it
+ * would take goes over the widest one: routes follow a path that shrank, but not at once, and IPv6 not below 1,280 bytes.
  */
 import type { Decision } from './policy.ts';
 
@@ -20,6 +21,8 @@ export interface LivePath {
   readonly uplink: number;
   readonly weightBitsPerSecond: number;
   readonly rttMs: number;
+  /** The largest inner packet that passes. */
+  readonly mostBytes: number;
 }
 
 export const NO_PATH = -1;
@@ -39,6 +42,9 @@ export class Schedule {
   copy = NO_PATH;
   #all: Group | undefined;
   #byUplink: (Group | undefined)[] = [];
+  /** By path. */
+  readonly #mostBytes: number[] = [];
+  #widest = NO_PATH;
   /** Weights as they were when flows were last spread, by path. */
   readonly #weights = new Map<number, number>();
 
@@ -53,13 +59,25 @@ export class Schedule {
       this.#byUplink[uplink] = new Group(own, settled, previous[uplink]);
     }
     this.#all = settled.length > 0 ? new Group(settled, settled, this.#all) : undefined;
+    this.#widest = NO_PATH;
+    for (const { path, mostBytes } of settled) {
+      this.#mostBytes[path] = mostBytes;
+      if (this.#widest === NO_PATH || mostBytes > this.#mostBytes[this.#widest]!) this.#widest = path;
+    }
   }
 
-  /** @returns the path's position in `Peer.paths`, NO_PATH where none carries. Sets `copy`. */
+  /** @returns the path's position in `Peer.paths`, NO_PATH where none carries; too narrow only where all are. Sets `copy`. */
   choose(decision: Decision, flowHash: number, lengthBytes: number): number {
     this.copy = NO_PATH;
     const group = (decision.uplink >= 0 ? this.#byUplink[decision.uplink] : undefined) ?? this.#all;
     if (group === undefined) return NO_PATH;
+    const path = this.#pathIn(group, decision, flowHash, lengthBytes);
+    if (lengthBytes <= this.#mostBytes[path]!) return path;
+    if (this.copy === this.#widest) this.copy = NO_PATH;
+    return this.#widest;
+  }
+
+  #pathIn(group: Group, decision: Decision, flowHash: number, lengthBytes: number): number {
     switch (decision.class) {
       case 'balanced':
         return group.pathOf(flowHash);

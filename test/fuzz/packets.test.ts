@@ -97,7 +97,9 @@ describe('mutated inner packets', () => {
       ],
     });
     const schedule = new Schedule();
-    schedule.setPaths([0, 1, 2].map((path) => ({ path, uplink: path >> 1, weightBitsPerSecond: 1e6 * path, rttMs: path })));
+    schedule.setPaths(
+      [0, 1, 2].map((path) => ({ path, uplink: path >> 1, weightBitsPerSecond: 1e6 * path, rttMs: path, mostBytes: 1440 })),
+    );
     let passed = 0;
     let left = 0;
     let nowMs = 0;
