@@ -15,14 +15,16 @@ const PACKET_ID = 8;
 /** What a datagram is longer than its packet. */
 export const DATAGRAM_OVERHEAD_BYTES = HEADER_BYTES + TAG_BYTES;
 
-const GET_TAG = 16; // EVP_CTRL_AEAD_GET_TAG and _SET_TAG, openssl/evp.h
-const SET_TAG = 17;
-
 const NONCE = 0;
 const NONCE_ID = NONCE + 4;
 const OUT_LENGTH = 16;
 const KEY = 32;
 const KEY_MOST_BYTES = 32;
+/** `OSSL_PARAM { key, data_type, data, data_size, return_size }` with the tag, and the end of the list: 40 bytes each. */
+const PARAMS = 64;
+const PARAMS_BYTES = 80;
+const PARAM_NAME = 160;
+const OCTET_STRING = 5;
 
 export interface DatagramSealer {
   /**
@@ -88,10 +90,25 @@ class Scratch {
   readonly nonce: Address = this.#slab.range(NONCE, NONCE_BYTES);
   readonly outLength: Address = this.#slab.range(OUT_LENGTH, 4);
   readonly key: Address = this.#slab.range(KEY, KEY_MOST_BYTES);
+  readonly params: Address = this.#slab.range(PARAMS, PARAMS_BYTES);
 
-  setNonce(from: Buffer, headerAt: number): void {
+  constructor() {
     const { bytes } = this;
-    for (let i = 0; i < 8; i++) bytes[NONCE_ID + i] = from[headerAt + PACKET_ID + i]!;
+    bytes.write('tag\0', PARAM_NAME);
+    this.#slab.writePointer(PARAMS, this.#slab, PARAM_NAME, 4);
+    bytes.writeUInt32LE(OCTET_STRING, PARAMS + 8);
+    bytes.writeUInt32LE(TAG_BYTES, PARAMS + 24);
+  }
+
+  setNonce({ view }: Slab, headerAt: number): void {
+    const to = this.#slab.view;
+    to.setInt32(NONCE_ID, view.getInt32(headerAt + PACKET_ID));
+    to.setInt32(NONCE_ID + 4, view.getInt32(headerAt + PACKET_ID + 4));
+  }
+
+  /** Where the one parameter lies. */
+  setTag(slab: Slab, at: number): void {
+    this.#slab.writePointer(PARAMS + 16, slab, at, TAG_BYTES);
   }
 }
 
@@ -110,17 +127,18 @@ class EvpDatagramSealer implements DatagramSealer {
     const ctx = this.#ctx;
     if (ctx === undefined) return false;
     const evp = this.#evp;
-    const { nonce, outLength } = this.#scratch;
+    const { nonce, outLength, params } = this.#scratch;
     const input = from.range(at, length);
     const out = into.range(headerAt + HEADER_BYTES, length + TAG_BYTES);
     const tag = into.range(headerAt + HEADER_BYTES + length, TAG_BYTES);
-    this.#scratch.setNonce(into.bytes, headerAt);
+    this.#scratch.setNonce(into, headerAt);
+    this.#scratch.setTag(into, headerAt + HEADER_BYTES + length);
     return (
       evp.encryptInit(ctx, 0, 0, 0, nonce) === 1 &&
       evp.encryptUpdate(ctx, 0, outLength, into.range(headerAt, HEADER_BYTES), HEADER_BYTES) === 1 &&
       evp.encryptUpdate(ctx, out, outLength, input, length) === 1 &&
       evp.encryptFinal(ctx, tag, outLength) === 1 &&
-      evp.ctrl(ctx, GET_TAG, TAG_BYTES, tag) === 1
+      evp.getParams(ctx, params) === 1
     );
   }
 
@@ -147,13 +165,13 @@ class EvpDatagramOpener implements DatagramOpener {
     const plainBytes = length - DATAGRAM_OVERHEAD_BYTES;
     if (ctx === undefined || plainBytes < 0) return false;
     const evp = this.#evp;
-    const { nonce, outLength } = this.#scratch;
+    const { nonce, outLength, params } = this.#scratch;
     const at = slab.range(headerAt + HEADER_BYTES, plainBytes);
     const tag = slab.range(headerAt + HEADER_BYTES + plainBytes, TAG_BYTES);
-    this.#scratch.setNonce(slab.bytes, headerAt);
+    this.#scratch.setNonce(slab, headerAt);
+    this.#scratch.setTag(slab, headerAt + HEADER_BYTES + plainBytes);
     return (
-      evp.decryptInit(ctx, 0, 0, 0, nonce) === 1 &&
-      evp.ctrl(ctx, SET_TAG, TAG_BYTES, tag) === 1 &&
+      evp.decryptInitWith(ctx, 0, 0, nonce, params) === 1 &&
       evp.decryptUpdate(ctx, 0, outLength, slab.range(headerAt, HEADER_BYTES), HEADER_BYTES) === 1 &&
       evp.decryptUpdate(ctx, at, outLength, at, plainBytes) === 1 &&
       evp.decryptFinal(ctx, tag, outLength) === 1

@@ -105,6 +105,9 @@ export interface EvpCalls {
   readonly encryptFinal: (ctx: Handle, out: Address, outLength: Address) => number;
   readonly decryptFinal: (ctx: Handle, out: Address, outLength: Address) => number;
   readonly ctrl: (ctx: Handle, type: number, argument: number, pointer: Address | 0) => number;
+  /** With `OSSL_PARAM`s: nonce and tag in one call. */
+  readonly decryptInitWith: (ctx: Handle, cipher: 0, key: 0, nonce: Address, params: Address) => number;
+  readonly getParams: (ctx: Handle, params: Address) => number;
 }
 
 /** Asked for once, at start. @param library null: Node's own binary. @throws BraidError RUNTIME_NO_OPENSSL where this Node does not export its OpenSSL (a build with shared or no OpenSSL). */
@@ -123,6 +126,8 @@ export function loadEvp(library: string | null = null): EvpCalls {
       encryptFinal: program.func('int EVP_EncryptFinal_ex(int64, int64, int64)') as unknown as EvpCalls['encryptFinal'],
       decryptFinal: program.func('int EVP_DecryptFinal_ex(int64, int64, int64)') as unknown as EvpCalls['decryptFinal'],
       ctrl: program.func('int EVP_CIPHER_CTX_ctrl(int64, int, int, int64)') as unknown as EvpCalls['ctrl'],
+      decryptInitWith: program.func('int EVP_DecryptInit_ex2(int64, int64, int64, int64, int64)') as unknown as EvpCalls['decryptInitWith'],
+      getParams: program.func('int EVP_CIPHER_CTX_get_params(int64, int64)') as unknown as EvpCalls['getParams'],
     };
   } catch (cause) {
     throw new BraidError(

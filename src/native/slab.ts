@@ -37,15 +37,16 @@ export class Slab {
   /** Writes one `struct iovec` (16 bytes, pointer and length) at `at` of this slab, pointing at a checked range of `target`. */
   writeIovec(at: number, target: Slab, offset: number, length: number): void {
     this.writePointer(at, target, offset, length);
-    this.bytes.writeUInt32LE(length, at + 8);
-    this.bytes.writeUInt32LE(0, at + 12);
+    this.view.setUint32(at + 8, length, true);
+    this.view.setUint32(at + 12, 0, true);
   }
 
   /** Writes the 8-byte pointer to a checked range of `target` at `at` of this slab: for structs that carry pointers. */
   writePointer(at: number, target: Slab, offset: number, length: number): void {
     const address: number = target.range(offset, length);
-    this.bytes.writeUInt32LE(address % WORD, at);
-    this.bytes.writeUInt32LE(Math.floor(address / WORD), at + 4);
+    // As DataView stores: modulo 2^32.
+    this.view.setUint32(at, address, true);
+    this.view.setUint32(at + 4, address / WORD, true);
   }
 }
 
