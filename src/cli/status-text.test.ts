@@ -3,6 +3,7 @@ import type { PathStatus, StatusSnapshot } from '../status/types.ts';
 import { SNAPSHOT } from './example.ts';
 import { statusText } from './status-text.ts';
 
+const NO_PACKETS = { mtu: null, txPackets: 0, rxPackets: 0, txBytes: 0, rxBytes: 0, duplicates: 0, reordered: 0 } as const;
 const NOW = 1_800_000_000_000;
 const [munich] = SNAPSHOT.peers;
 const [good] = munich!.paths;
@@ -32,14 +33,25 @@ describe('a status for people', () => {
       ],
       peers: [
         { ...munich!, control: 'connecting', clockSkewMs: 40_123, warmConnections: 4, reverseConnections: 2, plainFlows: 1, paths },
-        { ...munich!, waitingFlows: 7, clockSkewMs: -1001, paths: [] },
+        {
+          ...munich!,
+          packets: { state: 'up', mtu: 1400, txPackets: 71, rxPackets: 12, txBytes: 1, rxBytes: 2, duplicates: 3, reordered: 0 },
+          paths: [{ ...good!, packets: { lane: 'stream', txPackets: 1, rxPackets: 1, txBytes: 1, rxBytes: 1 } }],
+        },
+        {
+          ...munich!,
+          packets: { ...NO_PACKETS, state: 'down', reason: 'no path carries packets' },
+          waitingFlows: 7,
+          clockSkewMs: -1001,
+          paths: [],
+        },
       ],
       faults: {},
     };
     const text = statusText(status, NOW);
     expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
     expect(text).toMatchInlineSnapshot(`
-      "site: berlin                          up 3d 4h, 74 flows, version 0.1.0
+      "site: berlin                          up 3d 4h, 111 flows, version 0.1.0
         UPLINK  DEVICE  ADDRESS   ROLE    STATE
         fiber   eth2    10.0.0.1  active  up
                 public 203.0.113.7
@@ -59,8 +71,16 @@ describe('a status for people', () => {
                 from joins; 3 flaps; held down 4.0 s more
         lte     10.0.0.2:8388        disabled  no              0        -       -  41.2 GiB  8.73 GiB
 
+      peer: munich                          up, 37 flows
+        transfer: 41.2 GiB received, 8.73 GiB sent
+        packets: 12 received, 71 sent, mtu 1400, 3 duplicates
+        UPLINK  PEER ADDRESS   STATE  CARRIES  SUBFLOWS    RTT   LOSS  RECEIVED      SENT
+        fiber   10.0.0.2:8388  up     yes            37  11 ms  0.0 %  41.2 GiB  8.73 GiB
+                packets over a stream
+
       peer: munich                          up, 37 flows, 7 waiting
         transfer: 41.2 GiB received, 8.73 GiB sent
+        packets: down; no path carries packets
         clock: 1.0 s behind ours
       "
     `);

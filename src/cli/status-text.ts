@@ -2,7 +2,7 @@
  * `braid status` for people: plain ASCII, the same state words as `--json`. A row has what every uplink or path has; what is remarkable
  * about one stands below its row, wrapped, so that rows stay comparable and 100 columns are enough.
  */
-import type { MptcpHealth, PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
+import type { MptcpHealth, PathStatus, PeerPacketsStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import { bytesText, count, durationText, millisecondsText, percentText, tableText, wrapped } from './units.ts';
 
 const HEAD_WIDTH = 38;
@@ -54,6 +54,7 @@ function peerLines(peer: PeerStatus, nowUnixMs: number): string[] {
       [stateText(peer.state, peer.reason), count(peer.flows, 'flow'), ...some(peer.waitingFlows, 'waiting')].join(', '),
     ),
     `  transfer: ${bytesText(peer.rxBytes)} received, ${bytesText(peer.txBytes)} sent`,
+    ...packetLines(peer.packets),
     ...connectionLines(peer),
     ...clockLines(peer.clockSkewMs),
     ...(rows.length > 0
@@ -65,6 +66,20 @@ function peerLines(peer: PeerStatus, nowUnixMs: number): string[] {
         )
       : []),
   ];
+}
+
+function packetLines(packets: PeerPacketsStatus | null): string[] {
+  if (packets === null) return [];
+  if (packets.state !== 'up') return [`  packets: ${stateText(packets.state, packets.reason)}`];
+  const { mtu, txPackets, rxPackets, duplicates, reordered } = packets;
+  const parts = [
+    `${rxPackets} received`,
+    `${txPackets} sent`,
+    ...(mtu === null ? [] : [`mtu ${mtu}`]),
+    ...(duplicates === 0 ? [] : [count(duplicates, 'duplicate')]),
+    ...some(reordered, 'reordered'),
+  ];
+  return [`  packets: ${parts.join(', ')}`];
 }
 
 function connectionLines(peer: PeerStatus): string[] {
@@ -104,6 +119,7 @@ function pathRemarks(path: PathStatus, nowUnixMs: number): string[] {
     ...(path.avoided ? ['avoided'] : []),
     ...(path.mtu !== null && path.mtu < USUAL_MTU ? [`mtu ${path.mtu}`] : []),
     ...(path.udp === 'blocked' ? ['UDP blocked'] : []),
+    ...(path.packets?.lane === 'stream' ? ['packets over a stream'] : []),
     ...[MPTCP_WORDS[path.mptcp]].filter((words) => words !== ''),
     ...(path.flaps === null || path.flaps === 0 ? [] : [count(path.flaps, 'flap')]),
     ...(path.holdDownMs === null || path.holdDownMs === 0 ? [] : [`held down ${(path.holdDownMs / 1000).toFixed(1)} s more`]),

@@ -126,6 +126,8 @@ class Daemon {
       startedAtMs: this.#startedAtMs,
       counters: this.#counters,
       ownCounters: this.#ownCounters,
+      laneCounters: this.#laneCounters,
+      laneMtus: () => this.#lane.mtus,
       peering,
       links: () => links.links,
     });
@@ -328,13 +330,14 @@ class Daemon {
     this.#events.add({ kind: 'path', peer, uplink, peerAddress, from, to, text: reason || `is ${to}` });
   }
 
-  /** systemd hears from us only while every worker's loop turns. */
+  /** systemd hears from us only while every thread's loop turns. */
   #startWatchdog(): void {
     if (this.#notify.watchdogMs === undefined) return;
-    let before = this.#counters.map(() => -1);
+    const all = () => [...this.#counters, ...(this.#lane.isReady ? [this.#laneCounters] : [])];
+    let before: number[] = [];
     const timer = setInterval(
       () => {
-        const now = this.#counters.map((one) => one.beats());
+        const now = all().map((one) => one.beats());
         if (now.every((beats, index) => beats !== before[index])) this.#notify.send('WATCHDOG=1');
         before = now;
       },

@@ -36,6 +36,8 @@ function snapshot(counters: readonly Counters[], of: Site = site, more: Partial<
     startedAtMs: performance.now() - 12_340,
     counters,
     ownCounters: new Counters(of.peers.length),
+    laneCounters: new Counters(of.peers.length),
+    laneMtus: [1_440, 1_440],
     health: () => UP,
     about: () => ({ control: 'established', clockSkewMs: 12 }),
     override: () => ({}),
@@ -52,6 +54,36 @@ const fresh = () => new Counters(site.peers.length);
 describe('a status', () => {
   it('says who we are and since when', () => {
     expect(snapshot([fresh()])).toMatchObject({ schema: 1, site: 'berlin', version: '1.2.3', uptimeSeconds: 12.3, faults: {} });
+  });
+
+  it('shows the packet lane apart, its faults with all others, and why it carries nothing', () => {
+    const lane = { ...site, peers: site.peers.map((peer) => ({ ...peer, packets: 'udp' as const })) };
+    const laneCounters = fresh();
+    laneCounters.addLanePackets(1, 7, 5);
+    laneCounters.addPeerBytes(1, 7_000, 5_000);
+    laneCounters.addReordered(1, 2);
+    laneCounters.addDuplicate(1);
+    laneCounters.addPathPackets(pathIndexOf(1, 1), 7, 5);
+    laneCounters.addPathBytes(pathIndexOf(1, 1), 7_420, 5_300);
+    laneCounters.fault('too-big');
+    const health = (_: number, path: number) => ({ ...UP, mtuBytes: 1_500, lane: path === 0 ? null : ('stream' as const) });
+    const { peers, faults } = snapshot([fresh()], lane, { laneCounters, health });
+    expect(peers[1]).toMatchObject({ txBytes: 0, rxBytes: 0 });
+    expect(peers[1]!.packets).toEqual({
+      ...{ state: 'up', mtu: 1_440, txPackets: 7, rxPackets: 5, txBytes: 7_000, rxBytes: 5_000, duplicates: 1, reordered: 2 },
+    });
+    expect(peers[1]!.paths.map(({ mtu, packets }) => [mtu, packets!.lane, packets!.txPackets, packets!.txBytes])).toEqual([
+      [1_500, null, 0, 0],
+      [1_500, 'stream', 7, 7_420],
+    ]);
+    expect(faults).toEqual({ 'too-big': 1 });
+    const mute = snapshot([fresh()], lane, { health: () => ({ ...UP, lane: null }) }).peers[0]!.packets!;
+    expect([mute.state, mute.reason]).toEqual(['down', 'no path carries packets']);
+    const gone = snapshot([fresh()], lane, { laneMtus: undefined }).peers[0]!.packets!;
+    expect([gone.state, gone.mtu, gone.reason]).toEqual(['down', null, 'its device is not there; the log says why']);
+    const off = { ...site, peers: site.peers.map((peer) => ({ ...peer, packets: 'off' as const })) };
+    expect(snapshot([fresh()], off).peers[0]!.packets).toBeNull();
+    expect(snapshot([fresh()], off).peers[0]!.paths[0]!.packets).toBeNull();
   });
 
   it('adds up what all workers counted, each path by itself', () => {

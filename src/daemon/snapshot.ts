@@ -3,7 +3,15 @@
 import type { PathHealth } from '../paths/types.ts';
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
-import type { MptcpHealth, PathStatus, PeerStatus, StatusSnapshot, UplinkStatus } from '../status/types.ts';
+import type {
+  MptcpHealth,
+  PathPacketsStatus,
+  PathStatus,
+  PeerPacketsStatus,
+  PeerStatus,
+  StatusSnapshot,
+  UplinkStatus,
+} from '../status/types.ts';
 import { endpointText } from '../wire/ip.ts';
 import type { Carried } from './day-bytes.ts';
 
@@ -15,6 +23,10 @@ export interface SnapshotParts {
   readonly counters: readonly Counters[];
   /** The main thread's, for what no worker sees. */
   readonly ownCounters: Counters;
+  /** The packet lane's thread's. */
+  readonly laneCounters: Counters;
+  /** What its routes carry, by peer index; undefined while its device is not there. */
+  readonly laneMtus: readonly number[] | undefined;
   readonly health: (peer: number, path: number) => PathHealth | undefined;
   readonly about: (peer: number) => Pick<PeerStatus, 'control' | 'clockSkewMs'>;
   /** Of an uplink, as an administrator left it at run time. */
@@ -44,7 +56,7 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
     uptimeSeconds: Math.round((performance.now() - startedAtMs) / 100) / 10,
     uplinks: site.uplinks.map((uplink) => uplinkStatus(parts, uplink)),
     peers: site.peers.map((peer) => peerStatus(parts, peer)),
-    faults: sumFaults([...counters, parts.ownCounters]),
+    faults: sumFaults([...counters, parts.ownCounters, parts.laneCounters]),
   };
 }
 
@@ -84,8 +96,35 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
     reverseConnections: sum(pools, (one) => one.reverse + one.offered),
     plainFlows: sum(figures, (one) => one.plainFlows),
     waitingFlows: sum(figures, (one) => one.waitingFlows),
+    packets: packetsStatus(parts, peer, paths),
     paths,
   };
+}
+
+function packetsStatus({ laneCounters, laneMtus }: SnapshotParts, peer: Peer, paths: readonly PathStatus[]): PeerPacketsStatus | null {
+  if (peer.packets === 'off') return null;
+  const { txPackets, rxPackets, duplicates, reordered } = laneCounters.lane(peer.index);
+  const { txBytes, rxBytes } = laneCounters.peer(peer.index);
+  const carried = paths.some(({ packets }) => packets?.lane);
+  const reason = laneMtus === undefined ? 'its device is not there; the log says why' : carried ? undefined : 'no path carries packets';
+  return {
+    state: reason === undefined ? 'up' : 'down',
+    ...(reason !== undefined && { reason }),
+    mtu: laneMtus?.[peer.index] ?? null,
+    ...{ txPackets, rxPackets, txBytes, rxBytes, duplicates, reordered },
+  };
+}
+
+function pathPackets(
+  { laneCounters }: SnapshotParts,
+  peer: Peer,
+  { index }: Path,
+  health: PathHealth | undefined,
+): PathPacketsStatus | null {
+  if (peer.packets === 'off') return null;
+  const { tx: txPackets, rx: rxPackets } = laneCounters.pathPackets(pathIndexOf(peer.index, index));
+  const { txBytes, rxBytes } = laneCounters.path(pathIndexOf(peer.index, index));
+  return { lane: health?.lane ?? null, txPackets, rxPackets, txBytes, rxBytes };
 }
 
 function whyNoPaths({ addresses }: Peer): string {
@@ -116,6 +155,7 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     sinceUnixMs: parts.sinceUnixMs(peer.index, path.index),
     subflows: sum(figures, (one) => one.subflows),
     rttMs: rttMs > 0 ? Math.round(rttMs * 1000) / 1000 : null,
+    packets: pathPackets(parts, peer, path, health),
     txBytes: sum(figures, (one) => one.txBytes),
     rxBytes: sum(figures, (one) => one.rxBytes),
   };

@@ -15,6 +15,8 @@ export interface StatusBoardParts {
   readonly startedAtMs: number;
   readonly counters: readonly Counters[];
   readonly ownCounters: Counters;
+  readonly laneCounters: Counters;
+  readonly laneMtus: () => readonly number[] | undefined;
   readonly peering: Peering;
   readonly links: () => SnapshotParts['links'];
 }
@@ -77,7 +79,7 @@ export class StatusBoard {
   }
 
   #snapshotParts(): SnapshotParts {
-    const { site, version, startedAtMs, counters, ownCounters, peering, links } = this.#parts;
+    const { site, version, startedAtMs, counters, ownCounters, laneCounters, laneMtus, peering, links } = this.#parts;
     const now = site();
     const decided = peering.monitor.peerPaths();
     return {
@@ -86,6 +88,8 @@ export class StatusBoard {
       startedAtMs,
       counters,
       ownCounters,
+      laneCounters,
+      laneMtus: laneMtus(),
       health: (peer, path) => peering.health(peer, path),
       about: (peer) => peering.about(peer),
       override: (uplink) => peering.monitor.override(uplink),
@@ -101,13 +105,13 @@ export class StatusBoard {
   }
 
   #carried(name: string): Carried {
-    const { site, counters, peering } = this.#parts;
+    const { site, counters, laneCounters, peering } = this.#parts;
     const { uplinks, peers } = site();
     const total = { ...peering.datagramBytes(this.#everHad(name, uplinks.find((one) => one.name === name)?.addresses ?? [])) };
     for (const peer of peers)
       for (const path of peer.paths)
         if (path.uplink.name === name)
-          for (const one of counters) {
+          for (const one of [...counters, laneCounters]) {
             const { txBytes, rxBytes } = one.path(pathIndexOf(peer.index, path.index));
             total.tx += txBytes;
             total.rx += rxBytes;

@@ -23,7 +23,7 @@ export interface UplinkStatus {
   readonly override: UplinkOverride;
   /** What the configuration says that the world sees; null where it is the address itself. */
   readonly publicAddress: string | null;
-  /** TCP payload and Braid's own datagrams since midnight (UTC), or since the start where that is later; null where nobody counts. */
+  /** TCP payload, packets and Braid's own datagrams since midnight (UTC), or since the start where that is later; null where nobody counts. */
   readonly bytesToday: { readonly tx: number; readonly rx: number } | null;
 }
 
@@ -50,7 +50,37 @@ export interface PeerStatus {
   readonly plainFlows: number | null;
   /** New flows that wait for a path; null where nobody counts. */
   readonly waitingFlows: number | null;
+  /** The packet lane; null where the configuration says `packets = "off"`. */
+  readonly packets: PeerPacketsStatus | null;
   readonly paths: readonly PathStatus[];
+}
+
+/** Everything but TCP, since the start. What was dropped is in `faults`, by reason. */
+export interface PeerPacketsStatus {
+  readonly state: LinkState;
+  /** In words, where the state is not `up`. */
+  readonly reason?: string;
+  /** The largest packet of the LAN that passes whole on every path; null while the lane's device is not there. */
+  readonly mtu: number | null;
+  readonly txPackets: number;
+  readonly rxPackets: number;
+  /** Packets of the LAN, without what the lane adds. */
+  readonly txBytes: number;
+  readonly rxBytes: number;
+  /** Second copies of class `duplicate`. */
+  readonly duplicates: number;
+  /** Went to the LAN behind a packet that was sent after it. */
+  readonly reordered: number;
+}
+
+export interface PathPacketsStatus {
+  /** `stream`: the uplink blocks UDP; null: none gets through here. */
+  readonly lane: 'udp' | 'stream' | null;
+  readonly txPackets: number;
+  readonly rxPackets: number;
+  /** With what the lane adds: IP packets of the underlay. */
+  readonly txBytes: number;
+  readonly rxBytes: number;
 }
 
 export interface PathStatus {
@@ -78,6 +108,8 @@ export interface PathStatus {
   readonly subflows: number;
   /** The kernel's smoothed figure over the subflows of this path; null where none has one. */
   readonly rttMs: number | null;
+  /** Datagrams of the packet lane on this path; null where the peer has none. */
+  readonly packets: PathPacketsStatus | null;
   /** Bytes of TCP payload on this path, from the kernel's own counters (MPTCP_FULL_INFO), since start. */
   readonly txBytes: number;
   readonly rxBytes: number;
