@@ -15,7 +15,7 @@ const READY_MS = 20_000;
 const AFTERWARDS_MS = 100;
 
 /** What both gateways use, from now on until it is called. */
-function meter(lab: Lab): () => { near: number; far: number } {
+export function meter(lab: Lab): () => { near: number; far: number } {
   const look = () =>
     gatewaysOf(lab).map((gateway) => new Map(processesIn([lab.namespace(gateway)]).map((pid) => [pid, usageOf([pid]).cpuSeconds])));
   const before = look();
