@@ -83,9 +83,20 @@ function say(text: string): void {
 
 async function visit(results: PacketsResults, { seconds }: PacketsTask, subject: PacketSubject, round: number): Promise<void> {
   let lab: Lab | undefined;
+  const failed = (error: unknown, measure = '') => {
+    if (!(error instanceof BraidError)) throw error;
+    results.failures.push({ subject: subject.name, round, what: `${measure}${error.message}` });
+    say(`${subject.name}, round ${round}: ${measure}${error.message}`);
+  };
   const keep = async (measure: string, take: () => Promise<Sample['figures']>) => {
     const before = await load();
-    const figures = await take();
+    let figures: Sample['figures'];
+    try {
+      figures = await take();
+    } catch (error) {
+      // Not everybody carries every size: the others still can.
+      return failed(error, `${measure}: `);
+    }
     results.samples.push({ subject: subject.name, measure, round, load: before, figures });
     const words = Object.entries(figures).map(([name, value]) => `${name} ${value.toFixed(value < 100 ? 2 : 0)}`);
     const busy = before.busyCores > BUSY_CORES ? `   (${before.busyCores.toFixed(1)} cores were busy before)` : '';
@@ -98,9 +109,7 @@ async function visit(results: PacketsResults, { seconds }: PacketsTask, subject:
     await keep(LATENCY, () => latency(lab!));
     for (const one of LOADS) await keep(one.measure, () => carried(lab!, one, subject.relays, seconds));
   } catch (error) {
-    if (!(error instanceof BraidError)) throw error;
-    results.failures.push({ subject: subject.name, round, what: error.message });
-    say(`${subject.name}, round ${round}: ${error.message}`);
+    failed(error);
   } finally {
     lab?.close();
   }
