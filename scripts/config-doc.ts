@@ -129,12 +129,13 @@ function typeText(node: Node): string {
   if (node.properties) return '`{ file = "…" }`';
   if (node.type === 'array') return `list of ${typeText(node.items!)}`;
   if (node.type === 'boolean') return 'true or false';
+  if (node.type === 'object') return 'table of names and addresses';
   if (node.type !== 'integer') return 'string';
   return (node.maximum ?? 0) > 0xffff ? 'number' : `${node.minimum} to ${node.maximum}`;
 }
 
 function defaultText({ default: value, type }: Node): string {
-  if (value === undefined || (Array.isArray(value) && value.length === 0)) return '';
+  if (value === undefined || (typeof value === 'object' && Object.keys(value as object).length === 0)) return '';
   if (type === 'integer' && (value as number) > 0xff_ffff) return `\`0x${(value as number).toString(16)}\``;
   return `\`${JSON.stringify(value)}\``;
 }

@@ -114,7 +114,16 @@ export async function runInTerminal(
 const ACTIVE = { role: 'active', metered: false, override: 'none', publicAddress: null, bytesToday: null } as const;
 const MEASURED = { lossPercent: 0, udp: 'ok', mptcp: 'ok', mtu: null, flaps: 0, holdDownMs: 0, sinceUnixMs: null, packets: null } as const;
 const GOOD_PATH = { ...MEASURED, carries: true, avoided: false } as const;
-const QUIET_PEER = { clockSkewMs: null, warmConnections: 0, reverseConnections: 0, plainFlows: 0, waitingFlows: 0, packets: null } as const;
+const QUIET_PEER = {
+  kind: 'braid',
+  limits: [],
+  clockSkewMs: null,
+  warmConnections: 0,
+  reverseConnections: 0,
+  plainFlows: 0,
+  waitingFlows: 0,
+  packets: null,
+} as const;
 
 export const SNAPSHOT: StatusSnapshot = {
   schema: 1,

@@ -54,6 +54,7 @@ function peerLines(peer: PeerStatus, nowUnixMs: number): string[] {
       [stateText(peer.state, peer.reason), count(peer.flows, 'flow'), ...some(peer.waitingFlows, 'waiting')].join(', '),
     ),
     `  transfer: ${bytesText(peer.rxBytes)} received, ${bytesText(peer.txBytes)} sent`,
+    ...kindLines(peer),
     ...packetLines(peer.packets),
     ...connectionLines(peer),
     ...clockLines(peer.clockSkewMs),
@@ -82,6 +83,13 @@ function packetLines(packets: PeerPacketsStatus | null): string[] {
   return [`  packets: ${parts.join(', ')}`];
 }
 
+/** Of a Braid there is nothing to say. */
+function kindLines({ kind, limits }: PeerStatus): string[] {
+  if (kind === 'braid') return [];
+  const said = limits.flatMap((limit) => wrapped(limit, WIDTH - 6).map((part, line) => `    ${line === 0 ? '- ' : '  '}${part}`));
+  return [`  kind: ${kind}`, ...said];
+}
+
 function connectionLines(peer: PeerStatus): string[] {
   const counts = [
     ...some(peer.plainFlows, 'plain TCP'),
@@ -90,7 +98,7 @@ function connectionLines(peer: PeerStatus): string[] {
   ];
   return [
     ...(counts.length > 0 ? [`  connections: ${counts.join(', ')}`] : []),
-    ...(peer.control === 'established' ? [] : [`  control: ${peer.control}`]),
+    ...(peer.control === 'established' || peer.kind !== 'braid' ? [] : [`  control: ${peer.control}`]),
   ];
 }
 

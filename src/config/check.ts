@@ -4,7 +4,7 @@
  */
 import { contains, type IpAddress, overlap, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
 import { policyProblems } from './check-policy.ts';
-import { type At, entries, type FileDraft, prefixes, value } from './draft.ts';
+import { type At, entries, type FileDraft, type PeerDraft, prefixes, value } from './draft.ts';
 import type { KeyPath } from './locate.ts';
 import type { Problem } from './problems.ts';
 import { DEFAULTS, splitPeerAddress } from './schema.ts';
@@ -17,6 +17,7 @@ export function crossProblems(file: FileDraft): Problem[] {
     ...allowProblems(file),
     ...policyProblems(file),
     ...methodProblems(file),
+    ...nameProblems(file),
     ...networkProblems(file),
   ];
 }
@@ -90,6 +91,11 @@ function peerProblems(file: FileDraft): Problem[] {
   for (const [i, peer] of entries(file.peer)) {
     if (peer.site !== undefined && peer.site === file.site) found.push(value(['peer', i, 'site'], `${peer.site} is this site`));
     duplicate(found, names, peer.site, ['peer', i, 'site'], (first) => `${peer.site} is already the site of peer[${first}]`);
+    if (isForeign(peer) && peer.packets === 'udp')
+      found.push({
+        ...value(['peer', i, 'packets'], '"udp" is between two Braids only'),
+        hint: 'leave it out: with this peer only TCP is carried',
+      });
     for (const [j, text] of entries(peer.addresses)) {
       const parts = splitPeerAddress(text);
       const address = parts && parseAddress(parts.host);
@@ -102,10 +108,12 @@ function peerProblems(file: FileDraft): Problem[] {
       else if (seen.has(key)) found.push(value(path, `${text} is already an address of ${seen.get(key)}`));
       seen.set(key, peer.site ?? `peer[${i}]`);
     }
-    if (peer.send_key === undefined)
+    if (peer.send_key === undefined && (!isForeign(peer) || (peer.addresses?.length ?? 0) > 0))
       found.push({
         ...value(['peer', i, 'send_key'], 'is missing'),
-        hint: 'the key we dial the peer with; a peer without `addresses` is not dialled, but heartbeats are sealed with what comes of both keys',
+        hint: isForeign(peer)
+          ? 'the key we dial the peer with'
+          : 'the key we dial the peer with; a peer without `addresses` is not dialled, but heartbeats are sealed with what comes of both keys',
       });
   }
   return found;
@@ -119,6 +127,13 @@ function allowProblems(file: FileDraft): Problem[] {
         ['from', rule.from, peer.lan, "the peer's lan"],
         ['to', rule.to, file.lan, 'our lan'],
       ] as const) {
+        if (key === 'from' && texts && isForeign(peer)) {
+          found.push({
+            ...value(['peer', i, 'allow', j, 'from'], 'a peer of kind "shadowsocks" does not tell whose flow it brings'),
+            hint: 'leave `from` out; `to` and `ports` hold for everybody behind it',
+          });
+          continue;
+        }
         const lan = prefixes(within, []).map((one) => one.value);
         if (!within || lan.length < within.length) continue; // the lan itself is wrong; one problem is enough
         for (const { value: prefix, path } of prefixes(texts, ['peer', i, 'allow', j, key]))
@@ -158,6 +173,32 @@ function methodProblems(file: FileDraft): Problem[] {
       hint: `braid genkey --method ${first}`,
     });
   return found;
+}
+
+function nameProblems(file: FileDraft): Problem[] {
+  const found: Problem[] = [];
+  const lan = prefixes(file.lan, []).map((one) => one.value);
+  const isWhole = file.lan !== undefined && lan.length === file.lan.length;
+  const seen = new Map<string, string>();
+  for (const [name, text] of Object.entries(file.names ?? {})) {
+    const path = ['names', name];
+    const address = text === undefined ? undefined : parseAddress(text);
+    const first = seen.get(name.toLowerCase());
+    if (first !== undefined) found.push(value(path, `${name} is the same name as ${first}`));
+    else if (isWhole && address && !lan.some((prefix) => contains(prefix, address.bytes)))
+      found.push({
+        ...value(path, `${address.text} does not lie in our lan`),
+        hint: `our lan is ${lan.map((one) => one.text).join(', ')}`,
+      });
+    seen.set(name.toLowerCase(), name);
+  }
+  if (seen.size > 0 && !entries(file.peer).some(([, peer]) => isForeign(peer)))
+    found.push({ ...value(['names'], 'only a peer of kind "shadowsocks" asks by name'), hint: 'remove the section' });
+  return found;
+}
+
+function isForeign(peer: PeerDraft): boolean {
+  return peer.kind === 'shadowsocks';
 }
 
 function networkProblems({ network = {}, listen = DEFAULTS.listen, uplink = [] }: FileDraft): Problem[] {

@@ -9,6 +9,7 @@ export interface FileDraft {
   readonly lan?: readonly (string | undefined)[];
   readonly listen?: number;
   readonly identity_key?: object;
+  readonly names?: Readonly<Record<string, string | undefined>>;
   readonly uplink?: readonly (UplinkDraft | undefined)[];
   readonly peer?: readonly (PeerDraft | undefined)[];
   readonly network?: { readonly mark?: number; readonly mask?: number; readonly table_base?: number; readonly tproxy_port?: number };
@@ -27,6 +28,7 @@ export interface PeerDraft {
   readonly lan?: readonly (string | undefined)[];
   readonly addresses?: readonly (string | undefined)[];
   readonly send_key?: object;
+  readonly kind?: string;
   readonly method?: string;
   readonly packets?: string;
   readonly policy?: readonly (PolicyDraft | undefined)[];

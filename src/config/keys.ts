@@ -28,6 +28,7 @@ interface PeerKeyDraft {
   readonly method?: string;
   readonly receive_key?: { readonly file?: string };
   readonly send_key?: { readonly file?: string };
+  readonly kind?: string;
 }
 
 interface Found {
@@ -71,15 +72,20 @@ export function readKeys(
       ...(sending.length === 2 && { sendIdentity: sending[0]! }),
     };
   });
-  problems.push(...sharedKeys(found));
+  problems.push(...sharedKeys(found, peers));
   return { keys: { ...(identity && { identity }), peers: peerKeys as PeerKeys[] }, problems };
 }
 
-/** Every pair of sites has its own key for each direction: whoever holds one key must not be able to speak for another. */
-function sharedKeys(found: readonly Found[]): Problem[] {
+/**
+ * Every pair of sites has its own key for each direction: whoever holds one key must not be able to speak for another. Other programs are often
+ * run with one key for both directions of a pair: the replay store, which has our own salts, keeps them apart there.
+ */
+function sharedKeys(found: readonly Found[], peers: readonly (PeerKeyDraft | undefined)[]): Problem[] {
+  const isForeignPair = (one: Found, other: Found) =>
+    one.path[1] === other.path[1] && one.path[2] !== other.path[2] && peers[Number(one.path[1])]?.kind === 'shadowsocks';
   // An identity key in front of a colon belongs to the peer and may stand in several files of several sites, so only the last part counts.
   return found.flatMap(({ path, what, parts }, i) => {
-    const first = found.slice(0, i).find((other) => other.parts.at(-1)!.equals(parts.at(-1)!));
+    const first = found.slice(0, i).find((other) => other.parts.at(-1)!.equals(parts.at(-1)!) && !isForeignPair(found[i]!, other));
     return first
       ? [
           {

@@ -88,4 +88,14 @@ flows = true
     expect(config.peers[0]!.addresses).toEqual([]);
     expect(keys.peers[0]!.send).toBeDefined();
   });
+
+  it('may name peers that are no Braids, with one key for both directions, beside one that is', () => {
+    const foreign = THREE.replace('to-munich', 'copy').replace('site = "munich"', 'site = "munich"\nkind = "shadowsocks"');
+    const { config, keys } = parseConfig(join(folder, 'berlin.toml'), `${foreign}[names]\n"NAS.example.org" = "172.16.0.20"\n`);
+    expect(config.peers.map(({ kind }) => kind)).toEqual(['shadowsocks', 'braid']);
+    expect([...config.names].map(([name, { text }]) => [name, text])).toEqual([['nas.example.org', '172.16.0.20']]);
+    expect(keys.peers[0]!.send!.equals(keys.peers[0]!.receive)).toBe(true);
+    const callsOnly = `${BERLIN.replace(/addresses = .*\n/, '').replace(/send_key = .*\n/, '')}kind = "shadowsocks"\n`;
+    expect(parseConfig(join(folder, 'berlin.toml'), callsOnly).keys.peers[0]!.send).toBeUndefined();
+  });
 });

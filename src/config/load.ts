@@ -102,6 +102,7 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
         site.uplink.map(({ name }) => name),
       ),
     ),
+    names: new Map(Object.entries(site.names).map(([name, text]) => [name.toLowerCase(), addressOf(text)])),
     network: {
       mark: site.network.mark,
       mask: site.network.mask,
@@ -128,7 +129,8 @@ function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], li
     }),
     pairing: peer.pairing,
     snat: peer.snat,
-    packets: peer.packets,
+    // Only two Braids understand each other's datagrams.
+    packets: peer.kind === 'shadowsocks' ? 'off' : peer.packets,
     policy: peer.policy.map((rule) => typedPolicy(rule, uplinks)),
     allow: rules.map(
       (rule: SiteFile['peer'][number]['allow'][number]): AllowRule => ({

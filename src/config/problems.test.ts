@@ -169,11 +169,36 @@ describe('what is wrong with a configuration is said in one line with its place'
       ['CONFIG_VALUE 15:14: peer[0].addresses[0]: 10.0.0.2 is our address on fiber'],
     ],
     [
-      'another kind of peer',
-      added('kind = "shadowsocks"'),
+      'a kind of peer that nobody knows',
+      added('kind = "wireguard"'),
+      ['CONFIG_VALUE 18:8: peer[0].kind: expected "braid" or "shadowsocks", got "wireguard"'],
+    ],
+    [
+      'a rule about clients that a foreign peer does not tell',
+      added('kind = "shadowsocks"\n[[peer.allow]]\nfrom = ["172.16.1.0/25"]\nto = ["172.16.0.10/32"]'),
       [
-        'CONFIG_VALUE 18:8: peer[0].kind: "shadowsocks" is not in this version | this version joins Braid sites only; peers like sing-box come with a later release',
+        'CONFIG_VALUE 20:8: peer[0].allow[0].from: a peer of kind "shadowsocks" does not tell whose flow it brings | leave `from` out; `to` and `ports` hold for everybody behind it',
       ],
+    ],
+    [
+      'a name that leads elsewhere',
+      added('kind = "shadowsocks"\n[names]\n"nas.example.org" = "192.0.2.1"'),
+      ['CONFIG_VALUE 20:21: names.nas.example.org: 192.0.2.1 does not lie in our lan | our lan is 172.16.0.0/24, fd00:16::/64'],
+    ],
+    [
+      'a name given twice',
+      added('kind = "shadowsocks"\n[names]\nnas = "172.16.0.20"\nNAS = "172.16.0.21"'),
+      ['CONFIG_VALUE 21:7: names.NAS: NAS is the same name as nas'],
+    ],
+    [
+      'names that nobody asks for',
+      added('[names]\nnas = "172.16.0.20"'),
+      ['CONFIG_VALUE 18:1: names: only a peer of kind "shadowsocks" asks by name | remove the section'],
+    ],
+    [
+      'a foreign peer without the key we dial it with',
+      `${line(17, '')}kind = "shadowsocks"\n`,
+      ['CONFIG_VALUE 12:1: peer[0].send_key: is missing | the key we dial the peer with'],
     ],
     [
       'the packet lane',

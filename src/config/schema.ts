@@ -265,9 +265,11 @@ export const peerSchema = z.strictObject({
     .describe(
       'We dial it with this key (in sing-box: the password of our outbound); `IDENTITY:USER`, both in base64, where it has an identity key. Required where `addresses` are given.',
     ),
-  kind: choice(['braid'], { shadowsocks: 'this version joins Braid sites only; peers like sing-box come with a later release' })
+  kind: choice(['braid', 'shadowsocks'])
     .default('braid')
-    .describe('What runs there. This version knows `braid`.'),
+    .describe(
+      "What runs there: `braid`, or `shadowsocks` for sing-box, shadowsocks-rust and others that speak Shadowsocks 2022 (SIP022). Such a peer names no client, so its flows are connected from the gateway's own LAN address; it sends no heartbeats, so a silent path is noticed later.",
+    ),
   method: choice(METHOD_NAMES)
     .default(DEFAULTS.method)
     .describe('The cipher. The same for all peers of a site, since one port receives them all; the ChaCha method allows one peer only.'),
@@ -283,7 +285,7 @@ export const peerSchema = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      "Flows that arrive from this peer are connected from the gateway's own LAN address instead of the client's: for far hosts whose way back does not lead through this gateway.",
+      'Flows that arrive from this peer are connected from the gateway\'s own LAN address instead of the client\'s: for far hosts whose way back does not lead through this gateway. Always so with `kind = "shadowsocks"`.',
     ),
   packets: choice(['udp', 'off'], {
     uot: 'this version knows "udp" and "off" only',
@@ -329,6 +331,12 @@ export const networkSchema = z.strictObject({
   tproxy_port: port.default(DEFAULTS.tproxyPort).describe('The TCP port on loopback where the kernel hands over the flows of the LAN.'),
 });
 
+const hostName = checkedText((text) =>
+  /^[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?$/i.test(text) && !parseAddress(text)
+    ? undefined
+    : { message: `expected a host name of at most 253 characters, got ${JSON.stringify(text)}` },
+);
+
 export const logSchema = z.strictObject({
   flows: z.boolean().default(false).describe('One line at the end of each flow: who, whither, how long, how much.'),
 });
@@ -343,6 +351,12 @@ export const siteSchema = z.strictObject({
   identity_key: keyFile.optional().describe("This site's identity key (SIP023). Required with two peers or more: it tells them apart."),
   uplink: z.array(uplinkSchema).min(1).max(16).describe('A way out, one `[[uplink]]` section each.'),
   peer: z.array(peerSchema).min(1).max(64).describe('Another site, one `[[peer]]` section each.'),
+  names: z
+    .record(hostName, address)
+    .default({})
+    .describe(
+      'What a name stands for when a peer of `kind = "shadowsocks"` asks for it: `"nas.example.org" = "172.16.0.20"`, an address in our `lan`. Nothing is looked up elsewhere: other names are refused.',
+    ),
   network: networkSchema
     .prefault({})
     .describe(

@@ -1,7 +1,7 @@
 /** A configuration file as a typed value: everything that can be known without looking at the host. site/ joins it with the host's facts. */
 import type { Secret } from '../crypto/secret.ts';
 import type { Place } from '../error.ts';
-import type { AllowRule, Method, NetworkNumbers, PeerAddress, PolicyRule } from '../site/types.ts';
+import type { AllowRule, Method, NetworkNumbers, PeerAddress, PeerKind, PolicyRule } from '../site/types.ts';
 import type { IpAddress, Prefix } from '../wire/ip.ts';
 import type { KeyPath } from './locate.ts';
 
@@ -13,6 +13,8 @@ export interface Config {
   readonly listenPort: number;
   readonly uplinks: readonly UplinkConfig[];
   readonly peers: readonly PeerConfig[];
+  /** What a name stands for that a foreign peer asks for; in small letters. */
+  readonly names: ReadonlyMap<string, IpAddress>;
   readonly network: NetworkNumbers;
   readonly logFlows: boolean;
   /** Where a value stands in the file, for errors that only the host can tell: `place(['uplink', 0, 'device'])`. */
@@ -33,7 +35,7 @@ export interface UplinkConfig {
 
 export interface PeerConfig {
   readonly site: string;
-  readonly kind: 'braid';
+  readonly kind: PeerKind;
   readonly method: Method;
   readonly lan: readonly Prefix[];
   readonly addresses: readonly PeerAddress[];

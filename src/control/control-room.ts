@@ -18,7 +18,13 @@ export interface ControlRoomParts {
   readonly site: string;
   readonly version: string;
   /** By their index in the site's list. */
-  readonly peers: readonly { readonly site: string; readonly method: Method; readonly pairKey: Secret }[];
+  readonly peers: readonly {
+    readonly site: string;
+    readonly method: Method;
+    readonly pairKey: Secret;
+    /** Anything else knows no control stream, and is not asked for one. */
+    readonly isBraid: boolean;
+  }[];
   /** What the hello tells this peer: asked for every stream anew. */
   readonly tables: (peer: number) => PathTables;
   readonly callbacks: ControlCallbacks;
@@ -32,10 +38,12 @@ export class ControlRoom {
   readonly sessions: Sessions;
   readonly #peers: readonly ControlPeer[];
   readonly #pairKeys: readonly Secret[];
+  readonly #isBraid: readonly boolean[];
 
   constructor({ site, version, peers, tables, callbacks, sessionChanged, fault, timers }: ControlRoomParts) {
     this.sessions = new Sessions(fault, sessionChanged);
     this.#pairKeys = peers.map(({ pairKey }) => pairKey);
+    this.#isBraid = peers.map(({ isBraid }) => isBraid);
     const side: Side = { site, version, instance: randomBytes(8).toString('hex'), timers, sessions: this.sessions, fault };
     this.#peers = peers.map(
       (peer, index) =>
@@ -48,12 +56,12 @@ export class ControlRoom {
   }
 
   start(): void {
-    for (const peer of this.#peers) peer.wake();
+    for (const index of this.#peers.keys()) this.wake(index);
   }
 
   /** A path to this peer came up: do not wait any longer. Does nothing where a stream stands. */
   wake(peer: number): void {
-    this.#peers[peer]?.wake();
+    if (this.#isBraid[peer]) this.#peers[peer]?.wake();
   }
 
   /** The stream that `callbacks.open` asked for. It belongs to the room from now on. */

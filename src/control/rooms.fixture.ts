@@ -109,7 +109,7 @@ function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open:
   const room = new ControlRoom({
     site,
     version: '0.1.0',
-    peers: [{ site: other(site), method, pairKey: new Secret(new Uint8Array(32).fill(keys[site])) }],
+    peers: [{ site: other(site), method, pairKey: new Secret(new Uint8Array(32).fill(keys[site])), isBraid: true }],
     tables: () => ({ lan: [], paths: [{ index: 0, uplink: `${site}-fiber`, role: 'active', metered: false }], observed: [] }),
     callbacks: {
       open: () => {

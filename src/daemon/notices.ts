@@ -21,6 +21,13 @@ export function logNotice(log: Log, site: Site, notice: Notice): void {
       );
       return;
     }
+    case 'refused-target': {
+      const { site: name } = site.peers[notice.peer]!;
+      const hint = TARGET_HINTS[notice.fault] ?? 'see docs/operations.md#faults';
+      const limit = { limit: `refused-target ${name} ${notice.fault}` };
+      log.warn('flows', `${name} asked for ${notice.target} and is refused`, { fault: notice.fault, hint }, limit);
+      return;
+    }
     case 'unanswered': {
       const { site: name } = site.peers[notice.peer]!;
       const hint = 'its log and `braid status` there say why: keys that differ, clocks more than 30 s apart';
@@ -34,12 +41,22 @@ export function logNotice(log: Log, site: Site, notice: Notice): void {
       const target = endpointText(addressFromBytes(notice.target.bytes), notice.target.port);
       const client = addressFromBytes(notice.client.bytes).text;
       const { site: name } = site.peers[notice.peer]!;
-      const hint = `it is down, or its way back to ${client} does not lead through this gateway: add a route there, or set snat = true for ${name}`;
+      const isForeign = site.peers[notice.peer]!.kind === 'shadowsocks';
+      const hint = isForeign
+        ? 'it is down, or has no way back to our LAN address'
+        : `it is down, or its way back to ${client} does not lead through this gateway: add a route there, or set snat = true for ${name}`;
       log.warn('flows', `${target} did not answer ${client}`, { peer: name, hint }, { limit: `connect-timeout ${target}` });
       return;
     }
   }
 }
+
+const TARGET_HINTS: Readonly<Record<string, string>> = {
+  'mux-refused': 'switch multiplex off in its outbound: one MPTCP connection a flow is what the uplinks are joined by',
+  'uot-refused': 'UDP of this peer is not carried; take udp_over_tcp out of its outbound, or leave it to be refused',
+  'unknown-target': 'a name is refused unless [names] says what address of our lan it stands for',
+  'target-outside-lan': 'a gateway dials into its own lan only: check the route rules there',
+};
 
 const HINTS: Readonly<Record<string, string>> = {
   'bad-tag': 'its send_key here and our receive_key for it differ, or it is not the peer who calls',

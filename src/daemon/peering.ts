@@ -29,7 +29,7 @@ import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
 import type { LaneDesk } from './lane-desk.ts';
-import { reverseToAskFor, sparesFor } from './spares.ts';
+import { NO_SPARES, reverseToAskFor, sparesFor } from './spares.ts';
 
 export interface PeeringParts {
   readonly site: () => Site;
@@ -103,7 +103,12 @@ export class Peering {
     this.#room = new ControlRoom({
       site: site.name,
       version: parts.version,
-      peers: site.peers.map((peer) => ({ site: peer.site, method: peer.method, pairKey: pairKey(parts.keys, peer.index) })),
+      peers: site.peers.map((peer) => ({
+        site: peer.site,
+        method: peer.method,
+        pairKey: pairKey(parts.keys, peer.index),
+        isBraid: peer.kind === 'braid',
+      })),
       tables: (peer) => this.#tables(peer),
       callbacks: this.#callbacks(),
       sessionChanged: (session) => parts.lane.sessionChanged(session),
@@ -193,8 +198,10 @@ export class Peering {
     return this.monitor.health(peer, path);
   }
 
-  about(peer: number): { readonly control: 'established' | 'connecting'; readonly clockSkewMs: number | null } {
-    return { control: this.#room.connected(peer) ? 'established' : 'connecting', clockSkewMs: this.#known[peer]!.skewMs };
+  about(peer: number): { readonly control: 'established' | 'connecting' | 'none'; readonly clockSkewMs: number | null } {
+    const isBraid = this.#parts.site().peers[peer]!.kind === 'braid';
+    const control = this.#room.connected(peer) ? 'established' : isBraid ? 'connecting' : 'none';
+    return { control, clockSkewMs: this.#known[peer]!.skewMs };
   }
 
   /** Braid's own datagrams on an uplink. */
@@ -259,6 +266,7 @@ export class Peering {
   }
 
   #spares(peer: number): Spares {
+    if (this.#parts.site().peers[peer]!.kind === 'shadowsocks') return NO_SPARES;
     const { itsPaths, reverseWanted, reverseWantedUntilMs } = this.#known[peer]!;
     const ours = this.#parts.site().peers[peer]!.paths.filter(({ learned }) => !learned).length;
     const wanted = performance.now() < reverseWantedUntilMs ? reverseWanted : 0;

@@ -86,6 +86,8 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
   const state = paths.some((path) => path.state === 'up' || path.state === 'suspect') ? 'up' : 'down';
   return {
     site: peer.site,
+    kind: peer.kind,
+    limits: peer.kind === 'shadowsocks' ? FOREIGN_LIMITS : [],
     state,
     ...(state === 'down' && { reason: paths.length === 0 ? whyNoPaths(peer) : 'none of its paths is up' }),
     flows: sum(figures, (one) => one.flows),
@@ -100,6 +102,13 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
     paths,
   };
 }
+
+/** What it takes two Braids for. */
+const FOREIGN_LIMITS: readonly string[] = [
+  'no heartbeats: a silent path that carries our data is left after about 0.3 s, an idle one after 3 to 6 s; what the peer sends into it waits for its own kernel',
+  'its flows arrive without the address of their client',
+  'TCP only: other packets are answered "unreachable"',
+];
 
 function packetsStatus({ laneCounters, laneMtus }: SnapshotParts, peer: Peer, paths: readonly PathStatus[]): PeerPacketsStatus | null {
   if (peer.packets === 'off') return null;

@@ -16,6 +16,9 @@ export function reverseToAskFor(ourWorkers: number): number {
   return Math.min(1_024, ourWorkers === 1 ? REVERSE_WANTED : ourWorkers * REVERSE_A_WORKER);
 }
 
+/** It would not know what to do with any. */
+export const NO_SPARES: Spares = { warm: 0, reverse: 0 };
+
 export interface Reachability {
   /** So many it asked for lately; 0: it did not. */
   readonly wanted: number;

@@ -18,15 +18,18 @@ const NEVER: readonly Prefix[] = [
   'ff00::/8',
 ].map((text) => parsePrefix(text)!);
 
-/** @returns undefined where the flow may pass, else what it did wrong. */
-export function refusal(site: Site, peer: Peer, client: SocketAddress, target: SocketAddress): Fault | undefined {
-  if (client.bytes.length !== target.bytes.length) return 'bad-proxy-header';
-  if (!within(peer.lan, client.bytes) || client.port === 0) return 'foreign-client';
+/**
+ * @param client undefined where the peer cannot say whose flow it is (foreign.ts): rules have no `from` then.
+ * @returns undefined where the flow may pass, else what it did wrong.
+ */
+export function refusal(site: Site, peer: Peer, client: SocketAddress | undefined, target: SocketAddress): Fault | undefined {
+  if (client && client.bytes.length !== target.bytes.length) return 'bad-proxy-header';
+  if (client && (!within(peer.lan, client.bytes) || client.port === 0)) return 'foreign-client';
   if (!within(site.lan, target.bytes) || within(NEVER, target.bytes) || target.port === 0) return 'target-outside-lan';
   for (const uplink of site.uplinks)
     for (const { bytes } of uplink.addresses) if (sameAddress(bytes, target.bytes)) return 'target-is-uplink';
   for (const { from, to, ports } of peer.allow) {
-    if (within(from, client.bytes) && within(to, target.bytes) && portWithin(ports, target.port)) return undefined;
+    if ((!client || within(from, client.bytes)) && within(to, target.bytes) && portWithin(ports, target.port)) return undefined;
   }
   return 'not-allowed';
 }

@@ -8,6 +8,7 @@
 import { EAGAIN } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { Target } from '../shadowsocks/address.ts';
 import { type AcceptedRequest, REQUEST_MOST_BYTES, RequestOpener } from '../shadowsocks/request.ts';
 import type { Fault } from '../status/counters.ts';
 import { sameAddress } from '../wire/ip.ts';
@@ -16,6 +17,7 @@ import { refusal } from './allowed.ts';
 import { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Flow } from './flow.ts';
+import { destinationOf, targetText } from './foreign.ts';
 import { OpenPump } from './open-pump.ts';
 import { FRONT_BYTES } from './scratch.ts';
 import { SealPump } from './seal-pump.ts';
@@ -83,7 +85,7 @@ export class FarSide {
       this.#refuse(flow, flow.phase === 'calling' ? 'silent-caller' : undefined);
     for (let flow = this.#connecting.take(nowMs); flow; flow = this.#connecting.take(nowMs)) {
       this.#loop.fault('connect-timeout');
-      this.#loop.notice({ what: 'connect-timeout', peer: flow.peer, client: flow.client!, target: flow.target! });
+      if (flow.client) this.#loop.notice({ what: 'connect-timeout', peer: flow.peer, client: flow.client, target: flow.target! });
       this.#loop.end(flow, 'the target did not answer', 'reset');
     }
   }
@@ -150,7 +152,11 @@ export class FarSide {
     const behind = FRONT_BYTES + request.consumedBytes;
     const behindBytes = heardBytes - request.consumedBytes;
     const { kind, packets } = loop.site.peers[flow.peer]!;
-    const name = target.kind === 'name' && kind === 'braid' ? target.name : '';
+    if (kind === 'shadowsocks') {
+      if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
+      return this.#bringForeign(flow, target);
+    }
+    const name = target.kind === 'name' ? target.name : '';
     const isStream = name === CONTROL_TARGET || (name === PACKETS_TARGET && packets !== 'off');
     if (name !== FLOW_TARGET && name !== REVERSE_TARGET && !isStream) return this.#refuse(flow, 'unknown-target');
     if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
@@ -174,6 +180,22 @@ export class FarSide {
     if (fault) return this.#refuse(flow, fault);
     flow.down!.heardOut(proxy.headerBytes);
     this.#connect(flow, peer.snat);
+  }
+
+  /** The same of a peer that says no more than where to (foreign.ts). */
+  #bringForeign(flow: Flow, target: Target): void {
+    const loop = this.#loop;
+    loop.belongsTo(flow, flow.peer);
+    const peer = loop.site.peers[flow.peer]!;
+    const destination = destinationOf(loop.site, peer, target);
+    if (typeof destination === 'string') {
+      loop.notice({ what: 'refused-target', peer: flow.peer, fault: destination, target: targetText(target) });
+      return this.#refuse(flow, destination);
+    }
+    // Whose flow it is only the peer knows: in logs the peer stands for it.
+    flow.client = loop.sockets.remoteAddress(flow.wanFd);
+    flow.target = destination;
+    this.#connect(flow, true);
   }
 
   #connect(flow: Flow, snat: boolean): void {
@@ -208,6 +230,7 @@ export class FarSide {
     if (!flow.lanWritable) return;
     this.#connecting.remove(flow);
     this.#loop.opened(flow);
+    if (flow.isForeign) this.#loop.near.mayWiden(flow);
   }
 
   #refuse(flow: Flow, fault: Fault | undefined): void {

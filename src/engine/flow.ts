@@ -57,6 +57,10 @@ export class Flow {
   peer = -1;
   /** It carries a LAN connection: it counts in the peer's figures. */
   isUsers = false;
+  /** Its peer is no Braid: a bare FIN is the end of a direction, both ways. */
+  isForeign = false;
+  /** A client's end that is not passed on yet: such a peer may take it for the end of everything (foreign.ts). */
+  keepsEnd = false;
   /** Its LAN leg leads to the main thread, or to that of the packets (streams.ts). */
   isStream = false;
   /** It carries the packets of the path it was dialled over: no further subflows, a send window of its own, and no last words worth a wait. */
@@ -100,6 +104,8 @@ export class Flow {
   firstLocal: SocketAddress | undefined;
   /** The most that ever stood at once. */
   subflowsMost = 0;
+  /** A foreign caller: which of our addresses it was told of (subflows.ts). */
+  toldOf: Set<string> | undefined;
   /** Subflows that were asked for (subflows.ts). */
   joins: Join[] | undefined;
   looksQueued = false;

@@ -88,6 +88,8 @@ export interface PeerPaths {
 export type Notice =
   /** Somebody called with a request that is not authentic, not in time or not fresh. */
   | { readonly what: 'refused'; readonly fault: Fault; readonly from: SocketAddress }
+  /** A peer that is no Braid asked for what it may not have. */
+  | { readonly what: 'refused-target'; readonly peer: number; readonly fault: Fault; readonly target: string }
   /** The peer heard us out and never answered: as we do with a caller we refuse. */
   | { readonly what: 'unanswered'; readonly peer: number }
   /** An address came of a family that none had before, and its port is taken. */

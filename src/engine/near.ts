@@ -16,6 +16,7 @@ import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-hea
 import { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import { type Dial, type Flow, NO_DIALS } from './flow.ts';
+import { KeptEnds, targetOf } from './foreign.ts';
 import type { PeerPaths } from './messages.ts';
 import { OpenPump } from './open-pump.ts';
 import { BROKEN } from './pump.ts';
@@ -38,12 +39,14 @@ const WIDEN_BYTES = 32 << 10;
 const WIDEN_AGE_MS = 250;
 /** A little less than the peer's patience with a caller it does not know. */
 const UNANSWERED_MS = 9_000;
+const NO_HEADER = new Uint8Array(0);
 
 export class NearSide {
   readonly #loop: WorkerLoop;
   readonly #dialling = new Deadlines<Flow>(DIAL_TIMEOUT_MS);
   readonly #hedging = new Deadlines<Flow>(HEDGE_MS);
   readonly #narrow = new Deadlines<Flow>(WIDEN_AGE_MS);
+  readonly #keptEnds: KeptEnds;
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
   /** Until when each peer's paths are avoided. */
   readonly #avoidUntilMs: number[][];
@@ -51,6 +54,7 @@ export class NearSide {
 
   constructor(loop: WorkerLoop) {
     this.#loop = loop;
+    this.#keptEnds = new KeptEnds(loop);
     this.#peerPaths = loop.site.peers.map((peer) => anyPath(peer.paths.map((path) => path.index)));
     this.#avoidUntilMs = loop.site.peers.map(() => []);
   }
@@ -127,7 +131,8 @@ export class NearSide {
 
   /** After each turn of an open flow: a busy one gets all its subflows at once. */
   moved(flow: Flow): void {
-    if (!flow.widened && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.widen(flow);
+    this.#keptEnds.moved(flow);
+    if (!flow.widened && this.#addsSubflows(flow) && flow.txBytes + flow.rxBytes >= WIDEN_BYTES) this.widen(flow);
   }
 
   /** A peer that refuses a caller hears it out in silence and resets it then (far.ts): the wrong key looks like that from here. */
@@ -141,15 +146,17 @@ export class NearSide {
     this.#dialling.remove(flow);
     this.#hedging.remove(flow);
     this.#narrow.remove(flow);
+    this.#keptEnds.forget(flow);
     for (const elder of flow.elders) this.#close(elder.fd);
     flow.elders = NO_DIALS;
   }
 
   nextAtMs(): number {
-    return Math.min(this.#dialling.nextAtMs(), this.#hedging.nextAtMs(), this.#narrow.nextAtMs());
+    return Math.min(this.#dialling.nextAtMs(), this.#hedging.nextAtMs(), this.#narrow.nextAtMs(), this.#keptEnds.nextAtMs());
   }
 
   seeWhatIsDue(nowMs: number): void {
+    this.#keptEnds.seeWhatIsDue(nowMs);
     for (let flow = this.#dialling.take(nowMs); flow; flow = this.#dialling.take(nowMs)) this.#redial(flow, NO_ANSWER);
     for (let flow = this.#hedging.take(nowMs); flow; flow = this.#hedging.take(nowMs)) this.#hedge(flow, nowMs);
     for (let flow = this.#narrow.take(nowMs); flow; flow = this.#narrow.take(nowMs)) if (!flow.widened) this.widen(flow);
@@ -269,6 +276,7 @@ export class NearSide {
     this.#hedging.remove(flow);
     for (const elder of flow.elders) this.#giveUp(flow, elder);
     const request = this.#requestOf(flow);
+    flow.keepsEnd = flow.isForeign;
     flow.up = new SealPump(flow, loop, request);
     flow.down = new OpenPump(flow, loop, request.opener);
     loop.opened(flow);
@@ -280,21 +288,32 @@ export class NearSide {
     flow.up.movedBytes += flow.early?.length ?? 0;
     flow.early?.clear();
     if (flow.isStream) loop.streams.stands(flow);
-    this.#narrow.add(flow, loop.nowMs);
+    this.mayWiden(flow);
   }
 
   #requestOf(flow: Flow): RequestSealer {
     const { codec } = this.#loop;
     if (flow.isStream) return new RequestSealer(codec, flow.peer, flow.isPinned ? PACKETS_REQUEST : CONTROL_REQUEST);
+    if (flow.isForeign) return new RequestSealer(codec, flow.peer, targetOf(flow.target!), withEarly(NO_HEADER, flow));
     const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);
     return new RequestSealer(codec, flow.peer, FLOW_REQUEST, withEarly(this.#proxyHeader.subarray(0, length), flow));
+  }
+
+  /** A caller that is no Braid brings further subflows only to addresses that it is told of. */
+  #addsSubflows({ weDialled, isForeign }: Flow): boolean {
+    return weDialled || isForeign;
+  }
+
+  /** It stands with one subflow: more where it lives on. */
+  mayWiden(flow: Flow): void {
+    this.#narrow.add(flow, this.#loop.nowMs);
   }
 
   /** All its subflows, now. */
   widen(flow: Flow): void {
     flow.widened = true;
     this.#narrow.remove(flow);
-    if (flow.weDialled && this.#loop.subflows.hasMore(flow)) this.#loop.subflows.look(flow);
+    if (this.#addsSubflows(flow) && this.#loop.subflows.hasMore(flow)) this.#loop.subflows.look(flow);
   }
 }
 

@@ -158,7 +158,7 @@ export class OpenPump {
       // A write has already been told of the reset; a read gets a bare end then.
       this.broken = n < 0 ? -n : ECONNRESET;
       this.brokenBy = 'read';
-    } else if (have > 0 || !this.#opener.atBoundary || !this.#opener.hasEnd) this.broken = 'truncated';
+    } else if (have > 0 || !this.#opener.atBoundary || !(this.#opener.hasEnd || this.#flow.isForeign)) this.broken = 'truncated';
     else this.#sourceEnded = true;
     return n === 0 && this.#sourceEnded;
   }

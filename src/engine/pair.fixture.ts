@@ -16,7 +16,7 @@ import { Codec } from '../shadowsocks/codec.ts';
 import { secretOf } from '../shadowsocks/fixture.ts';
 import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
-import type { AllowRule, Path, Peer, Site, Uplink } from '../site/types.ts';
+import type { AllowRule, Path, Peer, PeerKind, Site, Uplink } from '../site/types.ts';
 import { Counters } from '../status/counters.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 import { loopback } from './listeners.ts';
@@ -208,6 +208,9 @@ export interface PairOptions {
   readonly farHasNoAddress?: boolean;
   readonly snat?: boolean;
   readonly packets?: Peer['packets'];
+  /** What each takes the other for. */
+  readonly kind?: PeerKind;
+  readonly names?: Site['names'];
   readonly allow?: readonly AllowRule[];
 }
 
@@ -331,7 +334,7 @@ export function peerOf(index: number, site: string, lan: number, ours: number, t
   return {
     index,
     site,
-    kind: 'braid',
+    kind: options.kind ?? 'braid',
     method: options.method ?? '2022-blake3-aes-128-gcm',
     lan: lanOf(lan),
     addresses: paths.map((path) => path.peerAddress),
@@ -352,6 +355,7 @@ export function siteOf(name: string, lan: number, host: number, peers: readonly 
     listenPort: PORT,
     uplinks: uplinksOf(host, options),
     peers,
+    names: options.names ?? new Map(),
     network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: TPROXY_PORT },
     logFlows: true,
   };

@@ -104,7 +104,8 @@ export class SealPump {
       }
       if (this.#sourceBroken) return BROKEN;
       if (this.#sourceEnded) {
-        if (this.#endSealed || this.#flow.lanBroken) return this.#finish();
+        if (this.#flow.keepsEnd && !this.#flow.lanBroken && !this.#flow.down!.hasEnded) return WAITING;
+        if (this.#endSealed || this.#flow.lanBroken || this.#flow.isForeign) return this.#finish();
         if (!this.#sealEnd()) return BROKEN;
         continue;
       }
@@ -118,6 +119,16 @@ export class SealPump {
 
   get hasEnded(): boolean {
     return this.#ended;
+  }
+
+  /** The client has ended its direction; the peer may not know yet. */
+  get sourceHasEnded(): boolean {
+    return this.#sourceEnded;
+  }
+
+  /** Everything the client said is on its way. */
+  get hasSaidAll(): boolean {
+    return this.#ended || (this.#sourceEnded && this.#flow.keepsEnd && this.#held.length === 0);
   }
 
   get heldBytes(): number {
@@ -177,7 +188,7 @@ export class SealPump {
     const taken = this.#took(this.#sockets.readInto(this.#flow.lanFd, vectors, 1), CHUNK_MAX_BYTES);
     if (taken > 0) return this.#sealer.sealBatch(slab, at, taken);
     if (taken < 0) this.#sourceBroken = true;
-    if (!this.#sourceEnded) return 0;
+    if (!this.#sourceEnded || this.#flow.isForeign) return 0;
     this.#endSealed = true;
     return Math.max(0, this.#sealer.sealEnd(slab, at));
   }

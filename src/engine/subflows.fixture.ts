@@ -56,12 +56,13 @@ export class Bench {
   }
 
   /** A flow over `path`, whose peer has acknowledged data. */
-  flow(path = 0, { weDialled = true, widened = true } = {}): Flow {
+  flow(path = 0, { weDialled = true, widened = true, isForeign = false } = {}): Flow {
     const flow = new Flow(this.flows.size + 1, weDialled ? 'near' : 'far', this.clock.nowMs(), weDialled);
     flow.peer = 0;
     flow.path = weDialled ? path : -1;
     flow.phase = 'open';
     flow.widened = widened;
+    flow.isForeign = isForeign;
     flow.openedAtMs = this.clock.nowMs();
     flow.wanFd = 100 + this.flows.size;
     this.flows.add(flow);

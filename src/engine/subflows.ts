@@ -20,7 +20,7 @@ import type { PathManager, PathManagerAnswer, SubflowEnd } from '../kernel/mptcp
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Site } from '../site/types.ts';
 import { pathIndexOf } from '../status/counters.ts';
-import { addressFromBytes } from '../wire/ip.ts';
+import { addressFromBytes, type IpAddress, sameAddress } from '../wire/ip.ts';
 import type { Flow, Join, SubflowFigures } from './flow.ts';
 import type { FromWorker, PeerPaths } from './messages.ts';
 import { isLiving, type Sampler } from './sampler.ts';
@@ -192,7 +192,39 @@ export class Subflows {
       for (const path of carry)
         if (this.#canDial(flow.peer, path)) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
     }
+    if (flow.isForeign) againAtMs = Math.min(againAtMs, this.#tellOfAddresses(flow, carry, nowMs));
     if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
+  }
+
+  /**
+   * A caller whose path manager is the kernel's own dials further subflows to addresses that it was told of, and closes those to addresses that
+   * are taken back: so it leaves a dead path, and comes again once that healed. @returns when to look again.
+   */
+  #tellOfAddresses(flow: Flow, carry: readonly number[], nowMs: number): number {
+    const paths = this.#parts.site.peers[flow.peer]!.paths;
+    const carrying = new Map(carry.map((path) => [paths[path]!.localAddress.text, paths[path]!]));
+    const told = flow.toldOf ?? new Set();
+    flow.toldOf = told;
+    for (const text of told)
+      if (!carrying.has(text)) {
+        told.delete(text);
+        this.#ask(() => this.#parts.pathManager.takeBackAddress(flow.token, this.#localIds.get(text) ?? LOCAL_IDS));
+      }
+    if (flow.weDialled || !flow.widened) return Number.POSITIVE_INFINITY;
+    let againAtMs = Number.POSITIVE_INFINITY;
+    for (const [text, { localAddress, uplink }] of carrying) {
+      if (told.has(text) || flow.subflows.some((one) => isLiving(one.state) && sameAddress(one.local.bytes, localAddress.bytes))) continue;
+      // Behind 1:1 NAT the world knows it by another name.
+      const shown = uplink.publicAddress?.family === localAddress.family ? uplink.publicAddress : localAddress;
+      const id = this.#localIds.get(text) ?? LOCAL_IDS;
+      if (this.#ask(() => this.#parts.pathManager.announceAddress(flow.token, shown, id)) === 'ok') told.add(text);
+      else againAtMs = nowMs + JOIN_AGAIN_MS;
+    }
+    return againAtMs;
+  }
+
+  #isFirst(flow: Flow, { text }: IpAddress): boolean {
+    return flow.firstLocal !== undefined && addressFromBytes(flow.firstLocal.bytes).text === text;
   }
 
   /** Where the peer only comes from, there is nobody to call. */
@@ -231,7 +263,7 @@ export class Subflows {
 
   #create(flow: Flow, join: Join, nowMs: number): number {
     const { localAddress, peerAddress } = this.#parts.site.peers[flow.peer]!.paths[join.path]!;
-    const isFirst = flow.firstLocal !== undefined && addressFromBytes(flow.firstLocal.bytes).text === localAddress.text;
+    const isFirst = this.#isFirst(flow, localAddress);
     const answer = this.#ask(() =>
       this.#parts.pathManager.createSubflow(
         flow.token,
@@ -271,7 +303,20 @@ export class Subflows {
 
   /** What it says does not matter: gone is gone, and the next sample shows what is there. */
   #destroy(flow: Flow, one: SubflowFigures): void {
+    if (flow.isForeign) this.#takeBack(flow, one);
     this.#ask(() => this.#parts.pathManager.destroySubflow(flow.token, endOf(one.local), endOf(one.remote)));
+  }
+
+  /** Between two Braids both destroy; another kernel has to be told, over another path, or it goes on sending into the dead one. */
+  #takeBack(flow: Flow, one: SubflowFigures): void {
+    const local = addressFromBytes(one.local.bytes);
+    const isShared = flow.subflows.some(
+      (other) => other !== one && isLiving(other.state) && sameAddress(other.local.bytes, one.local.bytes),
+    );
+    if (isShared) return;
+    flow.toldOf?.delete(local.text);
+    const id = this.#isFirst(flow, local) ? 0 : (this.#localIds.get(local.text) ?? LOCAL_IDS);
+    this.#ask(() => this.#parts.pathManager.takeBackAddress(flow.token, id));
   }
 
   #ask(call: () => PathManagerAnswer): PathManagerAnswer {

@@ -85,7 +85,7 @@ export class WorkerLoop {
   readonly #blocked = new Blocked((flow) => this.enqueue(flow));
   readonly #parting: Parting;
   #nextTickAtMs = 0;
-  readonly #nextNoticeAtMs: Record<Notice['what'], number> = { refused: 0, unanswered: 0, 'connect-timeout': 0, 'cannot-listen': 0 };
+  readonly #nextNoticeAtMs = new Map<Notice['what'], number>();
   #nextSerial = 1;
   #stopped = false;
   nowMs: number;
@@ -177,8 +177,8 @@ export class WorkerLoop {
 
   /** Tells the main thread, unless it was told the like within a second: who causes it at will must not fill queue and log. */
   notice(notice: Notice): void {
-    if (this.nowMs < this.#nextNoticeAtMs[notice.what]) return;
-    this.#nextNoticeAtMs[notice.what] = this.nowMs + NOTICE_EVERY_MS;
+    if (this.nowMs < (this.#nextNoticeAtMs.get(notice.what) ?? 0)) return;
+    this.#nextNoticeAtMs.set(notice.what, this.nowMs + NOTICE_EVERY_MS);
     this.post({ kind: 'notice', notice });
   }
 
@@ -186,6 +186,7 @@ export class WorkerLoop {
   belongsTo(flow: Flow, peer: number): void {
     flow.peer = peer;
     flow.isUsers = true;
+    flow.isForeign = this.site.peers[peer]!.kind === 'shadowsocks';
     this.counters.addFlow(peer, 1);
   }
 
@@ -282,12 +283,12 @@ export class WorkerLoop {
     if (upTurn === ENDED && downTurn === ENDED) return this.end(flow, 'ended', 'close');
     if (upTurn === AGAIN || downTurn === AGAIN) this.enqueue(flow);
     // What a leg said before its end was taken; a reset behind it would be seen by nobody else.
-    if (flow.lanFailed && up.hasEnded) return this.end(flow, 'reset', 'late reset of wan');
+    if (flow.lanFailed && up.hasSaidAll) return this.end(flow, 'reset', 'late reset of wan');
     if (flow.wanFailed && down.hasEnded) return this.end(flow, 'reset', 'late reset of lan');
     this.sampler.noteTurn(flow);
     this.#blocked.note(flow, up.isBlocked && !flow.wanBroken, this.nowMs);
     this.#noteHeld(flow);
-    if (flow.weDialled) this.near.moved(flow);
+    this.near.moved(flow);
   }
 
   #broke(flow: Flow, pump: SealPump | OpenPump, from: Leg, to: Leg): void {

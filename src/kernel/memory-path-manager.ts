@@ -29,6 +29,8 @@ export class MemoryPathManager implements PathManager {
   /** By the remote address; where nothing is said, a join stands at once. */
   readonly fates = new Map<string, JoinFate>();
   joinsAccepted = false;
+  /** What each connection's peer was told of and may dial: ids, by token. */
+  readonly announced = new Map<number, Set<number>>();
   /** Netlink messages so far. */
   calls = 0;
   #nextPort = 50_000;
@@ -76,6 +78,18 @@ export class MemoryPathManager implements PathManager {
     // The reset is lost on a path that is dead.
     if (there >= 0 && !this.fates.has(textOf(remote.address.bytes))) connection.other!.subflows.splice(there, 1);
     return 'ok';
+  }
+
+  announceAddress(token: number, _local: IpAddress, localId: number): PathManagerAnswer {
+    this.calls++;
+    if (!this.connections.has(token)) return 'EINVAL';
+    this.announced.set(token, (this.announced.get(token) ?? new Set()).add(localId));
+    return 'ok';
+  }
+
+  takeBackAddress(token: number, localId: number): PathManagerAnswer {
+    this.calls++;
+    return this.announced.get(token)?.delete(localId) ? 'ok' : 'EINVAL';
   }
 
   acceptJoins(): PathManagerAnswer {

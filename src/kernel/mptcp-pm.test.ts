@@ -134,6 +134,16 @@ describe('the path manager by netlink', () => {
     );
   });
 
+  it('writes ANNOUNCE and REMOVE as the header says, byte for byte', () => {
+    const { manager, ports } = kernel('6.12');
+    expect([manager.announceAddress(0x01020304, near, 2), manager.takeBackAddress(0x01020304, 2)]).toEqual(['ok', 'ok']);
+    const said = ports[0]!.asked.slice(1).map((message) => parseMessages(message)[0]!.payload.toString('hex'));
+    expect(said).toEqual([
+      ['08010000', '0800040004030201', '24000180', '0600010002000000', '080003000a010001', '0500020002000000', '0800060001000000'].join(''),
+      ['09010000', '0800040004030201', '0500050002000000'].join(''),
+    ]);
+  });
+
   it('writes IPv6 addresses with their own family and attribute', () => {
     const { manager, ports } = kernel('6.1');
     manager.createSubflow(7, parseAddress('fd00:1::1')!, 2, { address: parseAddress('fd00:1::2')!, port: 1 });

@@ -38,6 +38,13 @@ export interface PathManager {
   createSubflow(token: number, local: IpAddress, localId: number, remote: SubflowEnd): PathManagerAnswer;
   /** Closes one subflow here; what it carried goes elsewhere. @returns `ok`, ESRCH where it is gone already. */
   destroySubflow(token: number, local: SubflowEnd, remote: SubflowEnd): PathManagerAnswer;
+  /**
+   * Tells the peer of `local`: one whose path manager is the kernel's own, and that takes addresses (`add_addr_accepted`), dials a subflow to it.
+   * @param localId 1 to 255. @param local need not be ours: what the world sees of it.
+   */
+  announceAddress(token: number, local: IpAddress, localId: number): PathManagerAnswer;
+  /** Takes it back: the peer closes what it has to that address. Before `destroySubflow`, which forgets the id. @returns `ok`, EINVAL where nothing has it. */
+  takeBackAddress(token: number, localId: number): PathManagerAnswer;
   /** From now until `close` the kernel accepts joins to our connections: it asks only whether anybody listens. Call before the first listener. */
   acceptJoins(): PathManagerAnswer;
   close(): void;
@@ -58,16 +65,21 @@ const CTRL_ATTR_MCAST_GRP_ID = 2;
 const FAMILY_NAME = 'mptcp_pm';
 const EVENTS_GROUP = 'mptcp_pm_events';
 const FAMILY_VERSION = 1;
+const ANNOUNCE = 8;
+const REMOVE = 9;
 const SUBFLOW_CREATE = 10;
 const SUBFLOW_DESTROY = 11;
 const ATTR_ADDR = 1;
 const ATTR_TOKEN = 4;
+const ATTR_LOC_ID = 5;
 const ATTR_ADDR_REMOTE = 6;
 const ADDR_FAMILY = 1;
 const ADDR_ID = 2;
 const ADDR_4 = 3;
 const ADDR_6 = 4;
 const ADDR_PORT = 5;
+const ADDR_FLAGS = 6;
+const FLAG_SIGNAL = 1;
 
 export class LinuxPathManager implements PathManager {
   readonly #open: () => NetlinkPort;
@@ -98,6 +110,15 @@ export class LinuxPathManager implements PathManager {
     return this.#ask(SUBFLOW_DESTROY, token, address(ATTR_ADDR, local.address, attributeU16(ADDR_PORT, local.port)), remote);
   }
 
+  announceAddress(token: number, local: IpAddress, localId: number): PathManagerAnswer {
+    const about = address(ATTR_ADDR, local, attributeU8(ADDR_ID, localId), attributeU32(ADDR_FLAGS, FLAG_SIGNAL));
+    return this.#say(ANNOUNCE, attributeU32(ATTR_TOKEN, token), about);
+  }
+
+  takeBackAddress(token: number, localId: number): PathManagerAnswer {
+    return this.#say(REMOVE, attributeU32(ATTR_TOKEN, token), attributeU8(ATTR_LOC_ID, localId));
+  }
+
   acceptJoins(): PathManagerAnswer {
     if (this.#listener) return 'ok';
     const listener = this.#open();
@@ -119,7 +140,11 @@ export class LinuxPathManager implements PathManager {
 
   #ask(what: number, token: number, local: Buffer, remote: SubflowEnd): PathManagerAnswer {
     const far = address(ATTR_ADDR_REMOTE, remote.address, attributeU16(ADDR_PORT, remote.port));
-    const answer = this.#netlink.request(this.#familyId, 0, command(what, attributeU32(ATTR_TOKEN, token), local, far));
+    return this.#say(what, attributeU32(ATTR_TOKEN, token), local, far);
+  }
+
+  #say(what: number, ...attributes: readonly Buffer[]): PathManagerAnswer {
+    const answer = this.#netlink.request(this.#familyId, 0, command(what, ...attributes));
     return isFailure(answer) ? answer.error : 'ok';
   }
 }

@@ -50,6 +50,7 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     listenPort: 8388,
     uplinks,
     peers: [peer],
+    names: new Map(),
     network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
     logFlows: false,
     ...more,

@@ -87,6 +87,7 @@ function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site
     listenPort: PORT,
     uplinks,
     peers: [peer],
+    names: new Map(),
     network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
     logFlows: false,
   };

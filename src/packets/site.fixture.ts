@@ -24,6 +24,7 @@ export function berlin(hamburgMay: readonly AllowRule[] = [allow({})], more: Par
       peer(MUNICH, 'munich', '172.16.1.0/24', 'fd00:17::/64'),
       { ...peer(HAMBURG, 'hamburg', '172.16.2.0/24', 'fd00:18::/64'), allow: hamburgMay },
     ],
+    names: new Map(),
     network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
     logFlows: false,
     ...more,

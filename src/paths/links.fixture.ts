@@ -3,7 +3,7 @@
  * that go on acknowledging while a process stands still, and processes that stand still.
  */
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
-import type { Path, Site } from '../site/types.ts';
+import type { Path, Peer, Site } from '../site/types.ts';
 import { LinkSockets } from './link-sockets.fixture.ts';
 import { PathMonitor } from './monitor.ts';
 import type { OpenedDatagram, PathEventRecord, PathFigures, PeerPaths } from './types.ts';
@@ -76,12 +76,15 @@ export class World {
   #order = 0;
   #toldBusyAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(rttsMs: readonly number[], { seed = 1, hosts = {} as { readonly paths?: (path: Path) => Path } } = {}) {
+  constructor(
+    rttsMs: readonly number[],
+    { seed = 1, kind = 'braid' as Peer['kind'], hosts = {} as { readonly paths?: (path: Path) => Path } } = {},
+  ) {
     this.random = randomOf(seed);
     this.links = rttsMs.map((rttMs) => new Link(rttMs));
     const uplinks = rttsMs.length;
     const peer = (index: number, name: string, lan: number, ours: number, theirs: number) => {
-      const one = peerOf(index, name, lan, ours, theirs, { uplinks });
+      const one = peerOf(index, name, lan, ours, theirs, { uplinks, kind });
       return { ...one, paths: one.paths.map(hosts.paths ?? ((path) => path)) };
     };
     this.sides = [

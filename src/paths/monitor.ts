@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../kernel/clock.ts';
 import type { Site } from '../site/types.ts';
-import { CHECK_QUIET_MS, checkEveryMs } from './check-pace.ts';
+import { checkEveryMs, quietEveryMs } from './check-pace.ts';
 import { type CheckResult, type CheckSockets, ConnectChecks } from './connect-checks.ts';
 import type { Spares } from './decide.ts';
 import type { FallbackPort } from './fallback.ts';
@@ -309,12 +309,10 @@ export class PathMonitor {
       if (realMs >= slot.refusesJoinsUntilMs) slot.refusesJoinsUntilMs = 0;
       if (realMs < slot.nextCheckAtMs || slot.linkProblem !== undefined || slot.learned || slot.machine.state === 'disabled') continue;
       const quietMs = ownMs - slot.evidence.heardAtMs;
-      if (slot.isAlive && !slot.hasHeartbeats && slot.nextCheckAtMs > 0 && slot.evidence.waitingSinceMs === 0 && quietMs < CHECK_QUIET_MS) {
-        slot.nextCheckAtMs = realMs + CHECK_QUIET_MS - quietMs;
-        continue;
-      }
-      slot.nextCheckAtMs = realMs + checkEveryMs(slot, quietMs);
-      this.#checks.check(watch.index, slot.path);
+      const leftMs = quietEveryMs(slot, watch.isForeign) - quietMs;
+      const isToldOtherwise = slot.isAlive && !slot.hasHeartbeats && slot.nextCheckAtMs > 0 && slot.evidence.waitingSinceMs === 0;
+      slot.nextCheckAtMs = realMs + (isToldOtherwise && leftMs > 0 ? leftMs : checkEveryMs(slot, quietMs, watch.isForeign));
+      if (!isToldOtherwise || leftMs <= 0) this.#checks.check(watch.index, slot.path);
     }
   }
 
@@ -325,7 +323,7 @@ export class PathMonitor {
     const ownMs = this.#time.nowMs();
     const realMs = this.#parts.clock.nowMs();
     watch.checked(slot, result, ownMs, realMs);
-    slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs);
+    slot.nextCheckAtMs = realMs + checkEveryMs(slot, ownMs - slot.evidence.heardAtMs, watch.isForeign);
     if (watch.decide(realMs)) this.#hasNews = true;
   }
 

@@ -108,6 +108,11 @@ export class PeerWatch implements ProbedPeer {
     return this.sessionSinceMs > 0;
   }
 
+  /** No session is to come: only what the kernel tells and connections can be gone by. */
+  get isForeign(): boolean {
+    return this.peer.kind === 'shadowsocks';
+  }
+
   established(ownMs: number): void {
     this.sessionSinceMs = ownMs;
     for (const slot of this.slots) if (!slot.fallback.isOpen) slot.isUdpBlocked = false;
@@ -136,7 +141,9 @@ export class PeerWatch implements ProbedPeer {
 
   /** Whether the next turn must come soon. */
   isTense(realMs: number): boolean {
-    return this.hasSession && (this.pace(realMs) !== 'idle' || this.slots.some(({ machine }) => machine.state === 'probing'));
+    return (
+      (this.hasSession || this.isForeign) && (this.pace(realMs) !== 'idle' || this.slots.some(({ machine }) => machine.state === 'probing'))
+    );
   }
 
   /** Heartbeats on all paths now. */

@@ -51,6 +51,7 @@ function config(more: Partial<PeerConfig> = {}): Config {
     listenPort: 8388,
     uplinks: ['fiber', 'lte'].map((name) => ({ name, device: name, addresses: [], gateways: [], role: 'active', metered: false })),
     peers: [munich],
+    names: new Map(),
     network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
     logFlows: false,
     place: (path) => ({ file: 'berlin.toml', line: path.length, column: 1 }),

@@ -78,6 +78,7 @@ function config(more: Partial<Config> = {}): Config {
     listenPort: 8388,
     uplinks: [uplink('fiber', 'eth2'), uplink('cable', 'eth3')],
     peers: [MUNICH],
+    names: new Map(),
     network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
     logFlows: false,
     place: (path) => ({ file: 'berlin.toml', line: path[0] === 'lan' ? 2 : 10 + Number(path[1]), column: path.length }),

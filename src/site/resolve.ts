@@ -50,6 +50,7 @@ export function resolveSite(config: Config, facts: HostFacts, previous?: Site): 
     listenPort: config.listenPort,
     uplinks: connected.map(({ uplink }) => uplink),
     peers,
+    names: config.names,
     network: config.network,
     logFlows: config.logFlows,
   };

@@ -6,6 +6,9 @@ import type { IpAddress, Prefix } from '../wire/ip.ts';
 
 export type Method = '2022-blake3-aes-128-gcm' | '2022-blake3-aes-256-gcm' | '2022-blake3-chacha20-poly1305';
 
+/** `shadowsocks`: something that speaks SIP022 and nothing of ours (sing-box, shadowsocks-rust): no client's address, no control stream, no heartbeats. */
+export type PeerKind = 'braid' | 'shadowsocks';
+
 export interface Site {
   readonly name: string;
   readonly lan: readonly Prefix[];
@@ -16,6 +19,8 @@ export interface Site {
   readonly listenPort: number;
   readonly uplinks: readonly Uplink[];
   readonly peers: readonly Peer[];
+  /** What a name stands for that a foreign peer asks for; in small letters. */
+  readonly names: ReadonlyMap<string, IpAddress>;
   readonly network: NetworkNumbers;
   readonly logFlows: boolean;
 }
@@ -40,7 +45,7 @@ export interface Uplink {
 export interface Peer {
   readonly index: number;
   readonly site: string;
-  readonly kind: 'braid';
+  readonly kind: PeerKind;
   readonly method: Method;
   readonly lan: readonly Prefix[];
   readonly addresses: readonly PeerAddress[];

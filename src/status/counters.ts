@@ -27,6 +27,8 @@ export const FAULTS = [
   'not-on-uplink',
   // an authenticated peer that asks for what it may not have
   'unknown-target',
+  'mux-refused',
+  'uot-refused',
   'bad-proxy-header',
   'foreign-client',
   'target-outside-lan',

@@ -33,6 +33,10 @@ export type UplinkOverride = 'none' | 'disabled' | 'drain';
 
 export interface PeerStatus {
   readonly site: string;
+  /** `shadowsocks`: sing-box and the like. */
+  readonly kind: 'braid' | 'shadowsocks';
+  /** What does not work with a peer of this kind, in words. */
+  readonly limits: readonly string[];
   readonly state: LinkState;
   readonly reason?: string;
   readonly flows: number;
