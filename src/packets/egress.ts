@@ -42,6 +42,8 @@ export interface EgressParts {
 }
 
 export class Egress {
+  /** Packets of the last turn. */
+  moved = 0;
   readonly #parts: EgressParts;
   readonly #slab = new Slab(PACKET_AT + PACKET_ROOM + TUN_HEADROOM_BYTES);
   readonly #packet = new InnerPacket();
@@ -57,6 +59,7 @@ export class Egress {
   run(nowMs: number): boolean {
     const { tun } = this.#parts;
     let hasMore = true;
+    this.moved = 0;
     for (let i = 0; i < TURN_PACKETS; i++) {
       const n = tun.read(this.#slab, PACKET_AT, PACKET_ROOM);
       if (n < 0) {
@@ -65,6 +68,7 @@ export class Egress {
         break;
       }
       this.#take(n, nowMs);
+      this.moved++;
     }
     const dirty = this.#dirty;
     for (let i = 0; i < dirty.length; i++) {

@@ -25,7 +25,7 @@ import { Resequencer } from './resequencer.ts';
 import type { TunWriter } from './tun-writer.ts';
 
 /** Of one socket and turn. */
-export const TURN_DATAGRAMS = 128;
+export const TURN_DATAGRAMS = 64;
 const TRAIN_AT = 64;
 const TRAIN_ROOM = 65_535;
 const ANY_PEER = -1;
@@ -59,6 +59,8 @@ export interface IngressParts {
 }
 
 export class Ingress {
+  /** Datagrams of the last turn. */
+  moved = 0;
   readonly #parts: IngressParts;
   readonly #slab = new Slab(TRAIN_AT + TRAIN_ROOM);
   readonly #packet = new InnerPacket();
@@ -73,18 +75,19 @@ export class Ingress {
   /** @returns whether the socket may have more. */
   run(socket: LaneSocket, nowMs: number): boolean {
     const { datagrams, writer } = this.#parts;
-    for (let count = 0; count < TURN_DATAGRAMS; ) {
+    this.moved = 0;
+    while (this.moved < TURN_DATAGRAMS) {
       const bytes = datagrams.receive(socket.fd, this.#slab, TRAIN_AT, TRAIN_ROOM);
       // An error that the socket kept from an earlier send is told once; only with none left there is nothing to read.
       if (bytes < 0) return false;
       const { segmentBytes } = datagrams;
       for (let at = 0; at < bytes; at += segmentBytes) {
         this.#takeFrom(socket, TRAIN_AT + at, Math.min(segmentBytes, bytes - at), nowMs);
-        count++;
+        this.moved++;
       }
       if (bytes === 0) {
         this.#parts.fault('bad-datagram');
-        count++;
+        this.moved++;
       }
       writer.flush();
     }
