@@ -54,7 +54,7 @@ describe('what the packet lane is told of paths', () => {
     expect(ratio(weights({}, { loss: 0.9 }))).toBeLessThan(13);
   });
 
-  it('gives a peer the MTU of its smallest path, and keeps it while none carries', () => {
+  it('gives a peer the MTU of its smallest path but not of one that is far too narrow, and keeps it while none carries', () => {
     const six = { ...site.peers[0]!.paths[1]!, localAddress: parseAddress('fd00:a::1')! };
     const both = { ...site, peers: [{ ...site.peers[0]!, paths: [site.peers[0]!.paths[0]!, six] }] };
     const mtus = (all: readonly PathFacts[], peers = decided('udp', 'udp')) =>
@@ -65,7 +65,8 @@ describe('what the packet lane is told of paths', () => {
       );
     expect(mtus([facts(), facts()])).toEqual([1_420]);
     expect(mtus([facts({ mtuBytes: 1_400 }), facts()])).toEqual([1_340]);
-    expect(mtus([facts({ mtuBytes: 576 }), facts()])).toEqual([516]);
+    expect(mtus([facts({ mtuBytes: 576 }), facts()])).toEqual([1_420]);
+    expect(mtus([facts({ mtuBytes: 576 }), facts({ mtuBytes: 600 })])).toEqual([516]);
     expect(mtus([facts()], [])).toEqual([1_234]);
   });
 });

@@ -14,6 +14,8 @@ const TELLING_BITS_PER_SECOND = 5e6;
 /** What a path delivered of late was all that it could, or all that was asked of it: never believed to be worse than this share of the best. */
 const SHARE_LEAST = 0.25;
 const SHARE_LOSSY = 0.1;
+/** Of the widest path's. */
+const NARROW_BELOW = 0.8;
 /** A stream cuts what it carries as it likes. */
 const STREAM_MTU_BYTES = 1_500;
 /** Steps of a quarter: else each figure would be news. */
@@ -23,14 +25,18 @@ export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: Fa
   return site.peers.map((peer) => (peer.packets === 'off' ? { carry: [] } : { carry: pathsOf(peer, decided[peer.index], factsOf) }));
 }
 
-/** The largest packet of the LAN that fits on every path that carries, by peer index; what it was before where none does. */
+/**
+ * The largest packet of the LAN that fits on the paths that carry, by peer index; what it was before where none does. Paths much narrower than
+ * the widest one do not count: what is too big for them takes the widest (packets/schedule.ts), and nobody else pays for them.
+ */
 export function laneMtus(site: Site, paths: readonly LanePaths[], before: readonly number[]): number[] {
   return site.peers.map((peer, index) => {
     const fitting = (paths[index]?.carry ?? []).map(({ path, mostPayloadBytes }) => {
       const { family } = peer.paths[path]!.localAddress;
       return mostPayloadBytes + UNDERLAY_BYTES[family] - LANE_OVERHEAD_BYTES[family];
     });
-    return fitting.length > 0 ? Math.min(...fitting) : before[index]!;
+    const widest = Math.max(...fitting);
+    return fitting.length > 0 ? Math.min(...fitting.filter((mtu) => mtu >= widest * NARROW_BELOW)) : before[index]!;
   });
 }
 

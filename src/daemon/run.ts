@@ -325,7 +325,7 @@ class Daemon {
     this.#board?.moved(record);
     const where = `${uplink} to ${peer} (${peerAddress})`;
     const isGood = to === 'up' || (to === 'probing' && from === 'down');
-    const limit = { limit: `${where} ${to}` };
+    const limit = { limit: from === to ? `${where} ${reason.slice(0, LIMIT_TEXT)}` : `${where} ${to}` };
     this.#log[isGood ? 'info' : 'warn']('paths', `${where} is ${from === to ? 'still ' : ''}${to}`, reason ? { reason } : {}, limit);
     this.#events.add({ kind: 'path', peer, uplink, peerAddress, from, to, text: reason || `is ${to}` });
   }

@@ -1,0 +1,116 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { run, sideOf } from '../control/handshake.fixture.ts';
+import { Sessions } from '../control/session.ts';
+import type { LaneStart, ToLane } from '../packets/messages.ts';
+import { PacketLane } from './packet-lane.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'braid-packet-lane-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** The thread's manners without its work: says `ready`, tells what it hears in a `stream-lost`, dies when an address is taken back. */
+const PUPPET = `
+import { openSync } from 'node:fs';
+import { workerData } from 'node:worker_threads';
+const { start, port } = workerData;
+port.on('message', (command) => {
+  if (command.kind === 'stop') return port.close();
+  if (command.kind === 'socket-gone') throw new Error('dies in the middle of it');
+  const keys = command.sendKey ? [command.sendKey, command.receiveKey].map((key) => Buffer.from(key).toString('hex')).join() : '';
+  port.postMessage({ kind: 'stream-lost', peer: 0, path: 0, why: [command.kind, command.number ?? command.state ?? '', keys].join(' ').trim() });
+});
+if (start.device === 'good') port.postMessage({ kind: 'ready', wakeFd: openSync('/dev/null', 'w') });
+else { port.postMessage({ kind: 'failed', code: 'KERNEL_CALL', message: 'no device', hint: 'modprobe tun' }); port.close(); }
+`;
+const program = join(directory, 'puppet.mjs');
+writeFileSync(program, PUPPET);
+
+function puppet(devices: readonly string[] = ['good']) {
+  const seen = { starts: 0, ready: 0, heard: [] as string[], gone: [] as string[] };
+  const lane = new PacketLane({
+    program: pathToFileURL(program),
+    start: () => ({ device: devices[Math.min(seen.starts++, devices.length - 1)] }) as unknown as LaneStart,
+    methodOf: () => '2022-blake3-aes-128-gcm',
+    ready: () => {
+      seen.ready += 1;
+    },
+    gone: (reason, againInMs, hint) => seen.gone.push(`${reason.split('\n')[0]} ${againInMs}${hint === undefined ? '' : ` ${hint}`}`),
+    lost: () => {},
+    heard: (message) => message.kind === 'stream-lost' && seen.heard.push(message.why),
+  });
+  return { lane, seen };
+}
+
+const PATHS: ToLane = { kind: 'paths', peers: [{ carry: [] }] };
+
+/** Two sides of a session; what the responder's changes are told to. */
+function sessionTo(lane: PacketLane) {
+  const [initiator, responder] = [sideOf('initiator'), sideOf('responder')];
+  run(initiator, responder);
+  const sessions = new Sessions(
+    () => {},
+    (session) => lane.sessionChanged(session),
+  );
+  const session = responder.handshake.session!;
+  const keys = session.copyKeys()!;
+  const hex = [keys.sendKey, keys.receiveKey].map((key) => Buffer.from(key).toString('hex')).join();
+  sessions.add(session);
+  return { sessions, session, hex };
+}
+
+describe('the packet lane of the daemon', () => {
+  it('hears of keys once, of each state and of the paths, and ends when it is told to', async () => {
+    const { lane, seen } = puppet();
+    expect(lane.tell(PATHS)).toBe(false);
+    await lane.start();
+    expect([lane.isReady, seen.ready]).toEqual([true, 1]);
+    const { sessions, session, hex } = sessionTo(lane);
+    session.state = 'retired';
+    sessions.remove(session);
+    await expect
+      .poll(() => seen.heard)
+      .toEqual(['paths', `session 1 ${hex}`, 'session-state open', 'session-state retired', 'session-state closed']);
+    expect(session.copyKeys()).toBeUndefined();
+    await lane.stop();
+    expect([lane.isReady, seen.gone]).toEqual([false, []]);
+  });
+
+  it('that died is started again and told everything that still holds', async () => {
+    const { lane, seen } = puppet();
+    await lane.start();
+    const { sessions, hex } = sessionTo(lane);
+    const gone = sessionTo(lane);
+    gone.sessions.remove(gone.session);
+    lane.pathsChanged([{ carry: [] }]);
+    lane.tell({ kind: 'socket-gone', address: '10.0.0.1' });
+    await expect.poll(() => seen.gone, { timeout: 20_000 }).toEqual(['Error: dies in the middle of it 100']);
+    seen.heard.length = 0;
+    await expect.poll(() => seen.ready, { timeout: 20_000 }).toBe(2);
+    await expect.poll(() => seen.heard).toEqual([`session 1 ${hex}`, 'session-state open', 'paths']);
+    await lane.stop();
+    sessions.close();
+  });
+
+  it('that cannot have its device says why, keeps nobody waiting, and tries again', async () => {
+    const { lane, seen } = puppet(['taken', 'good']);
+    await lane.start();
+    expect([lane.isReady, seen.gone]).toEqual([false, ['no device 100 modprobe tun']]);
+    await expect.poll(() => lane.isReady, { timeout: 20_000 }).toBe(true);
+    await lane.stop();
+    expect(seen.gone).toHaveLength(1);
+  });
+
+  it('tells main how far the numbers of a session are used up', async () => {
+    const { lane } = puppet();
+    const { session, sessions } = sessionTo(lane);
+    lane.used(session.receiveId, 77);
+    lane.used({ high: 1, low: 2 }, 99);
+    expect(session.sentMost).toBe(77);
+    lane.used(session.receiveId, 5);
+    expect(session.sentMost).toBe(77);
+    sessions.close();
+  });
+});
