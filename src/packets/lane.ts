@@ -138,6 +138,11 @@ export class Lane {
   }
 
   close(): void {
+    // What was handed over and not taken yet has no other owner.
+    for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
+      if (command.kind === 'socket' || command.kind === 'stream') this.#parts.datagrams.close(command.fd);
+      else if (command.kind === 'session') for (const key of [command.sendKey, command.receiveKey]) key.fill(0);
+    }
     this.#sessions.close();
     for (const { fd } of this.#sockets) this.#parts.datagrams.close(fd);
     this.#sockets = [];
