@@ -113,7 +113,7 @@ export class PathMonitor {
       this.#tellRemarks(watch);
       if (watch.hasSession) {
         this.#prober.send(watch, watch.pace(realMs), ownMs);
-        this.#prober.sendProbes(watch, watch.pace(realMs));
+        this.#prober.sendProbes(watch, watch.pace(realMs), ownMs);
       }
       this.#hasNews ||= watch.hasMoved;
       watch.hasMoved = false;

@@ -10,7 +10,7 @@
  *                                                            asked again, and still passes ────┘
  *
  * While the path is at work what passed is asked for again each second: large packets that vanish where small ones live (a black hole) are
- * found within two. One probe that is lost says nothing: a size has failed after TRIES of them.
+ * found within two. One probe that is lost says nothing: a size has failed after TRIES of them, and the one that ends a search after as many again.
  */
 export interface MtuBounds {
   /** What the device takes. */
@@ -53,6 +53,8 @@ export class PathMtu {
   /** The search: passes, and does not. */
   #low = 0;
   #high = Number.POSITIVE_INFINITY;
+  /** What failed, and was asked for once more at the end. */
+  #verified = 0;
   #askedOneMore = false;
   #settledAtMs = 0;
   #raisedAtMs = Number.NEGATIVE_INFINITY;
@@ -119,6 +121,7 @@ export class PathMtu {
     this.#low = 0;
     this.#high = Number.POSITIVE_INFINITY;
     const isRaise = nowMs - this.#raisedAtMs >= RAISE_EVERY_MS;
+    this.#verified = 0;
     this.#askedOneMore = !isRaise;
     if (isRaise) this.#raisedAtMs = nowMs;
     this.#ask(Math.min(most, this.bytes ?? most));
@@ -146,7 +149,12 @@ export class PathMtu {
   #choose({ most, least }: MtuBounds): number | undefined {
     if (this.#low === 0) return [USUAL_LEAST, least].find((size) => size < this.#high && size <= most);
     const high = Math.min(this.#high, most + 1);
-    if (high - this.#low <= 1) return undefined;
+    if (high - this.#low <= 1) {
+      // It may have failed because somebody was busy for a moment: such an end would be wrong for ten minutes.
+      if (this.#high > most || this.#verified === this.#high) return undefined;
+      this.#verified = this.#high;
+      return this.#high;
+    }
     if (this.#low === this.bytes && this.#high > most) {
       // Settled before, and confirmed: one byte more tells whether there is anything to be found.
       if (this.#askedOneMore) return undefined;

@@ -125,15 +125,14 @@ export class Prober {
     }
   }
 
-  /** Probes of the MTU that are due. */
-  sendProbes(peer: ProbedPeer, pace: Pace): void {
+  /** Probes of the MTU that are due. @param ownMs our own time: while we stand still nobody is late. */
+  sendProbes(peer: ProbedPeer, pace: Pace, ownMs: number): void {
     if (!peer.answersProbes) return;
-    const realMs = this.#parts.clock.nowMs();
     for (const slot of peer.slots) {
       if (!slot.isMtuProbed) continue;
       const before = slot.mtu.bytes;
       const isBounded = slot.mtu.bound(slot.mtuBounds);
-      const { probe, changed } = slot.mtu.due(realMs, slot.mtuBounds, mtuPaceOf(slot, pace));
+      const { probe, changed } = slot.mtu.due(ownMs, slot.mtuBounds, mtuPaceOf(slot, pace));
       if (isBounded || changed) this.#mtuChanged(peer, slot, before);
       if (!probe) continue;
       const session = this.#parts.sessionOf(peer.index);
@@ -236,8 +235,7 @@ export class Prober {
       const slot = peer.slots[report.yourPath];
       if (!slot || !state) continue;
       const before = slot.mtu.bytes;
-      if (report.probe !== 0 && slot.mtu.answered(report.probe, this.#parts.clock.nowMs(), slot.mtuBounds))
-        this.#mtuChanged(peer, slot, before);
+      if (report.probe !== 0 && slot.mtu.answered(report.probe, ownMs, slot.mtuBounds)) this.#mtuChanged(peer, slot, before);
       slot.evidence.reported(report, state === 'up' || state === 'suspect' || (report.state & READY_BIT) !== 0, ownMs);
     }
   }
