@@ -1,9 +1,11 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
+import { LinuxDatagrams } from '../kernel/datagram-sockets.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { heartbeatSpace, packetSpace } from '../wire/datagram.ts';
 import { addressFromBytes, type IpAddress, parseAddress } from '../wire/ip.ts';
-import { UplinkDatagrams } from './datagrams.ts';
+import { UplinkDatagrams, type UplinkDatagramsParts } from './datagrams.ts';
 
 const ONE = parseAddress('127.0.0.1')!;
 const OTHER = parseAddress('127.0.0.2')!;
@@ -22,7 +24,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-function uplinks(port: number) {
+function uplinks(port: number, more: Partial<UplinkDatagramsParts> = {}) {
   const heard: string[] = [];
   const failures: string[] = [];
   const datagrams = new UplinkDatagrams({
@@ -30,6 +32,7 @@ function uplinks(port: number) {
     received: (bytes: Buffer, local: IpAddress, remote: SocketAddress) =>
       heard.push(`${bytes.toString()} at ${local.text} from ${addressFromBytes(remote.bytes).text}:${remote.port}`),
     failed: (words) => failures.push(words),
+    ...more,
   });
   open.push(datagrams);
   return { datagrams, heard, failures };
@@ -66,6 +69,38 @@ describe('the datagrams of the uplinks', () => {
     datagrams.follow([]);
     datagrams.send(OTHER, { bytes: ONE.bytes, port }, Buffer.from('x'));
     expect(heard).toEqual([]);
+  });
+
+  it('share a port with the packet lane, which takes its part, has it taken back, and while it is gone keeps packets from us', async () => {
+    const port = await freePort();
+    const kernel = new LinuxDatagrams();
+    const told: string[] = [];
+    let isThere = true;
+    const { datagrams, heard } = uplinks(port, {
+      handOver: (address, fd) => {
+        told.push(`takes ${address}`);
+        if (!isThere) return 'parked';
+        kernel.close(fd);
+        return 'taken';
+      },
+      takeBack: (address) => told.push(`gives ${address}`),
+    });
+    datagrams.follow([ONE, OTHER]);
+    datagrams.follow([OTHER]);
+    expect(told).toEqual(['takes 127.0.0.1', 'takes 127.0.0.2', 'gives 127.0.0.1']);
+    isThere = false;
+    datagrams.renew();
+    // Not before the thread has surely closed what it had.
+    await expect.poll(() => told.slice(3)).toEqual(['gives 127.0.0.2', 'takes 127.0.0.2']);
+    const sealed = (space: number, words: string) => Buffer.concat([Buffer.alloc(8), Buffer.from([space]), Buffer.from(words)]);
+    await expect
+      .poll(() => {
+        datagrams.send(OTHER, { bytes: OTHER.bytes, port }, sealed(packetSpace(0), 'a packet'));
+        datagrams.send(OTHER, { bytes: OTHER.bytes, port }, sealed(heartbeatSpace(0), 'a heartbeat'));
+        return heard.length;
+      })
+      .toBeGreaterThan(0);
+    expect(heard.every((words) => words.includes('a heartbeat'))).toBe(true);
   });
 
   it('go nowhere at port 0, which an attacker can give as the source, and open nothing after their end', async () => {

@@ -18,8 +18,11 @@ export interface UplinkDatagramsParts {
   readonly received: (bytes: Buffer, local: IpAddress, remote: SocketAddress) => void;
   /** A socket could not be had, in words. */
   readonly failed: (words: string) => void;
-  /** The packet lane takes the other socket of the pair. @returns false where there is no lane. */
-  readonly handOver?: (address: string, dataFd: number) => boolean;
+  /**
+   * The packet lane may take the other socket of the pair. @returns `parked` where it does not run just now: what comes is then thrown away by
+   * the kernel, and not read by us; `none` where no peer has a lane.
+   */
+  readonly handOver?: (address: string, dataFd: number) => 'taken' | 'parked' | 'none';
   /** It is to close it. */
   readonly takeBack?: (address: string) => void;
 }
@@ -35,7 +38,8 @@ interface Open {
   readonly socket: Socket;
   readonly fd: number;
   readonly address: IpAddress;
-  readonly isShared: boolean;
+  readonly data: 'taken' | 'parked' | 'none';
+  readonly dataFd: number;
 }
 
 export class UplinkDatagrams implements DatagramPort {
@@ -96,10 +100,10 @@ export class UplinkDatagrams implements DatagramPort {
     const pair = this.#kernel.openPair({ bytes: address.bytes, port: this.#parts.port });
     // An address that is still tentative, or that left in this moment: tried again while it is wanted.
     if (typeof pair === 'number') return this.#failed(address, errnoName(pair));
-    const isShared = this.#parts.handOver?.(address.text, pair.dataFd) ?? false;
-    if (!isShared) this.#kernel.close(pair.dataFd);
+    const data = this.#parts.handOver?.(address.text, pair.dataFd) ?? 'none';
+    if (data === 'none') this.#kernel.close(pair.dataFd);
     const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');
-    const open: Open = { socket, fd: pair.heartbeatFd, address, isShared };
+    const open: Open = { socket, fd: pair.heartbeatFd, address, data, dataFd: pair.dataFd };
     this.#open.set(address.text, open);
     socket.on('error', (error) => {
       this.#drop(open);
@@ -135,7 +139,8 @@ export class UplinkDatagrams implements DatagramPort {
     } catch {
       // it never was open
     }
-    if (!open.isShared) return;
+    if (open.data === 'parked') this.#kernel.close(open.dataFd);
+    if (open.data !== 'taken') return;
     this.#parts.takeBack?.(text);
     this.#notBeforeMs.set(text, performance.now() + TAKEN_BACK_MS);
   }

@@ -114,8 +114,9 @@ export class LaneDesk {
     this.#lane.sessionChanged(session);
   }
 
-  handOver(address: string, fd: number): boolean {
-    return this.#lane.tell({ kind: 'socket', address, fd });
+  handOver(address: string, fd: number): 'taken' | 'parked' | 'none' {
+    if (this.#lane.tell({ kind: 'socket', address, fd })) return 'taken';
+    return hasLane(this.#parts.site()) ? 'parked' : 'none';
   }
 
   takeBack(address: string): void {
