@@ -101,8 +101,15 @@ function fromLane(site: Site): string[] {
   return ['meta l4proto tcp drop', ...onlyBetween(lanePrefixes(site), site.lan)];
 }
 
+/** Other sources and destinations the thread refuses by itself, and counts; what our own kernel says to its neighbours on each device is no fault. */
 function toLane(site: Site): string[] {
-  return ['meta l4proto tcp drop', ...onlyBetween(site.lan, lanePrefixes(site))];
+  return [
+    'meta l4proto tcp drop',
+    ...families.flatMap((family) => {
+      const isNobodys = !lanePrefixes(site).some((prefix) => prefix.family === family);
+      return isNobodys ? [`meta nfproto ipv${family} drop`] : [`${family === 4 ? 'ip daddr 224.0.0.0/4' : 'ip6 daddr ff00::/8'} drop`];
+    }),
+  ];
 }
 
 /** What the device lets in goes to the LAN; where the LAN may be forwarded only because of us, it is not forwarded to others. */
