@@ -87,6 +87,15 @@ describe('a site that runs', () => {
     expect(pathsOf(live)[0]).toBe('0 fiber 10.0.0.9 198.51.100.1 present');
   });
 
+  it('follows the MTU of a device, and says so', () => {
+    const facts = host({ fiber: '10.0.0.1', lte: '10.1.0.1' });
+    const live = new LiveSite(config(), facts);
+    const narrow = { ...facts, devices: facts.devices.map((device) => (device.name === 'lte' ? { ...device, mtu: 1428 } : device)) };
+    expect(live.refresh(narrow)).toEqual(['lte of lte takes packets of 1428 bytes now, was 1500']);
+    expect(live.now.uplinks.map(({ mtu }) => mtu)).toEqual([1500, 1428]);
+    expect(live.now.peers[0]!.paths.filter(({ uplink }) => uplink.mtu === 1428)).toHaveLength(2);
+  });
+
   it('does not end where a start would be refused: no device, no address anywhere, no LAN', () => {
     const live = new LiveSite(config(), host({ fiber: '10.0.0.1', lte: '10.1.0.1' }));
     expect(live.refresh({ devices: [], routes: [] })).toHaveLength(2);

@@ -45,7 +45,8 @@ function textOf(site: Site): string {
 function uplinkWords(before: Uplink, after: Uplink): string[] {
   const had = before.addresses.map((one) => one.text);
   const has = after.addresses.map((one) => one.text);
-  if (had.join() === has.join()) return [];
+  if (had.join() === has.join())
+    return before.mtu === after.mtu ? [] : [`${after.device} of ${after.name} takes packets of ${after.mtu} bytes now, was ${before.mtu}`];
   if (has.length === 0) return [`${after.name} lost its address: ${after.reason}`];
   return [`${after.name} has ${has.join(', ')} now${had.length > 0 ? `, had ${had.join(', ')}` : ''}`];
 }
