@@ -130,6 +130,9 @@ describe('the MTU of a path', () => {
     expect(way.mtu.bound(V4)).toBe(true);
     expect(way.mtu.bytes).toBe(1500);
     expect(way.pass(2_000).mtu.bytes).toBe(1500);
+    way.bounds = { most: 4_000, least: 576 };
+    way.mtu.raise();
+    expect(way.pass(500).mtu.bytes).toBe(4_000);
   });
 
   it('is asked for again first of all after a pause', () => {

@@ -75,6 +75,12 @@ export class PathMtu {
     this.#nextAtMs = 0;
   }
 
+  /** The device takes more now: perhaps the path does, too. */
+  raise(): void {
+    this.pause();
+    this.#raisedAtMs = Number.NEGATIVE_INFINITY;
+  }
+
   /** @returns whether `bytes` changed, because the device takes no more. */
   bound({ most }: MtuBounds): boolean {
     if (this.bytes === undefined || this.bytes <= most) return false;

@@ -91,6 +91,7 @@ export class PeerWatch implements ProbedPeer {
       const before = slot.path;
       slot.path = path;
       const isSame = before.localAddress.text === path.localAddress.text && samePeer(before, path);
+      if (isSame && before.uplink.mtu < path.uplink.mtu) slot.mtu.raise();
       if (isSame) continue;
       slot.remote = remoteOf(path);
       slot.mtu.reset();
