@@ -46,6 +46,7 @@ export type ErrorCode =
   | 'CONFIG_VALUE'
   | 'CONFIG_PREFIX_OVERLAP'
   | 'CONFIG_WRITE'
+  | 'CONFIG_EDIT'
   | 'KEY_LENGTH'
   | 'KEY_MODE'
   | 'KEY_READ'
@@ -74,5 +75,10 @@ export type ErrorCode =
   // other programs
   | 'EXEC_PROGRAM'
   | 'EXEC_FORCE'
+  // two sites that become peers
+  | 'JOIN_HOST'
+  | 'JOIN_CODE'
+  | 'JOIN_UNANSWERED'
+  | 'JOIN_REFUSED'
   // the laboratory
   | 'LAB';

@@ -2,12 +2,15 @@
 import type { IncomingMessage } from 'node:http';
 import { BraidError, type ErrorCode } from '../error.ts';
 import type { EventRecord, StatusSnapshot, UplinkStatus } from '../status/types.ts';
+import type { Invited, PeersAnswer } from './peers.ts';
 import { notPermitted, socketPath } from './run-dir.ts';
 import type { UplinkCommand } from './uplinks.ts';
 
 /** An import of it would load its WebSocket as well: 20 ms. */
 const { request: open } = process.getBuiltinModule('node:http');
 const TIMEOUT_MS = 5000;
+/** The network of the host is changed meanwhile. */
+const PEERS_TIMEOUT_MS = 60_000;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 /** @throws BraidError DAEMON_NOT_RUNNING, DAEMON_ANSWER where it answers with something else, HOST_ROOT where we may not ask. */
@@ -80,6 +83,29 @@ export async function commandUplink(runDir: string, site: string, name: string, 
   return answer.uplink as UplinkStatus;
 }
 
+/** @throws BraidError what the daemon says, or as `fetchStatus`. */
+export function reloadPeers(runDir: string, site: string): Promise<PeersAnswer> {
+  return askPeers(runDir, site, { action: 'reload' });
+}
+
+/** @throws BraidError as `reloadPeers`. */
+export function revokePeer(runDir: string, site: string, peer: string): Promise<PeersAnswer> {
+  return askPeers(runDir, site, { action: 'revoke', peer });
+}
+
+/** @throws BraidError as `reloadPeers`. */
+export function invitePeer(runDir: string, site: string, forSeconds: number): Promise<Invited> {
+  return askPeers(runDir, site, { action: 'invite', forSeconds });
+}
+
+async function askPeers<T>(runDir: string, site: string, body: object): Promise<T> {
+  const asked = { url: '/v1/peers', method: 'POST', body: JSON.stringify(body), timeoutMs: PEERS_TIMEOUT_MS };
+  const { status, body: text } = await ask(runDir, site, asked);
+  const answer = parse(text);
+  if (status !== 200 || !hasSchema(answer)) throw refusal(site, status, text);
+  return answer as T;
+}
+
 function parse(body: string): unknown {
   try {
     return JSON.parse(body);
@@ -116,17 +142,18 @@ interface Question {
   readonly url: string;
   readonly method?: string;
   readonly body?: string;
+  readonly timeoutMs?: number;
 }
 
 function ask(
   runDir: string,
   site: string,
-  { url, method = 'GET', body = '' }: Question,
+  { url, method = 'GET', body = '', timeoutMs = TIMEOUT_MS }: Question,
 ): Promise<{ readonly status: number; readonly body: string }> {
   const path = socketPath(runDir, site);
   return new Promise((done, failed) => {
     const headers = { connection: 'close', ...(body !== '' && { 'content-length': Buffer.byteLength(body) }) };
-    const outgoing = open({ socketPath: path, path: url, method, timeout: TIMEOUT_MS, headers }, (incoming) => {
+    const outgoing = open({ socketPath: path, path: url, method, timeout: timeoutMs, headers }, (incoming) => {
       collect(incoming).then(
         (text) => done({ status: incoming.statusCode ?? 0, body: text }),
         (error: Error) => {
@@ -135,7 +162,7 @@ function ask(
         },
       );
     });
-    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)));
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`no answer within ${timeoutMs} ms`)));
     outgoing.on('error', (error) => failed(failure(error, path, site)));
     outgoing.end(body);
   });

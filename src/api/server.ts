@@ -3,6 +3,7 @@
  *
  *     GET  /v1/status
  *     GET  /v1/events?since=ID&follow=1&kernel=1     one object a line; with `follow` until one side has enough
+ *     POST /v1/peers                                 { "action": "reload" }, { "action": "revoke", "peer" } or { "action": "invite", "forSeconds" }
  *     POST /v1/uplinks/NAME                          { "action": "enable" | "disable" | "drain" } or { "set": { "role", "metered" } }
  *
  * A socket that nobody answers at is left over from a daemon that was killed, and is replaced; one that answers means a second daemon
@@ -13,6 +14,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { EVENT_STREAM_HEADERS, type EventSource, eventLine, Followers, type KernelEventsOpener } from './followers.ts';
+import { answerOf, asOne, type PeersHandler, parsePeersRequest } from './peers.ts';
 import { checkRunDir, notPermitted, socketPath } from './run-dir.ts';
 import { removeStaleSocket } from './stale-socket.ts';
 import { parseUplinkCommand, type UplinkHandler } from './uplinks.ts';
@@ -27,6 +29,7 @@ export interface ApiOptions {
   /** Called for each who follows with `kernel=1`. */
   readonly kernelEvents?: KernelEventsOpener;
   readonly uplink?: UplinkHandler;
+  readonly peers?: PeersHandler;
 }
 
 /** An import of it would load its WebSocket as well: 16 MB of memory. */
@@ -45,7 +48,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   const path = socketPath(runDir, site);
   const followers = new Followers();
   const server = createServer((request, response) => {
-    answer(request, response, options, followers).catch((error: unknown) => refuse(response, error));
+    answer(request, response, options, followers).catch((error: unknown) => refuse(response, asOne(error)));
   });
   // Who asks is on this machine and asks for little: a client that dawdles loses its turn, not the daemon its memory.
   server.headersTimeout = 5000;
@@ -110,6 +113,9 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   } else if (options.uplink && url.startsWith('/v1/uplinks/')) {
     if (!allowed(request, response, ['POST'])) return;
     await commandUplink(request, response, nameIn(url), options.uplink);
+  } else if (options.peers && url === '/v1/peers') {
+    if (!allowed(request, response, ['POST'])) return;
+    await commandPeers(request, response, options.peers);
   } else {
     request.resume();
     send(response, 404, { error: 'not found' });
@@ -157,6 +163,17 @@ async function commandUplink(request: IncomingMessage, response: ServerResponse,
   const answered = await handler(name, command);
   if (answered.ok) send(response, 200, { schema: 1, uplink: answered.uplink });
   else refuse(response, new BraidError(answered.code, answered.message, answered.hint === undefined ? {} : { hint: answered.hint }));
+}
+
+async function commandPeers(request: IncomingMessage, response: ServerResponse, handler: PeersHandler): Promise<void> {
+  const body = await bodyOf(request);
+  if (body === undefined) return send(response, 413, { error: `expected at most ${BODY_BYTES_MOST} bytes` }, { connection: 'close' });
+  const asked = parsePeersRequest(parsed(body));
+  if (!asked)
+    return send(response, 400, {
+      error: 'expected {"action":"reload"}, {"action":"revoke","peer":…} or {"action":"invite","forSeconds":…}',
+    });
+  send(response, 200, { schema: 1, ...(await answerOf(handler, asked)) });
 }
 
 /** @returns undefined where it is too long; the rest of it is let go. @throws where whoever asked went away. */

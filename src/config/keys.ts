@@ -17,6 +17,8 @@ export function keyLengthBytes(method: Method): number {
   return METHODS[method].keyBytes;
 }
 
+const WITH_IDENTITY = (Object.keys(METHODS) as Method[]).filter((method) => METHODS[method].identityHeaders);
+
 /** What of a file this needs; `undefined` where the schema has refused it. */
 export interface KeyDraft {
   readonly identity_key?: { readonly file?: string };
@@ -45,9 +47,9 @@ export function readKeys(
 ): { readonly keys: SiteKeys; readonly problems: readonly Problem[] } {
   const problems: Problem[] = [];
   const found: Found[] = [];
-  const read = (path: KeyPath, file: string | undefined, method: Method, what: string, mostParts: 1 | 2): readonly Secret[] => {
+  const read = (path: KeyPath, file: string | undefined, methods: readonly Method[], what: string, mostParts: 1 | 2): readonly Secret[] => {
     if (file === undefined) return [];
-    const outcome = readKeyFile(resolve(dirname(configFile), file), file, method, mostParts);
+    const outcome = readKeyFile(resolve(dirname(configFile), file), file, methods, mostParts);
     if ('problem' in outcome) problems.push({ ...outcome.problem, path: [...path, 'file'] });
     else found.push({ path: [...path, 'file'], what, parts: outcome.parts });
     return 'parts' in outcome ? outcome.parts : [];
@@ -55,14 +57,16 @@ export function readKeys(
 
   const peers = draft.peer ?? [];
   const methodOf = (peer: PeerKeyDraft | undefined) => (peer?.method ?? defaultMethod) as Method;
-  const [identity] = read(['identity_key'], draft.identity_key?.file, methodOf(peers[0]), 'identity_key', 1);
+  // Without a peer the key alone says which method it is for.
+  const ofIdentity = peers.length > 0 ? [methodOf(peers[0])] : WITH_IDENTITY;
+  const [identity] = read(['identity_key'], draft.identity_key?.file, ofIdentity, 'identity_key', 1);
   const peerKeys = peers.map((peer, i): Partial<PeerKeys> => {
     const name = peer?.site ?? `peer[${i}]`;
-    const [receive] = read(['peer', i, 'receive_key'], peer?.receive_key?.file, methodOf(peer), `the receive_key of ${name}`, 1);
+    const [receive] = read(['peer', i, 'receive_key'], peer?.receive_key?.file, [methodOf(peer)], `the receive_key of ${name}`, 1);
     const sending = read(
       ['peer', i, 'send_key'],
       peer?.send_key?.file,
-      methodOf(peer),
+      [methodOf(peer)],
       `the send_key of ${name}`,
       METHODS[methodOf(peer)].identityHeaders ? 2 : 1,
     );
@@ -102,12 +106,12 @@ function sharedKeys(found: readonly Found[], peers: readonly (PeerKeyDraft | und
 type Outcome = { readonly parts: readonly Secret[] } | { readonly problem: Omit<Problem, 'path'> };
 
 /** @param name as the configuration has it. */
-function readKeyFile(file: string, name: string, method: Method, mostParts: 1 | 2): Outcome {
+function readKeyFile(file: string, name: string, methods: readonly Method[], mostParts: 1 | 2): Outcome {
   const bytes = Buffer.alloc(MAX_BYTES + 1);
   try {
     const size = readGuarded(file, name, bytes);
     if (typeof size !== 'number') return { problem: size };
-    return parseKey(bytes.toString('latin1', 0, size).trim(), name, method, mostParts);
+    return parseKey(bytes.toString('latin1', 0, size).trim(), name, methods, mostParts);
   } finally {
     bytes.fill(0);
   }
@@ -149,7 +153,8 @@ function readGuarded(file: string, name: string, into: Buffer): number | Omit<Pr
   }
 }
 
-function parseKey(text: string, name: string, method: Method, mostParts: 1 | 2): Outcome {
+function parseKey(text: string, name: string, methods: readonly Method[], mostParts: 1 | 2): Outcome {
+  const method = methods[0]!;
   const words = text.split(':');
   if (words.length > mostParts) {
     const hint = mostParts === 2 ? 'at most IDENTITY:USER' : 'IDENTITY:USER is for a send_key with an AES method';
@@ -167,7 +172,7 @@ function parseKey(text: string, name: string, method: Method, mostParts: 1 | 2):
       return { problem: { code: 'KEY_READ', message: `${name} is not one line of base64`, hint: `braid genkey --method ${method}` } };
     const bytes = Buffer.from(word, 'base64');
     const { keyBytes } = METHODS[method];
-    if (bytes.length !== keyBytes)
+    if (!methods.some((one) => METHODS[one].keyBytes === bytes.length))
       return {
         problem: {
           code: 'KEY_LENGTH',

@@ -54,8 +54,8 @@ describe('what is wrong with a configuration is said in one line with its place'
     ['a missing key', line(6, ''), ['CONFIG_VALUE 4:1: uplink[0].device: is missing | The network device.']],
     [
       'a missing table',
-      BERLIN.slice(0, BERLIN.indexOf('[[peer]]')),
-      ['CONFIG_VALUE 1:1: peer: is missing | Another site, one `[[peer]]` section each.'],
+      BERLIN.slice(0, BERLIN.indexOf('[[uplink]]')),
+      ['CONFIG_VALUE 1:1: uplink: is missing | A way out, one `[[uplink]]` section each.'],
     ],
     [
       'no uplink at all',

@@ -350,7 +350,13 @@ export const siteSchema = z.strictObject({
   listen: port.default(DEFAULTS.listen).describe('The port that peers dial, on every uplink: what a firewall must let in.'),
   identity_key: keyFile.optional().describe("This site's identity key (SIP023). Required with two peers or more: it tells them apart."),
   uplink: z.array(uplinkSchema).min(1).max(16).describe('A way out, one `[[uplink]]` section each.'),
-  peer: z.array(peerSchema).min(1).max(64).describe('Another site, one `[[peer]]` section each.'),
+  peer: z
+    .array(peerSchema)
+    .max(64)
+    .default([])
+    .describe(
+      'Another site, one `[[peer]]` section each. `braid join` and `braid peer revoke` write and remove them, also while the daemon runs.',
+    ),
   names: z
     .record(hostName, address)
     .default({})

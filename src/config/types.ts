@@ -43,6 +43,8 @@ export interface PeerConfig {
   readonly snat: boolean;
   readonly packets: 'udp' | 'off';
   readonly policy: readonly PolicyRule[];
+  /** Of a daemon that runs: the file has it no more, and its place stays empty (config/arrange.ts). */
+  readonly revoked?: true;
   readonly allow: readonly AllowRule[];
 }
 

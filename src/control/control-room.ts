@@ -18,13 +18,7 @@ export interface ControlRoomParts {
   readonly site: string;
   readonly version: string;
   /** By their index in the site's list. */
-  readonly peers: readonly {
-    readonly site: string;
-    readonly method: Method;
-    readonly pairKey: Secret;
-    /** Anything else knows no control stream, and is not asked for one. */
-    readonly isBraid: boolean;
-  }[];
+  readonly peers: readonly RoomPeer[];
   /** What the hello tells this peer: asked for every stream anew. */
   readonly tables: (peer: number) => PathTables;
   readonly callbacks: ControlCallbacks;
@@ -34,25 +28,43 @@ export interface ControlRoomParts {
   readonly timers: Timers;
 }
 
+export interface RoomPeer {
+  readonly site: string;
+  readonly method: Method;
+  readonly pairKey: Secret;
+  /** Anything else knows no control stream, and is not asked for one. */
+  readonly isBraid: boolean;
+}
+
 export class ControlRoom {
   readonly sessions: Sessions;
-  readonly #peers: readonly ControlPeer[];
-  readonly #pairKeys: readonly Secret[];
-  readonly #isBraid: readonly boolean[];
+  readonly #parts: ControlRoomParts;
+  readonly #side: Side;
+  readonly #peers: ControlPeer[] = [];
+  readonly #pairKeys: Secret[] = [];
+  readonly #isBraid: boolean[] = [];
 
-  constructor({ site, version, peers, tables, callbacks, sessionChanged, fault, timers }: ControlRoomParts) {
+  constructor(parts: ControlRoomParts) {
+    const { site, version, peers, sessionChanged, fault, timers } = parts;
+    this.#parts = parts;
     this.sessions = new Sessions(fault, sessionChanged);
-    this.#pairKeys = peers.map(({ pairKey }) => pairKey);
-    this.#isBraid = peers.map(({ isBraid }) => isBraid);
-    const side: Side = { site, version, instance: randomBytes(8).toString('hex'), timers, sessions: this.sessions, fault };
-    this.#peers = peers.map(
-      (peer, index) =>
-        new ControlPeer(
-          side,
-          { index, site: peer.site, method: METHODS[peer.method], pairKey: peer.pairKey, tables: () => tables(index) },
-          callbacks,
-        ),
-    );
+    this.#side = { site, version, instance: randomBytes(8).toString('hex'), timers, sessions: this.sessions, fault };
+    for (const peer of peers) this.add(peer);
+  }
+
+  /** The next index is its. It is spoken to once `wake` says so. */
+  add({ site, method, pairKey, isBraid }: RoomPeer): void {
+    const index = this.#peers.length;
+    this.#pairKeys.push(pairKey);
+    this.#isBraid.push(isBraid);
+    const peer = { index, site, method: METHODS[method], pairKey, tables: () => this.#parts.tables(index) };
+    this.#peers.push(new ControlPeer(this.#side, peer, this.#parts.callbacks));
+  }
+
+  /** Its streams end, its keys are forgotten; nothing that comes of it is heard any more. */
+  remove(peer: number, reason: string): void {
+    this.#peers[peer]!.close(reason);
+    this.#pairKeys[peer]!.wipe();
   }
 
   start(): void {

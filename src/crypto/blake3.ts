@@ -34,6 +34,8 @@ const session = new Derivation('shadowsocks 2022 session subkey');
 const identity = new Derivation('shadowsocks 2022 identity subkey');
 const braidPair = new Derivation('braid pair v1');
 const braidSession = new Derivation('braid session v1');
+const braidInvitation = new Derivation('braid invitation v1');
+const braidJoin = new Derivation('braid join v1');
 
 /** SIP022 §2.2: the key of one direction of one connection. @param into as long as the method's key. */
 export function deriveSessionKey(key: Uint8Array, salt: Uint8Array, into: Uint8Array): void {
@@ -61,6 +63,16 @@ export function derivePairKey(one: Uint8Array, other: Uint8Array, into: Uint8Arr
 /** All keys of a session, one after the other: it takes both the agreement of this session and the pair's key to know them. */
 export function deriveBraidSession(sharedSecret: Uint8Array, pairKey: Uint8Array, transcript: Uint8Array, into: Uint8Array): void {
   braidSession.runAll([sharedSecret, pairKey, transcript], into);
+}
+
+/** All keys that come of the secret in a code, one after the other. */
+export function deriveInvitation(secret: Uint8Array, into: Uint8Array): void {
+  braidInvitation.runAll([secret], into);
+}
+
+/** All keys that two sites take from a join: it takes the agreement, and the secret of the code that proves both ends of it. */
+export function deriveJoin(sharedSecret: Uint8Array, exchangeKey: Uint8Array, transcript: Uint8Array, into: Uint8Array): void {
+  braidJoin.runAll([sharedSecret, exchangeKey, transcript], into);
 }
 
 export const PROOF_BYTES = 32;

@@ -45,6 +45,11 @@ export class HostNetwork {
     await this.#guard?.look();
   }
 
+  /** The site is another now. Before `apply` there is nothing to follow. @throws BraidError as `apply` */
+  async follow(): Promise<void> {
+    await this.#guard?.follow();
+  }
+
   async stopGuard(): Promise<void> {
     await this.#guard?.stop();
   }

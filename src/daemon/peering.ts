@@ -8,7 +8,7 @@
  *   workers ◀──paths──── PathMonitor ──events──▶ log, `braid events`
  */
 import { randomBytes } from 'node:crypto';
-import type { SiteKeys } from '../config/types.ts';
+import type { PeerKeys, SiteKeys } from '../config/types.ts';
 import type { ControlCallbacks } from '../control/control-peer.ts';
 import { ControlRoom, pairKeyOf } from '../control/control-room.ts';
 import type { ControlMessage, Hello } from '../control/messages.ts';
@@ -22,7 +22,7 @@ import type { Spares } from '../paths/decide.ts';
 import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
 import type { Learned } from '../site/append-paths.ts';
-import type { Path, Site } from '../site/types.ts';
+import type { Path, Peer, Site } from '../site/types.ts';
 import { Allowance } from '../status/allowance.ts';
 import type { Counters } from '../status/counters.ts';
 import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
@@ -82,33 +82,18 @@ export class Peering {
   readonly #streams: ControlStreams;
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
-  readonly #known: readonly Known[];
+  readonly #known: Known[] = [];
   #isStopped = false;
   /** By peer and path. */
-  readonly #learnedAtMs: number[][];
+  readonly #learnedAtMs: number[][] = [];
 
   constructor(parts: PeeringParts) {
     this.#parts = parts;
     const site = parts.site();
-    this.#known = site.peers.map(() => ({
-      skewMs: null,
-      warnedOfSkew: false,
-      itsPaths: undefined,
-      reverseWanted: 0,
-      reverseWantedUntilMs: 0,
-      reverseAskedAtMs: Number.NEGATIVE_INFINITY,
-      learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
-    }));
-    this.#learnedAtMs = site.peers.map(() => []);
     this.#room = new ControlRoom({
       site: site.name,
       version: parts.version,
-      peers: site.peers.map((peer) => ({
-        site: peer.site,
-        method: peer.method,
-        pairKey: pairKey(parts.keys, peer.index),
-        isBraid: peer.kind === 'braid',
-      })),
+      peers: [],
       tables: (peer) => this.#tables(peer),
       callbacks: this.#callbacks(),
       sessionChanged: (session) => parts.lane.sessionChanged(session),
@@ -116,6 +101,7 @@ export class Peering {
       timers: new SystemTimers(),
     });
     this.#streams = new ControlStreams({ room: this.#room, tellOne: parts.tellOne });
+    for (const peer of site.peers) this.#add(peer, parts.keys.peers[peer.index]!);
     this.#datagrams = new UplinkDatagrams({
       port: site.listenPort,
       received: (bytes, local, remote) => this.received(bytes, local, remote),
@@ -163,7 +149,32 @@ export class Peering {
     const site = this.#parts.site();
     this.#datagrams.follow(addressesOf(site));
     this.monitor.siteChanged(site);
-    for (const peer of site.peers) this.#room.send(peer.index, { kind: 'paths', ...this.#tables(peer.index) });
+    for (const peer of site.peers) if (!peer.revoked) this.#room.send(peer.index, { kind: 'paths', ...this.#tables(peer.index) });
+  }
+
+  /** The site has these now, behind all that it had; `siteChanged` comes next, as for `revoked`. */
+  added(peers: readonly Peer[], keys: readonly PeerKeys[]): void {
+    for (const peer of peers) this.#add(peer, keys[peer.index]!);
+    for (const { index } of peers) this.#room.wake(index);
+  }
+
+  /** The site has nothing of it any more. */
+  revoked(peer: number): void {
+    this.#room.remove(peer, 'it is a peer no more');
+  }
+
+  #add({ site, method, kind }: Peer, keys: PeerKeys): void {
+    this.#known.push({
+      skewMs: null,
+      warnedOfSkew: false,
+      itsPaths: undefined,
+      reverseWanted: 0,
+      reverseWantedUntilMs: 0,
+      reverseAskedAtMs: Number.NEGATIVE_INFINITY,
+      learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
+    });
+    this.#learnedAtMs.push([]);
+    this.#room.add({ site, method, pairKey: pairKey(keys), isBraid: kind === 'braid' });
   }
 
   /** Of a worker. @returns false for what is none of our business. */
@@ -297,7 +308,7 @@ export class Peering {
   }
 
   #moved(record: PathEventRecord): void {
-    const peer = this.#parts.site().peers.find(({ site }) => site === record.peer);
+    const peer = this.#parts.site().peers.find(({ site, revoked }) => site === record.peer && !revoked);
     if (peer && record.to === 'up' && record.from !== 'up' && !this.#room.connected(peer.index)) this.#room.wake(peer.index);
     this.#parts.moved(record);
   }
@@ -335,8 +346,7 @@ export class Peering {
 }
 
 /** The same at both sites. A pair of which we do not have both keys gets one that nobody else has: the handshake fails, and says so. */
-function pairKey(keys: SiteKeys, peer: number): Secret {
-  const { receive, send } = keys.peers[peer]!;
+function pairKey({ receive, send }: PeerKeys): Secret {
   return receive && send ? pairKeyOf(receive, send) : new Secret(randomBytes(PAIR_KEY_BYTES));
 }
 

@@ -11,6 +11,7 @@
 import { availableParallelism } from 'node:os';
 import { journalPath } from '../api/run-dir.ts';
 import { startApi } from '../api/server.ts';
+import type { Loaded } from '../config/arrange.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config, SiteKeys } from '../config/types.ts';
 import { EvpCiphers } from '../crypto/evp.ts';
@@ -23,19 +24,20 @@ import { LinkWatch } from '../network/link-watch.ts';
 import { Events } from '../observe/events.ts';
 import { stderrLog } from '../observe/log.ts';
 import type { PathEventRecord } from '../paths/types.ts';
-import { KeyRing } from '../shadowsocks/key-ring.ts';
+import type { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
 import { type HostFacts, readHostFacts } from '../site/facts.ts';
 import { LiveSite } from '../site/live-site.ts';
-import type { Site } from '../site/types.ts';
-import { Counters, pathIndexOf } from '../status/counters.ts';
+import { Counters, PEERS_MOST, pathIndexOf } from '../status/counters.ts';
 import { joinPathFigures } from './figures.ts';
 import { logFlow } from './flow-log.ts';
 import { HostNetwork } from './host-network.ts';
 import { LaneDesk } from './lane-desk.ts';
+import { Members } from './members.ts';
 import { logNotice } from './notices.ts';
 import { Peering } from './peering.ts';
 import { hideMemory } from './process-safety.ts';
+import { keyRingOf } from './roster.ts';
 import { SdNotify } from './sd-notify.ts';
 import { StatusBoard } from './status-board.ts';
 import { Workers } from './workers.ts';
@@ -61,10 +63,10 @@ const FATAL = new Set(['HOST_ROOT', 'HOST_COMMAND', 'KERNEL_NO_MPTCP']);
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   hideMemory();
   const stop = stopSignal();
-  const { config, keys } = loadConfig(options.configFile);
-  const daemon = new Daemon(options, config, await readHostFacts());
+  const loaded = loadConfig(options.configFile);
+  const daemon = new Daemon(options, loaded.config, await readHostFacts());
   try {
-    await daemon.start(keys);
+    await daemon.start(loaded);
     await daemon.stop(await stop);
   } finally {
     await daemon.takeDown();
@@ -90,20 +92,20 @@ class Daemon {
   #workers: Workers | undefined;
   #peering: Peering | undefined;
   #board: StatusBoard | undefined;
+  #members: Members | undefined;
   #refreshing: Promise<void> | undefined;
   #refreshAgain = false;
 
   constructor(options: DaemonOptions, config: Config, facts: HostFacts) {
     this.#options = options;
     this.#site = new LiveSite(config, facts);
-    const peers = this.#site.now.peers.length;
-    this.#counters = Array.from({ length: workerCount() }, () => new Counters(peers));
-    this.#ownCounters = new Counters(peers);
-    this.#laneCounters = new Counters(peers);
+    this.#counters = Array.from({ length: workerCount() }, () => new Counters(PEERS_MOST));
+    this.#ownCounters = new Counters(PEERS_MOST);
+    this.#laneCounters = new Counters(PEERS_MOST);
     this.#lane = this.#makeLane();
   }
 
-  async start(keys: SiteKeys): Promise<void> {
+  async start(loaded: Loaded): Promise<void> {
     const { version, runDir } = this.#options;
     const site = this.#site.now;
     this.#log.info('daemon', `braid ${version} for site ${site.name}`, {
@@ -119,7 +121,9 @@ class Daemon {
       changed: () => this.#refreshSite(),
     });
     this.#down.push(() => links.stop());
-    const peering = this.#makePeering(keys, links);
+    const peering = this.#makePeering(loaded.keys, links);
+    const ring = keyRingOf(site, loaded.keys);
+    const members = this.#makeMembers(loaded, ring, peering);
     this.#board = new StatusBoard({
       site: () => this.#site.now,
       version,
@@ -139,6 +143,7 @@ class Daemon {
       events: this.#events,
       kernelEvents: (onLine) => new LinuxMptcpEvents().follow(onLine),
       uplink: async (name, command) => this.#board!.command(name, command),
+      peers: members,
     });
     this.#down.push(() => api.close());
 
@@ -155,7 +160,7 @@ class Daemon {
     // Before anybody is accepted: a connection keeps the path manager that the kernel had when it came.
     await network.apply();
     this.#down.push(() => network.stopGuard());
-    await this.#startWorkers(keyRing(site, keys));
+    await this.#startWorkers(ring);
     this.#down.push(() => peering.stop());
     this.#down.push(() => this.#lane.stop());
     await this.#lane.start();
@@ -234,6 +239,31 @@ class Daemon {
       },
     });
     return this.#peering;
+  }
+
+  #makeMembers(loaded: Loaded, ring: KeyRing, peering: Peering): Members {
+    this.#members = new Members({
+      file: this.#options.configFile,
+      version: this.#options.version,
+      loaded,
+      site: this.#site,
+      ring,
+      tellAll: (command) => this.#workers?.tellAll(command),
+      added: (peers, keys) => peering.added(peers, keys),
+      revoked: (peer) => {
+        this.#board!.revoked(peer);
+        peering.revoked(peer.index);
+      },
+      changed: () => peering.siteChanged(),
+      followNetwork: async () => this.#network!.follow(),
+      fault: (fault) => this.#ownCounters.fault(fault),
+      said: (text, isBad) => {
+        this.#log[isBad ? 'warn' : 'info']('peer', text, {}, { limit: text.slice(0, LIMIT_TEXT) });
+        this.#events.add({ kind: 'peer', text });
+      },
+    });
+    this.#down.push(() => this.#members!.close());
+    return this.#members;
   }
 
   /** Reads all of the host again, once however many changes there were meanwhile. */
@@ -315,7 +345,8 @@ class Daemon {
 
   #heard(index: number, message: FromWorker): void {
     if (this.#peering?.heard(message)) return;
-    if (message.kind === 'notice') logNotice(this.#log, this.#site.now, message.notice);
+    if (message.kind === 'guest') this.#members!.heard(message);
+    else if (message.kind === 'notice') logNotice(this.#log, this.#site.now, message.notice);
     else if (message.kind === 'drained') this.#drained.add(index);
     else if (message.kind === 'flow') logFlow(this.#log, this.#site.now, message.record);
   }
@@ -357,21 +388,6 @@ function testCrypto(): void {
   const ciphers = new EvpCiphers();
   selfTest(ciphers);
   ciphers.close();
-}
-
-function keyRing(site: Site, keys: SiteKeys): KeyRing {
-  return new KeyRing({
-    ...(keys.identity && { identityKey: keys.identity }),
-    peers: site.peers.map((peer) => {
-      const { receive, send, sendIdentity } = keys.peers[peer.index]!;
-      return {
-        index: peer.index,
-        method: peer.method,
-        receiveKey: receive,
-        sendKeys: [sendIdentity, send].filter((key) => key !== undefined),
-      };
-    }),
-  });
 }
 
 /** The first TERM or INT asks to stop, a second one ends us at once (`braid cleanup` puts the network back then). USR1 would open the inspector. */

@@ -55,7 +55,7 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
     version,
     uptimeSeconds: Math.round((performance.now() - startedAtMs) / 100) / 10,
     uplinks: site.uplinks.map((uplink) => uplinkStatus(parts, uplink)),
-    peers: site.peers.map((peer) => peerStatus(parts, peer)),
+    peers: site.peers.filter(({ revoked }) => !revoked).map((peer) => peerStatus(parts, peer)),
     faults: sumFaults([...counters, parts.ownCounters, parts.laneCounters]),
   };
 }

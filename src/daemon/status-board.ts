@@ -1,7 +1,7 @@
 /** What an administrator sees of the running daemon and may change: the status, and the uplinks at run time. */
 import { type UplinkAnswer, type UplinkCommand, unknownUplink } from '../api/uplinks.ts';
 import type { PathEventRecord, UplinkOverride } from '../paths/types.ts';
-import type { Site } from '../site/types.ts';
+import type { Peer, Site } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import type { IpAddress } from '../wire/ip.ts';
@@ -32,6 +32,8 @@ export class StatusBoard {
   readonly #addresses = new Map<string, readonly IpAddress[]>();
   /** By peer's site, uplink and address. */
   readonly #movedAtUnixMs = new Map<string, number>();
+  /** Paths of peers that were revoked: what they carried was carried. */
+  readonly #former: { readonly uplink: string; readonly index: number }[] = [];
 
   constructor(parts: StatusBoardParts) {
     this.#parts = parts;
@@ -63,6 +65,11 @@ export class StatusBoard {
     // Addresses that were learnt come and go.
     if (this.#movedAtUnixMs.size >= MOVES_KEPT) this.#movedAtUnixMs.delete(this.#movedAtUnixMs.keys().next().value!);
     this.#movedAtUnixMs.set(`${peer} ${uplink} ${peerAddress}`, atUnixMs);
+  }
+
+  /** Before the site forgets its paths. */
+  revoked({ index, paths }: Peer): void {
+    for (const path of paths) this.#former.push({ uplink: path.uplink.name, index: pathIndexOf(index, path.index) });
   }
 
   stop(): void {
@@ -108,14 +115,16 @@ export class StatusBoard {
     const { site, counters, laneCounters, peering } = this.#parts;
     const { uplinks, peers } = site();
     const total = { ...peering.datagramBytes(this.#everHad(name, uplinks.find((one) => one.name === name)?.addresses ?? [])) };
-    for (const peer of peers)
-      for (const path of peer.paths)
-        if (path.uplink.name === name)
-          for (const one of [...counters, laneCounters]) {
-            const { txBytes, rxBytes } = one.path(pathIndexOf(peer.index, path.index));
-            total.tx += txBytes;
-            total.rx += rxBytes;
-          }
+    const living = peers.flatMap((peer) =>
+      peer.paths.map((path) => ({ uplink: path.uplink.name, index: pathIndexOf(peer.index, path.index) })),
+    );
+    for (const { uplink, index } of [...living, ...this.#former])
+      if (uplink === name)
+        for (const one of [...counters, laneCounters]) {
+          const { txBytes, rxBytes } = one.path(index);
+          total.tx += txBytes;
+          total.rx += rxBytes;
+        }
     return total;
   }
 

@@ -105,6 +105,7 @@ export class FarSide {
       const outcome = opener.open(scratch.slab, FRONT_BYTES, before + n);
       if (outcome.state === 'accepted') return this.#answer(flow, outcome, before + n);
       if (outcome.state === 'failed') return this.#startDraining(flow, outcome.reason);
+      if (outcome.state === 'invited') return this.#handOver(flow, outcome.invitation, before + n);
       if (!heard.put(scratch.slab, FRONT_BYTES, before + n)) return this.#refuse(flow, 'memory-limit');
     }
     if (flow.failed) this.#refuse(flow, undefined);
@@ -114,6 +115,18 @@ export class FarSide {
   #callEnded(flow: Flow, n: number, heardBytes: number): void {
     if (heardBytes > 0) this.#loop.fault('cut-short');
     this.#loop.end(flow, n < 0 ? errnoName(n) : 'the caller left', n < 0 ? 'reset' : 'close');
+  }
+
+  /** Who holds a code is no peer, and nothing it says concerns a flow: the main thread hears it out (join/). */
+  #handOver(flow: Flow, invitation: number, heardBytes: number): void {
+    const { scratch, sockets } = this.#loop;
+    const fd = flow.wanFd;
+    const heard = Uint8Array.from(scratch.slab.bytes.subarray(FRONT_BYTES, FRONT_BYTES + heardBytes));
+    this.#loop.disown(fd);
+    sockets.handOver(fd);
+    flow.wanFd = -1;
+    this.#loop.end(flow, 'a guest', 'close');
+    this.#loop.post({ kind: 'guest', invitation, fd, heard });
   }
 
   #startDraining(flow: Flow, reason: Fault): void {
@@ -143,6 +156,9 @@ export class FarSide {
   #answer(flow: Flow, request: AcceptedRequest, heardBytes: number): void {
     const loop = this.#loop;
     const { slab } = loop.scratch;
+    // Revoked a moment ago, or so new that this worker has only its key yet.
+    const peer = loop.site.peers[request.peer];
+    if (!peer || peer.revoked) return this.#refuse(flow, 'unknown-user');
     this.#endCall(flow);
     this.#calling.remove(flow);
     flow.peer = request.peer;
@@ -151,13 +167,12 @@ export class FarSide {
     const { payloadOffset: at, payloadBytes, target } = request;
     const behind = FRONT_BYTES + request.consumedBytes;
     const behindBytes = heardBytes - request.consumedBytes;
-    const { kind, packets } = loop.site.peers[flow.peer]!;
-    if (kind === 'shadowsocks') {
+    if (peer.kind === 'shadowsocks') {
       if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
       return this.#bringForeign(flow, target);
     }
     const name = target.kind === 'name' ? target.name : '';
-    const isStream = name === CONTROL_TARGET || (name === PACKETS_TARGET && packets !== 'off');
+    const isStream = name === CONTROL_TARGET || (name === PACKETS_TARGET && peer.packets !== 'off');
     if (name !== FLOW_TARGET && name !== REVERSE_TARGET && !isStream) return this.#refuse(flow, 'unknown-target');
     if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
     if (name === FLOW_TARGET && payloadBytes === 0) return loop.pooled.parked.add(flow);

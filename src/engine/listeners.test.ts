@@ -23,11 +23,11 @@ describe('listeners for peers', () => {
     const { network, listeners } = listening();
     expect(listeners.open(four)).toBeUndefined();
     const before = network.listeners.size;
-    expect(listeners.openForPeers(four)).toBeUndefined();
+    expect(listeners.open(four)).toBeUndefined();
     expect(network.listeners.size).toBe(before);
-    expect(listeners.openForPeers(both)).toBeUndefined();
+    expect(listeners.open(both)).toBeUndefined();
     expect(network.listeners.size).toBe(before + 2);
-    expect(listeners.openForPeers(both)).toBeUndefined();
+    expect(listeners.open(both)).toBeUndefined();
     expect(network.listeners.size).toBe(before + 2);
   });
 
@@ -35,8 +35,8 @@ describe('listeners for peers', () => {
     const { listeners, sockets } = listening();
     const taken = sockets.listenPeer(6, both.listenPort);
     expect(listeners.open(four)).toBeUndefined();
-    expect(listeners.openForPeers(both)).toEqual({ what: `peer listener on [::]:${both.listenPort}`, error: 98 });
+    expect(listeners.open(both)).toEqual({ what: `peer listener on [::]:${both.listenPort}`, error: 98 });
     sockets.close(taken);
-    expect(listeners.openForPeers(both)).toBeUndefined();
+    expect(listeners.open(both)).toBeUndefined();
   });
 });

@@ -20,27 +20,33 @@ export interface ListenersParts {
 
 export class Listeners {
   readonly #parts: ListenersParts;
+  readonly #lanFamilies = new Set<Family>();
   readonly #peerFamilies = new Set<Family>();
 
   constructor(parts: ListenersParts) {
     this.#parts = parts;
   }
 
-  /** @returns the first that could not be had, as address and errno. */
+  /** Also later, for a family that comes with an uplink's address or with a new peer. @returns the first that could not be had, as address and errno. */
   open(site: Site): Refused | undefined {
+    return this.#openForLan(site) ?? this.#openForPeers(site);
+  }
+
+  #openForLan(site: Site): Refused | undefined {
     const { sockets, acceptor, near } = this.#parts;
     const { tproxyPort } = site.network;
     const families = new Set([...site.lan, ...site.peers.flatMap((peer) => peer.lan)].map((prefix) => prefix.family));
     for (const family of families) {
+      if (this.#lanFamilies.has(family)) continue;
       const fd = sockets.listenTransparent({ bytes: loopback(family), port: tproxyPort });
       if (fd < 0) return { what: `transparent listener on ${family === 4 ? '127.0.0.1' : '[::1]'}:${tproxyPort}`, error: -fd };
+      this.#lanFamilies.add(family);
       acceptor.add(fd, near);
     }
-    return this.openForPeers(site);
+    return undefined;
   }
 
-  /** Also later, when the first uplink gets an address of a family. */
-  openForPeers({ uplinks, listenPort }: Site): Refused | undefined {
+  #openForPeers({ uplinks, listenPort }: Site): Refused | undefined {
     const { sockets, acceptor, far } = this.#parts;
     for (const family of [4, 6] as const) {
       const isNeeded = uplinks.some((uplink) => uplink.addresses.some((address) => address.family === family));

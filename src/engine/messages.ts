@@ -1,6 +1,6 @@
 /** What crosses between a worker and the main thread. Bytes of flows never do. */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
-import type { KeyRingTransfer } from '../shadowsocks/key-ring.ts';
+import type { InvitationsTransfer, KeyRingTransfer } from '../shadowsocks/key-ring.ts';
 import type { Site } from '../site/types.ts';
 import type { Fault } from '../status/counters.ts';
 
@@ -41,6 +41,8 @@ export type FromWorker =
   | { readonly kind: 'stream-failed'; readonly ticket: number; readonly peer: number; readonly reason: string }
   /** Flows wait, and the peer, which cannot be dialled, has no connection open to this worker. At most one each 100 ms. */
   | { readonly kind: 'reverse-wanted'; readonly peer: number }
+  /** Somebody who holds a code calls: `fd` is ours from now on, `heard` what it has said so far. */
+  | { readonly kind: 'guest'; readonly invitation: number; readonly fd: number; readonly heard: Uint8Array }
   | { readonly kind: 'drained' };
 
 export type ToWorker =
@@ -48,8 +50,12 @@ export type ToWorker =
   | { readonly kind: 'drain'; readonly graceMs: number }
   /** By peer index. */
   | { readonly kind: 'paths'; readonly peers: readonly PeerPaths[] }
-  /** An uplink's address came, went or changed; indices stay what they were. */
+  /** An uplink's address came, went or changed, a peer came or is revoked; indices stay what they were. */
   | { readonly kind: 'site'; readonly site: Site }
+  /** After the site that has the new ones, and in which those that are revoked have nothing any more. */
+  | { readonly kind: 'keys'; readonly added: KeyRingTransfer['peers']; readonly removed: readonly number[] }
+  /** All that are good from now on. */
+  | { readonly kind: 'invitations'; readonly all: InvitationsTransfer }
   /** Open a stream to the peer's main thread. */
   | { readonly kind: 'stream'; readonly ticket: number; readonly peer: number }
   /** Open one for packets, over this path and no other. */

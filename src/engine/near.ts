@@ -11,6 +11,7 @@
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, EPOLLRDHUP } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
+import type { Site } from '../site/types.ts';
 import { contains } from '../wire/ip.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
 import { Held } from './blocks.ts';
@@ -49,18 +50,29 @@ export class NearSide {
   readonly #keptEnds: KeptEnds;
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
   /** Until when each peer's paths are avoided. */
-  readonly #avoidUntilMs: number[][];
-  #peerPaths: readonly PeerPaths[];
+  readonly #avoidUntilMs: number[][] = [];
+  readonly #peerPaths: PeerPaths[] = [];
 
   constructor(loop: WorkerLoop) {
     this.#loop = loop;
     this.#keptEnds = new KeptEnds(loop);
-    this.#peerPaths = loop.site.peers.map((peer) => anyPath(peer.paths.map((path) => path.index)));
-    this.#avoidUntilMs = loop.site.peers.map(() => []);
+    this.useSite(loop.site);
+  }
+
+  /** Peers that are new, or gone. */
+  useSite({ peers }: Site): void {
+    for (const { index, paths, revoked } of peers) {
+      this.#avoidUntilMs[index] ??= [];
+      if (revoked) this.#peerPaths[index] = anyPath([]);
+      else this.#peerPaths[index] ??= anyPath(paths.map((path) => path.index));
+    }
   }
 
   usePaths(peers: readonly PeerPaths[]): void {
-    this.#peerPaths = peers;
+    // What was decided just before a peer was revoked says nothing of it.
+    peers.forEach((paths, peer) => {
+      if (!this.#loop.site.peers[peer]?.revoked) this.#peerPaths[peer] = paths;
+    });
     this.#loop.pooled.usePaths();
   }
 

@@ -25,13 +25,16 @@ const CHUNKS_A_TURN = 16;
 export class Parked {
   readonly #loop: WorkerLoop;
   /** What peers keep warm, the oldest first. */
-  readonly #theirs: Set<Flow>[];
+  readonly #theirs: Set<Flow>[] = [];
   readonly #speaking = new Set<Flow>();
   readonly #due = new Deadlines<Flow>(SPEAK_TIMEOUT_MS);
 
   constructor(loop: WorkerLoop) {
     this.#loop = loop;
-    this.#theirs = loop.site.peers.map(() => new Set());
+  }
+
+  useSite(peers: number): void {
+    while (this.#theirs.length < peers) this.#theirs.push(new Set());
   }
 
   /** The pumps of `flow` are made, and what came behind the request is with them. */

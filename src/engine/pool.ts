@@ -12,6 +12,7 @@ import { EAGAIN } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { RequestSealer } from '../shadowsocks/request.ts';
+import type { Site } from '../site/types.ts';
 import type { Fault } from '../status/counters.ts';
 import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-header.ts';
 import type { Held } from './blocks.ts';
@@ -62,7 +63,7 @@ export class Pool {
   /** What stands ready for the peers' flows. */
   readonly parked: Parked;
   readonly #loop: WorkerLoop;
-  readonly #peers: readonly PeerPool[];
+  readonly #peers: PeerPool[] = [];
   readonly #dialling = new Deadlines<Flow>(DIAL_TIMEOUT_MS);
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
   #nextAtMs = Number.POSITIVE_INFINITY;
@@ -72,14 +73,15 @@ export class Pool {
     this.#loop = loop;
     this.queue = new ReverseQueue(loop, this);
     this.parked = new Parked(loop);
-    this.#peers = loop.site.peers.map(() => ({
-      warm: [],
-      reverse: [],
-      offered: new Set(),
-      dialling: new Set(),
-      nextDialAtMs: 0,
-      backOffMs: 0,
-    }));
+    this.useSite(loop.site);
+  }
+
+  /** There may be more peers than before. */
+  useSite({ peers }: Site): void {
+    for (const { index } of peers)
+      this.#peers[index] ??= { warm: [], reverse: [], offered: new Set(), dialling: new Set(), nextDialAtMs: 0, backOffMs: 0 };
+    this.queue.useSite(peers.length);
+    this.parked.useSite(peers.length);
   }
 
   /** After each decision about paths: what lies on none of them is no use, and some may be missing. */

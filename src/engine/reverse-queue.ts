@@ -16,15 +16,20 @@ const ASK_EVERY_MS = 100;
 export class ReverseQueue {
   readonly #loop: WorkerLoop;
   readonly #pool: Pool;
-  readonly #waiting: Set<Flow>[];
+  readonly #waiting: Set<Flow>[] = [];
   readonly #due = new Deadlines<Flow>(WAIT_MS);
-  readonly #nextAskAtMs: number[];
+  readonly #nextAskAtMs: number[] = [];
 
   constructor(loop: WorkerLoop, pool: Pool) {
     this.#loop = loop;
     this.#pool = pool;
-    this.#waiting = loop.site.peers.map(() => new Set());
-    this.#nextAskAtMs = loop.site.peers.map(() => 0);
+  }
+
+  useSite(peers: number): void {
+    while (this.#waiting.length < peers) {
+      this.#waiting.push(new Set());
+      this.#nextAskAtMs.push(0);
+    }
   }
 
   add(flow: Flow): void {

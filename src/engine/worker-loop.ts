@@ -15,11 +15,12 @@ import type { Counters, Fault } from '../status/counters.ts';
 import { Acceptor } from './acceptor.ts';
 import { Blocked } from './blocked.ts';
 import { BlockPool } from './blocks.ts';
+import { takePaths, takeSite, useKeys } from './changes.ts';
 import { Deadlines } from './deadlines.ts';
 import { FarSide } from './far.ts';
 import { Flow } from './flow.ts';
 import { Listeners, type Refused } from './listeners.ts';
-import type { FromWorker, Notice, PeerPaths, ToWorker } from './messages.ts';
+import type { FromWorker, Notice, ToWorker } from './messages.ts';
 import { NearSide } from './near.ts';
 import type { OpenPump } from './open-pump.ts';
 import { type Ending, howBroken, type Leg, Parting } from './parting.ts';
@@ -374,21 +375,17 @@ export class WorkerLoop {
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
       if (command.kind === 'stop') this.#stopped = true;
       else if (command.kind === 'stream' || command.kind === 'packet-stream') this.streams.ask(command);
-      else if (command.kind === 'paths') this.#usePaths(command.peers);
+      else if (command.kind === 'paths') takePaths(this, command.peers);
       else if (command.kind === 'site') this.#useSite(command.site);
+      else if (command.kind === 'keys' || command.kind === 'invitations') useKeys(this.codec.ring, command);
       else if (command.kind === 'drain') this.#drain(command.graceMs);
     }
   }
 
-  #usePaths(peers: readonly PeerPaths[]): void {
-    this.subflows.usePaths(peers); // first: what is on a dead path waits
-    this.near.usePaths(peers);
-  }
-
   #useSite(site: Site): void {
     this.site = site;
-    this.subflows.useSite(site);
-    const refused = this.pooled.isStopped ? undefined : this.#listeners.openForPeers(site);
+    takeSite(this);
+    const refused = this.pooled.isStopped ? undefined : this.#listeners.open(site);
     if (refused) this.notice({ what: 'cannot-listen', where: refused.what, error: refused.error });
   }
 

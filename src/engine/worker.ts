@@ -9,7 +9,7 @@ import { LinuxPathManager } from '../kernel/mptcp-pm.ts';
 import { Codec } from '../shadowsocks/codec.ts';
 import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
-import { Counters } from '../status/counters.ts';
+import { Counters, PEERS_MOST } from '../status/counters.ts';
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts';
 import { WorkerLoop } from './worker-loop.ts';
 
@@ -19,7 +19,6 @@ const sockets = new LinuxSockets();
 let isWakeGiven = false;
 
 try {
-  const { site } = start;
   const codec = new Codec({
     ciphers: new EvpCiphers(),
     ring: KeyRing.fromTransfer(start.keys),
@@ -27,11 +26,11 @@ try {
     notBeforeUnixSeconds: start.notBeforeUnixSeconds,
   });
   const loop = new WorkerLoop({
-    site,
+    site: start.site,
     sockets,
     pathManager: new LinuxPathManager(),
     codec,
-    counters: new Counters(site.peers.length, start.counters),
+    counters: new Counters(PEERS_MOST, start.counters),
     clock: new MonotonicClock(),
     post,
     nextCommand: () => receiveMessageOnPort(port)?.message as ToWorker | undefined,

@@ -109,6 +109,7 @@ export const SIOCOUTQ = 0x5411;
 // sys/epoll.h
 export const EPOLL_CLOEXEC = 0o2000000;
 export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
 export const EPOLLIN = 0x1;
 /** Urgent data. */

@@ -122,6 +122,7 @@ export class LinuxSockets implements Sockets {
   }
 
   handOver(fd: number): void {
+    libcCalls.epoll_ctl(this.#epoll, k.EPOLL_CTL_DEL, fd, this.#small.range(EVENT_AT, EVENT_BYTES));
     this.#open.delete(fd);
     this.#paired.delete(fd);
   }

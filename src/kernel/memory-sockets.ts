@@ -91,6 +91,8 @@ export class MemorySockets implements Sockets {
 
   handOver(fd: number): void {
     this.#handedOver.add(fd);
+    this.#serials.delete(fd);
+    this.#edges.delete(fd);
   }
 
   keepAlive(_fd: number, _leg: 'lan' | 'peer'): void {}

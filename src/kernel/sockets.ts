@@ -30,7 +30,7 @@ export interface Sockets {
    * addresses, and no reset either: where one end is reset the other reads what was written, then an end.
    */
   pair(theirsMostBytes?: number): readonly [mine: number, theirs: number] | number;
-  /** Somebody else closes `fd` from now on. */
+  /** Somebody else watches and closes `fd` from now on. */
   handOver(fd: number): void;
   /** From now on a host that vanished is noticed: for connections that live; the many that do not would pay four calls each. */
   keepAlive(fd: number, leg: 'lan' | 'peer'): void;

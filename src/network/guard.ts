@@ -7,7 +7,7 @@
  *                     └───▶ plan again from what the host has now ─▶ apply the difference ─▶ report
  */
 import { BraidError } from '../error.ts';
-import { type ApplyParts, repairPlan } from './apply.ts';
+import { type ApplyParts, applyPlan, repairPlan } from './apply.ts';
 import { type Changes, NetlinkChanges } from './changes.ts';
 import { applyCommand, type Plan, type RouteStep, type Step } from './steps.ts';
 
@@ -42,6 +42,8 @@ export interface Guard {
   look(): Promise<void>;
   /** Ends the watch, after a check that is under way: whoever undoes next must not be raced. */
   stop(): Promise<void>;
+  /** Plans again, because the site is another now, and makes the difference true. @throws BraidError what the host refuses. */
+  follow(): Promise<void>;
 }
 
 const POLL_MS = 200;
@@ -105,10 +107,27 @@ export function startGuard(parts: GuardParts): Guard {
     if (!running && sinceMs >= PAUSE_MS && (pending || sinceMs >= CHECK_EVERY_MS)) void start();
   }, parts.pollMs ?? POLL_MS);
 
+  const follow = async () => {
+    const plan = await parts.plan();
+    const outcome = await applyPlan(plan, parts);
+    before = plan;
+    waiting = outcome.waiting;
+  };
+
   return {
     look: async () => {
       for (let other = running; other; other = running) await other;
       await start();
+    },
+    follow: async () => {
+      for (let other = running; other; other = running) await other;
+      const following = follow();
+      running = following
+        .catch(() => {})
+        .finally(() => {
+          running = undefined;
+        });
+      await following;
     },
     stop: async () => {
       clearInterval(timer);

@@ -226,7 +226,8 @@ export class PathMonitor {
     const { figuresOf, damping = DAMPING, spares, streams } = this.#parts;
     for (const peer of site.peers) {
       const watch = this.#watches[peer.index];
-      if (watch) watch.take(peer, this.#parts.clock.nowMs());
+      if (watch && peer.revoked) this.#revoke(watch);
+      else if (watch) watch.take(peer, this.#parts.clock.nowMs());
       else {
         const moved = (of: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => this.#moved(of, slot, from);
         this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, streams, site: site.name, moved });
@@ -239,6 +240,11 @@ export class PathMonitor {
     }
     this.#hasNews = true;
     this.#hurry();
+  }
+
+  #revoke(watch: PeerWatch): void {
+    for (const { path } of watch.slots) this.#checks.cancel(watch.index, path.index);
+    watch.revoke();
   }
 
   /** @param override all of it: what is absent is as configured. Kept until the daemon ends. */

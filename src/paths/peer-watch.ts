@@ -105,6 +105,13 @@ export class PeerWatch implements ProbedPeer {
     }
   }
 
+  /** It is a peer no more: nothing is sent to it, tried or decided. */
+  revoke(): void {
+    this.lost();
+    this.slots.length = 0;
+    this.paths = NO_PATHS;
+  }
+
   get hasSession(): boolean {
     return this.sessionSinceMs > 0;
   }

@@ -20,10 +20,19 @@ export interface PeerKeys {
   readonly sendKeys: readonly Secret[];
 }
 
+/** Whoever holds a code may call once, to join: the keys that come of its secret (join/invitation.ts). */
+export interface InvitationKeys {
+  readonly id: number;
+  readonly identityKey: Secret;
+  readonly userKey: Secret;
+}
+
 export interface KeyRingParts {
   /** This site's own identity key. Absent: at most one peer may call. */
   readonly identityKey?: Secret;
   readonly peers: readonly PeerKeys[];
+  /** Only beside an identity key. */
+  readonly invitations?: readonly InvitationKeys[];
 }
 
 /** A plain value for `workerData` or `postMessage`. It holds the raw keys: hand it over at once and keep no copy. */
@@ -35,14 +44,21 @@ export interface KeyRingTransfer {
     readonly receiveKey?: Uint8Array;
     readonly sendKeys: readonly Uint8Array[];
   }[];
+  readonly invitations?: InvitationsTransfer;
 }
 
+export type InvitationsTransfer = readonly { readonly id: number; readonly identityKey: Uint8Array; readonly userKey: Uint8Array }[];
+
 /** Zeroes a transfer that was cloned into a worker: the sender's copy is of no use any more. */
-export function wipeTransfer({ identityKey, peers }: KeyRingTransfer): void {
+export function wipeTransfer({ identityKey, peers, invitations = [] }: KeyRingTransfer): void {
   identityKey?.fill(0);
   for (const { receiveKey, sendKeys } of peers) {
     receiveKey?.fill(0);
     for (const key of sendKeys) key.fill(0);
+  }
+  for (const { identityKey: under, userKey } of invitations) {
+    under.fill(0);
+    userKey.fill(0);
   }
 }
 
@@ -63,32 +79,33 @@ export interface Callee {
 }
 
 export class KeyRing {
-  /** What the first bytes of every incoming connection have in common; undefined where nobody may call. */
-  readonly callers: { readonly facts: MethodFacts; readonly identityKey: Secret | undefined } | undefined;
-  readonly #parts: KeyRingParts;
+  readonly #identityKey: Secret | undefined;
+  readonly #peers = new Map<number, PeerKeys>();
+  readonly #callerOf = new Map<number, Caller>();
   readonly #byName = new Map<string, Caller>();
-  readonly #direct: Caller | undefined;
   readonly #callees = new Map<number, Callee>();
+  #invitations: readonly InvitationKeys[] = [];
+  #callers: { readonly facts: MethodFacts; readonly identityKey: Secret | undefined } | undefined;
 
   /** @throws BraidError KEY_LENGTH or KEY_RING where the keys contradict the methods or each other. */
-  constructor(parts: KeyRingParts) {
-    this.#parts = parts;
-    const callers: Caller[] = [];
-    for (const { index, method, receiveKey, sendKeys } of parts.peers) {
-      const facts = METHODS[method];
-      for (const key of receiveKey ? [receiveKey, ...sendKeys] : sendKeys) checkLength(facts, index, key);
-      if (receiveKey) callers.push({ index, facts, key: receiveKey });
-      const callee = calleeOf(index, facts, sendKeys);
-      if (callee) this.#callees.set(index, callee);
-    }
-    if (callers[0]) this.callers = { facts: commonMethod(callers, parts.identityKey), identityKey: parts.identityKey };
-    if (parts.identityKey) for (const caller of callers) this.#name(caller, parts.identityKey);
-    else this.#direct = callers[0];
+  constructor({ identityKey, peers, invitations = [] }: KeyRingParts) {
+    this.#identityKey = identityKey;
+    for (const peer of peers) this.add(peer);
+    this.invite(invitations);
+  }
+
+  /** What the first bytes of every incoming connection have in common; undefined where nobody may call. */
+  get callers(): { readonly facts: MethodFacts; readonly identityKey: Secret | undefined } | undefined {
+    return this.#callers;
   }
 
   /** The one caller of a site without an identity key. */
   get direct(): Caller | undefined {
-    return this.#direct;
+    return this.#identityKey ? undefined : this.#callerOf.values().next().value;
+  }
+
+  get invitations(): readonly InvitationKeys[] {
+    return this.#invitations;
   }
 
   /** @param name the 16 bytes of an opened identity header. */
@@ -101,38 +118,74 @@ export class KeyRing {
     return this.#callees.get(index);
   }
 
+  /** Also at run time. @throws BraidError as the constructor; nothing is changed then. */
+  add(peer: PeerKeys): void {
+    const { index, method, receiveKey, sendKeys } = peer;
+    const facts = METHODS[method];
+    for (const key of receiveKey ? [receiveKey, ...sendKeys] : sendKeys) checkLength(facts, index, key);
+    const callee = calleeOf(index, facts, sendKeys);
+    if (receiveKey) {
+      const caller: Caller = { index, facts, key: receiveKey };
+      checkCommon([...this.#callerOf.values(), caller], this.#identityKey);
+      if (this.#identityKey) this.#name(caller, this.#identityKey);
+      this.#callerOf.set(index, caller);
+    }
+    if (callee) this.#callees.set(index, callee);
+    this.#peers.set(index, peer);
+    this.#countCallers();
+  }
+
+  /** Its calls are refused from now on, and its keys are gone. */
+  remove(index: number): void {
+    const peer = this.#peers.get(index);
+    if (peer) wipeKeys(peer);
+    this.#peers.delete(index);
+    this.#callerOf.delete(index);
+    this.#callees.delete(index);
+    for (const [name, caller] of this.#byName) if (caller.index === index) this.#byName.delete(name);
+    this.#countCallers();
+  }
+
+  /** Exactly these from now on. @throws BraidError KEY_RING without an identity key. */
+  invite(invitations: readonly InvitationKeys[]): void {
+    if (invitations.length > 0 && !this.#identityKey) throw wrong('identity key expected where others are invited, got none');
+    const kept = new Set(invitations.map(({ id }) => id));
+    for (const one of this.#invitations) if (!kept.has(one.id)) wipeInvitation(one);
+    this.#invitations = invitations;
+    this.#countCallers();
+  }
+
   static fromTransfer(transfer: KeyRingTransfer): KeyRing {
     return new KeyRing({
       ...(transfer.identityKey && { identityKey: takeOver(transfer.identityKey) }),
-      peers: transfer.peers.map(({ index, method, receiveKey, sendKeys }) => ({
-        index,
-        method,
-        ...(receiveKey && { receiveKey: takeOver(receiveKey) }),
-        sendKeys: sendKeys.map(takeOver),
-      })),
+      peers: peersFrom(transfer.peers),
+      invitations: invitationsFrom(transfer.invitations ?? []),
     });
   }
 
   transfer(): KeyRingTransfer {
-    const { identityKey, peers } = this.#parts;
     return {
-      ...(identityKey && { identityKey: copyOf(identityKey) }),
-      peers: peers.map(({ index, method, receiveKey, sendKeys }) => ({
-        index,
-        method,
-        ...(receiveKey && { receiveKey: copyOf(receiveKey) }),
-        sendKeys: sendKeys.map(copyOf),
-      })),
+      ...(this.#identityKey && { identityKey: copyOf(this.#identityKey) }),
+      peers: [...this.#peers.values()].map(peerTransfer),
+      invitations: this.transferInvitations(),
     };
+  }
+
+  transferInvitations(): InvitationsTransfer {
+    return this.#invitations.map(({ id, identityKey, userKey }) => ({ id, identityKey: copyOf(identityKey), userKey: copyOf(userKey) }));
   }
 
   /** Zeroes every key in it. */
   wipe(): void {
-    this.#parts.identityKey?.wipe();
-    for (const { receiveKey, sendKeys } of this.#parts.peers) {
-      receiveKey?.wipe();
-      for (const key of sendKeys) key.wipe();
-    }
+    this.#identityKey?.wipe();
+    for (const peer of this.#peers.values()) wipeKeys(peer);
+    for (const one of this.#invitations) wipeInvitation(one);
+  }
+
+  #countCallers(): void {
+    const first = this.#callerOf.values().next().value;
+    const facts = first?.facts ?? (this.#invitations[0] && methodOfIdentity(this.#identityKey!));
+    this.#callers = facts && { facts, identityKey: this.#identityKey };
   }
 
   #name(caller: Caller, identityKey: Secret): void {
@@ -154,12 +207,17 @@ function calleeOf(index: number, facts: MethodFacts, sendKeys: readonly Secret[]
   return { index, facts, identities, key };
 }
 
-function commonMethod(callers: readonly Caller[], identityKey: Secret | undefined): MethodFacts {
+/** Who is only invited yet calls with the method that the identity key is for. */
+function methodOfIdentity(identityKey: Secret): MethodFacts {
+  return METHODS[identityKey.lengthBytes === 16 ? '2022-blake3-aes-128-gcm' : '2022-blake3-aes-256-gcm'];
+}
+
+function checkCommon(callers: readonly Caller[], identityKey: Secret | undefined): void {
   const facts = callers[0]!.facts;
   if (!identityKey) {
     if (callers.length > 1)
       throw wrong(`identity key expected with ${callers.length} calling peers, got none`, 'set identity_key, or leave one peer');
-    return facts;
+    return;
   }
   for (const caller of callers) {
     if (!caller.facts.identityHeaders)
@@ -173,7 +231,6 @@ function commonMethod(callers: readonly Caller[], identityKey: Secret | undefine
       );
   }
   checkLength(facts, undefined, identityKey);
-  return facts;
 }
 
 function checkLength(facts: MethodFacts, index: number | undefined, key: Secret): void {
@@ -188,6 +245,36 @@ function wrong(message: string, hint?: string): BraidError {
 
 function mapKey(name: Uint8Array): string {
   return Buffer.from(name.buffer, name.byteOffset, KEY_NAME_BYTES).toString('latin1');
+}
+
+/** What `postMessage` can carry of a peer; to be wiped by whoever sent it. */
+export function peerTransfer({ index, method, receiveKey, sendKeys }: PeerKeys): KeyRingTransfer['peers'][number] {
+  return { index, method, ...(receiveKey && { receiveKey: copyOf(receiveKey) }), sendKeys: sendKeys.map(copyOf) };
+}
+
+/** The transfer is wiped. */
+export function peersFrom(peers: KeyRingTransfer['peers']): PeerKeys[] {
+  return peers.map(({ index, method, receiveKey, sendKeys }) => ({
+    index,
+    method,
+    ...(receiveKey && { receiveKey: takeOver(receiveKey) }),
+    sendKeys: sendKeys.map(takeOver),
+  }));
+}
+
+/** The transfer is wiped. */
+export function invitationsFrom(all: InvitationsTransfer): InvitationKeys[] {
+  return all.map(({ id, identityKey, userKey }) => ({ id, identityKey: takeOver(identityKey), userKey: takeOver(userKey) }));
+}
+
+function wipeKeys({ receiveKey, sendKeys }: PeerKeys): void {
+  receiveKey?.wipe();
+  for (const key of sendKeys) key.wipe();
+}
+
+function wipeInvitation({ identityKey, userKey }: InvitationKeys): void {
+  identityKey.wipe();
+  userKey.wipe();
 }
 
 function copyOf(key: Secret): Uint8Array {

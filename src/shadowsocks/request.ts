@@ -9,12 +9,12 @@
  * Real servers want all of it up to the fixed header in their first read, so it has to leave in one write, best with the first chunks behind
  * it. Our own listener takes any split. Padding is zeros: peers' paddings were seen to carry recycled memory.
  */
-import { KEY_NAME_BYTES } from '../crypto/blake3.ts';
+import { KEY_NAME_BYTES, keyName } from '../crypto/blake3.ts';
 import { type MethodFacts, TAG_BYTES } from '../crypto/methods.ts';
 import type { Slab } from '../native/index.ts';
 import { ADDRESS_MOST_BYTES, addressBytes, readAddress, type Target, writeAddress } from './address.ts';
 import type { Codec } from './codec.ts';
-import type { Callee, Caller } from './key-ring.ts';
+import type { Callee, Caller, InvitationKeys } from './key-ring.ts';
 import { Opener } from './opener.ts';
 import { ResponseOpener, ResponseSealer } from './response.ts';
 import { Sealer } from './sealer.ts';
@@ -123,6 +123,8 @@ export type RequestFault = (typeof REQUEST_FAULTS)[number];
 export type RequestOutcome =
   | { readonly state: 'more'; readonly neededBytes: number }
   | { readonly state: 'failed'; readonly reason: RequestFault }
+  /** No peer, but somebody who holds a code: whatever it wants is for others to hear, from the first byte on. Nothing presented was changed. */
+  | { readonly state: 'invited'; readonly invitation: number }
   | AcceptedRequest;
 
 export interface AcceptedRequest {
@@ -144,7 +146,7 @@ export interface AcceptedRequest {
  * Nothing presented is changed before `accepted`, which opens the variable header in place.
  *
  *    more (salt, identity, fixed) ──▶ fixed header opened, salt admitted ──▶ more (variable) ──▶ accepted
- *              └────────────────────────────────┴───────────────────────────────┴──────────────▶ failed
+ *              └────────────────────────────────┴──▶ invited ───────────────────┴──────────────▶ failed
  */
 export class RequestOpener {
   readonly #codec: Codec;
@@ -165,6 +167,7 @@ export class RequestOpener {
     this.#fixed ??= this.#openFixed(slab.bytes, offset, before);
     const fixed = this.#fixed;
     if (!fixed) return this.#fail(this.#fault ?? 'bad-tag');
+    if (fixed.caller.index < 0) return { state: 'invited', invitation: invitationOf(fixed.caller) };
     const whole = before + fixed.variableBytes + TAG_BYTES;
     if (haveBytes < whole) return { state: 'more', neededBytes: whole - haveBytes };
     if (!fixed.aead.open(slab, offset + before, fixed.variableBytes)) return this.#fail('bad-tag');
@@ -187,7 +190,7 @@ export class RequestOpener {
       const name = codec.scratch.bytes.subarray(0, KEY_NAME_BYTES);
       name.set(bytes.subarray(offset + facts.saltBytes, offset + facts.saltBytes + KEY_NAME_BYTES));
       codec.cryptIdentity('decrypt', facts, identityKey, salt, name);
-      caller = codec.ring.callerNamed(name);
+      caller = codec.ring.callerNamed(name) ?? this.#invited(facts, salt, bytes, offset + facts.saltBytes);
     }
     if (!caller) return this.#refuse('unknown-user');
     const header = codec.scratch.bytes;
@@ -199,6 +202,18 @@ export class RequestOpener {
       return this.#refuse(fault);
     }
     return { caller, aead, salt: Uint8Array.from(salt), variableBytes: header.readUInt16BE(LENGTH_AT) };
+  }
+
+  /** Its identity header is encrypted under a key that comes with the code: a code tells nothing of this site's own. */
+  #invited(facts: MethodFacts, salt: Uint8Array, bytes: Buffer, at: number): Caller | undefined {
+    const codec = this.#codec;
+    const block = codec.scratch.bytes.subarray(0, KEY_NAME_BYTES);
+    const found = codec.ring.invitations.find(({ identityKey, userKey }) => {
+      block.set(bytes.subarray(at, at + KEY_NAME_BYTES));
+      codec.cryptIdentity('decrypt', facts, identityKey, salt, block);
+      return keyName(userKey.reveal()).equals(block);
+    });
+    return found && callerOf(found, facts);
   }
 
   /** Only here, with the header authentic, is a salt remembered: nobody without a key can fill the store. */
@@ -243,6 +258,15 @@ export class RequestOpener {
     this.close();
     return { state: 'failed', reason };
   }
+}
+
+/** Below every peer's index, which is what tells the two apart. */
+function callerOf({ id, userKey }: InvitationKeys, facts: MethodFacts): Caller {
+  return { index: -1 - id, facts, key: userKey };
+}
+
+function invitationOf({ index }: Caller): number {
+  return -1 - index;
 }
 
 interface OpenedFixed {

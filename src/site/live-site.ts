@@ -6,7 +6,7 @@ import { resolveSite } from './resolve.ts';
 import type { Path, Site, Uplink } from './types.ts';
 
 export class LiveSite {
-  readonly #config: Config;
+  #config: Config;
   #site: Site;
 
   /** @throws BraidErrors what keeps the daemon from starting. */
@@ -27,6 +27,12 @@ export class LiveSite {
     this.#site = after;
     const words = after.uplinks.flatMap((uplink, i) => uplinkWords(before.uplinks[i]!, uplink));
     return words.length > 0 ? words : ['routes of an uplink changed'];
+  }
+
+  /** Peers came or went; all that were there keep their place. */
+  useConfig(config: Config, facts: HostFacts): void {
+    this.#config = config;
+    this.#site = resolveSite(config, facts, this.#site);
   }
 
   /** @returns the path, or undefined where there is no room for it. */

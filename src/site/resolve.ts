@@ -174,11 +174,29 @@ function onePerFamily(addresses: readonly IpAddress[], lan: readonly Prefix[]): 
 
 function resolvePeers(config: Config, uplinks: readonly Connected[], errors: BraidError[], previous?: Site): Peer[] {
   return config.peers.map((peer, index): Peer => {
+    if (peer.revoked) return revokedPeer(index, peer);
     const pairs = resolvePairs(config, peer, index, uplinks, errors);
     const paths = appendPaths(previous?.peers[index]?.paths ?? [], pairs, uplinks);
     const { site, kind, method, lan, addresses, snat, packets, policy, allow } = peer;
     return { index, site, kind, method, lan, addresses, paths, snat, packets, policy, allow };
   });
+}
+
+function revokedPeer(index: number, { site, kind, method }: PeerConfig): Peer {
+  return {
+    index,
+    site,
+    kind,
+    method,
+    lan: [],
+    addresses: [],
+    paths: [],
+    snat: false,
+    packets: 'off',
+    policy: [],
+    allow: [],
+    revoked: true,
+  };
 }
 
 function resolvePairs(config: Config, peer: PeerConfig, index: number, uplinks: readonly Connected[], errors: BraidError[]): Pair[] {

@@ -50,6 +50,8 @@ export interface Peer {
   readonly lan: readonly Prefix[];
   readonly addresses: readonly PeerAddress[];
   readonly paths: readonly Path[];
+  /** It is a peer no more: its place stays, so that the others keep their index, with nothing in it. Whoever looks a peer up by name passes it. */
+  readonly revoked?: true;
   readonly snat: boolean;
   /** How everything but TCP travels. */
   readonly packets: 'udp' | 'off';

@@ -52,6 +52,8 @@ export const FAULTS = [
   'connect-timeout',
   // between two Braids: the control stream and the sealed datagrams
   'bad-control-line',
+  'bad-join',
+  'too-many-guests',
   'bad-handshake',
   'unknown-session',
   'stale-session',
@@ -79,6 +81,9 @@ const FAULT_INDEX: ReadonlyMap<Fault, number> = new Map(FAULTS.map((fault, index
 
 /** Paths of one peer that there is room for; a site's paths grow while it runs (site/types.ts). */
 export const PATHS_MOST = 32;
+
+/** Peers that there is room for in a daemon's life: some come and go while it runs, and none gets the place of another. */
+export const PEERS_MOST = 64;
 
 /** Where the figures of a peer's path are. */
 export function pathIndexOf(peer: number, path: number): number {

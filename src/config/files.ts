@@ -1,0 +1,58 @@
+/** Files that hold a site's configuration and keys are never seen half written: the whole of it goes beside, then takes the name. */
+import { randomBytes } from 'node:crypto';
+import { closeSync, fchownSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { BraidError } from '../error.ts';
+
+const OURS_ALONE = 0o600;
+
+/** For keys and what is worth as much: ours alone, whatever was there before. @throws BraidError CONFIG_WRITE */
+export function writeSecretFile(path: string, text: string): void {
+  write(path, text, false);
+}
+
+/** A file that is there keeps its mode and its owner; where its name is a link, what it leads to is replaced. @throws BraidError CONFIG_WRITE */
+export function writeConfigFile(path: string, text: string): void {
+  write(path, text, true);
+}
+
+function write(path: string, text: string, keeps: boolean): void {
+  let beside: string | undefined;
+  try {
+    const target = keeps ? realPathOf(path) : path;
+    const before = keeps ? statSync(target, { throwIfNoEntry: false }) : undefined;
+    beside = join(dirname(target), `.${basename(target)}.${randomBytes(4).toString('hex')}`);
+    const fd = openSync(beside, 'wx', before ? before.mode & 0o777 : OURS_ALONE);
+    try {
+      if (before && before.uid !== process.geteuid?.()) fchownSync(fd, before.uid, before.gid);
+      writeSync(fd, text);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(beside, target);
+    syncDirectory(dirname(target));
+  } catch (error) {
+    if (beside !== undefined) rmSync(beside, { force: true });
+    const { code = String(error) } = error as NodeJS.ErrnoException;
+    throw new BraidError('CONFIG_WRITE', `${path}: cannot be written: ${code}`, { cause: error });
+  }
+}
+
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/** Or a power cut could take the new name back. */
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

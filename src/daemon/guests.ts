@@ -1,0 +1,126 @@
+/**
+ * Those who hold a code and want to become peers (join/exchange.ts). A worker has proved that they hold it; each costs a little all the same, so
+ * only a few talk at a time, and none of them for long. Two with the same code do not talk at once.
+ */
+import { Socket } from 'node:net';
+import type { FromWorker } from '../engine/messages.ts';
+import { BraidError, BraidErrors } from '../error.ts';
+import { type AgreedKeys, joinAsHost, Refused } from '../join/exchange.ts';
+import type { Invitations } from '../join/invitation.ts';
+import type { About, JoinAnswer } from '../join/messages.ts';
+import { peerOf } from '../join/peer-of.ts';
+import { believable } from '../join/reachable.ts';
+import { SecretStream, StreamEnded } from '../join/secret-stream.ts';
+import type { Method } from '../site/types.ts';
+import { Allowance } from '../status/allowance.ts';
+import type { Fault } from '../status/counters.ts';
+import type { Roster } from './roster.ts';
+
+export interface GuestsParts {
+  readonly roster: Pick<Roster, 'check' | 'add'>;
+  readonly invitations: Invitations;
+  readonly method: () => Method;
+  /** What we tell of ourselves. */
+  readonly about: () => About;
+  readonly fault: (fault: Fault) => void;
+  readonly said: (words: string, isBad: boolean) => void;
+  /** A code was used up. */
+  readonly used: () => void;
+}
+
+const GUESTS_MOST = 4;
+const TALK_MOST_MS = 30_000;
+/** Who holds a good code needs one talk, or a few where something goes wrong. */
+const TALKS_AT_ONCE = 16;
+const TALK_EACH_MS = 2_000;
+
+export class Guests {
+  readonly #parts: GuestsParts;
+  readonly #talks = new Allowance(TALKS_AT_ONCE, TALK_EACH_MS);
+  /** By invitation. */
+  readonly #talking = new Map<number, SecretStream>();
+
+  constructor(parts: GuestsParts) {
+    this.#parts = parts;
+  }
+
+  heard({ invitation, fd, heard }: Extract<FromWorker, { readonly kind: 'guest' }>): void {
+    const { invitations, method, fault } = this.#parts;
+    const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: false });
+    const secrets = invitations.secretsOf(invitation, method());
+    if (!secrets || this.#talking.has(invitation) || this.#talking.size >= GUESTS_MOST || !this.#talks.take(performance.now())) {
+      fault('too-many-guests');
+      socket.destroy();
+      return;
+    }
+    const stream = SecretStream.take(socket, secrets, method(), heard);
+    this.#talking.set(invitation, stream);
+    const tooLong = setTimeout(() => stream.close('it took too long'), TALK_MOST_MS);
+    const from = socket.remoteAddress?.replace(/^::ffff:/, '') ?? '';
+    joinAsHost(stream, {
+      method: method(),
+      exchangeKey: secrets.exchangeKey,
+      consider: (offer, keys) => this.#consider(invitation, offer, keys, from),
+      commit: (offer, keys) => this.#commit(invitation, offer, keys, from),
+    })
+      .catch((error: unknown) => this.#failed(error, from))
+      .finally(() => {
+        clearTimeout(tooLong);
+        this.#talking.delete(invitation);
+        stream.close();
+        for (const key of Object.values(secrets)) key.wipe();
+      });
+  }
+
+  close(): void {
+    for (const stream of this.#talking.values()) stream.close('this site stops');
+  }
+
+  async #consider(invitation: number, offer: About, keys: AgreedKeys, from: string): Promise<Omit<JoinAnswer, 'kind'>> {
+    const { invitations, roster, about } = this.#parts;
+    const { usedBy } = invitations.find(invitation)!;
+    if (usedBy !== undefined) throw new Refused(`the code was used already, by ${usedBy}: each is good once`);
+    if (!invitations.isGood(invitation)) throw new Refused('the code has expired');
+    const ours = about();
+    if (offer.identityKey.length !== ours.identityKey.length) throw new Refused(`the sites need one method, and ${ours.site} has another`);
+    await roster.check(this.#peerOf(offer, keys, from)).catch((error: unknown) => {
+      throw new Refused(wordsOf(error, ours.site));
+    });
+    return { ...ours, dialled: believable(offer.addresses, from) };
+  }
+
+  async #commit(invitation: number, offer: About, keys: AgreedKeys, from: string): Promise<void> {
+    const { invitations, roster, used, said } = this.#parts;
+    if (!invitations.isGood(invitation)) throw new Refused('the code has expired meanwhile');
+    await roster.add(this.#peerOf(offer, keys, from));
+    invitations.use(invitation, offer.site);
+    used();
+    said(`${offer.site} joined from ${from}`, false);
+  }
+
+  #peerOf(offer: About, keys: AgreedKeys, from: string) {
+    const { site, listen } = this.#parts.about();
+    return peerOf({
+      ownSite: site,
+      ownListen: listen,
+      method: this.#parts.method(),
+      about: offer,
+      addresses: believable(offer.addresses, from),
+      receive: keys.guestToHost,
+      send: keys.hostToGuest,
+      unixMs: Date.now(),
+    });
+  }
+
+  #failed(error: unknown, from: string): void {
+    const why = error instanceof Error ? error.message : String(error);
+    if (error instanceof StreamEnded) this.#parts.fault('bad-join');
+    this.#parts.said(`a join from ${from} failed: ${why}`, true);
+  }
+}
+
+/** What our file would say is of no use elsewhere: only its words are, not its places. */
+function wordsOf(error: unknown, site: string): string {
+  const first = error instanceof BraidErrors ? error.all[0] : error;
+  return first instanceof BraidError ? `${site} cannot take it: ${first.message}` : `${site} cannot take it`;
+}
