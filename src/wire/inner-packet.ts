@@ -237,9 +237,11 @@ export class InnerPacket {
 
 function readAddresses(bytes: Uint8Array, at: number, family: 4 | 6, into: Int32Array): void {
   if (family === 4) {
-    into.fill(0);
+    // By hand: calling `fill` would cost a fifth of all the reading.
     into[SOURCE] = word(bytes, at + 12);
+    into[SOURCE + 1] = into[SOURCE + 2] = into[SOURCE + 3] = 0;
     into[DESTINATION] = word(bytes, at + 16);
+    into[DESTINATION + 1] = into[DESTINATION + 2] = into[DESTINATION + 3] = 0;
   } else {
     for (let i = 0; i < 8; i++) into[i] = word(bytes, at + 8 + i * 4);
   }
