@@ -190,7 +190,13 @@ export const uplinkSchema = z.strictObject({
 export const allowSchema = z.strictObject({
   from: z.array(prefix).min(1).optional().describe("Sources, inside the peer's `lan`. Default: all of it."),
   to: z.array(prefix).min(1).optional().describe('Destinations, inside our `lan`. Default: all of it.'),
-  ports: z.array(ports).min(1).optional().describe('Destination ports: numbers and ranges, `[22, "8000-8099"]`. Default: every port.'),
+  ports: z
+    .array(ports)
+    .min(1)
+    .optional()
+    .describe(
+      'Destination ports of TCP and UDP: numbers and ranges, `[22, "8000-8099"]`; the rule then lets in nothing else (no ping, no GRE). Default: every port and every protocol.',
+    ),
 });
 
 /** Names of the protocols that administrators name; others by their number. */
@@ -305,7 +311,7 @@ export const peerSchema = z.strictObject({
     .array(allowSchema)
     .default([])
     .describe(
-      'What the peer may reach here, a `[[peer.allow]]` section for each rule; a flow needs one rule that fits. No section: everything from its `lan` to ours.',
+      'What the peer may reach here, a `[[peer.allow]]` section for each rule; a flow needs one rule that fits, and what answers our own flows needs none. No section: everything from its `lan` to ours.',
     ),
 });
 

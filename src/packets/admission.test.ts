@@ -129,6 +129,7 @@ describe('a peer that may not reach everything', () => {
     expect(ingress(admission, fromThere({ payload: udp(53, 9) }))).toBe('not-allowed');
     expect(ingress(admission, fromThere({ payload: udp(9, 53), to: '172.16.0.11' }))).toBe('not-allowed');
     expect(ingress(admission, fromThere({ protocol: 1, payload: icmp(8) }))).toBe('not-allowed');
+    expect(ingress(admission, fromThere({ protocol: 132, payload: udp(9, 53) }))).toBe('not-allowed');
     expect(ingress(new Admission(berlin([])), fromThere())).toBe('not-allowed');
     expect(ingress(new Admission(berlin([])), { from: '172.16.1.3', to: HERE }, MUNICH)).toBe(true);
   });

@@ -165,7 +165,7 @@ function fitsOne(rules: readonly CompiledRule[], packet: InnerPacket): boolean {
 }
 
 function fits({ from, to, ports }: CompiledRule, packet: InnerPacket): boolean {
-  if (ports.length > 0 && !(packet.hasPorts && isWithin(ports, packet.destinationPort))) return false;
+  if (ports.length > 0 && !(packet.protocol === PROTOCOL.udp && packet.hasPorts && isWithin(ports, packet.destinationPort))) return false;
   return from.contains(packet.family, packet.addresses, SOURCE) && to.contains(packet.family, packet.addresses, DESTINATION);
 }
 

@@ -45,6 +45,12 @@ describe('a policy', () => {
     ['protocol', { protocols: [1, 58] }, { protocol: 1, payload: icmp(8) }, {}],
     ['destination port', { ports: [{ first: 50, last: 53 }] }, { payload: udp(40_000, 53) }, { payload: udp(40_000, 54) }],
     ['source port', { ports: [{ first: 5201, last: 5201 }] }, { payload: udp(5201, 40_000) }, { payload: udp(5200, 40_000) }],
+    [
+      'port of SCTP',
+      { ports: [{ first: 2000, last: 2000 }] },
+      { protocol: 132, payload: udp(1, 2000) },
+      { protocol: 132, payload: udp(1, 2001) },
+    ],
     ['port, and it has none', { ports: [{ first: 0, last: 65_535 }] }, {}, { protocol: 1, payload: icmp(8) }],
     ['DSCP', { dscps: [10] }, { dscp: 10 }, { dscp: 11 }],
     ['several', { protocols: [17], dscps: [10], from: prefixes('172.16.0.0/24') }, { dscp: 10 }, { dscp: 10, from: '172.16.7.1' }],

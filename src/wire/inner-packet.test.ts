@@ -107,7 +107,7 @@ describe('an inner packet', () => {
     expect(sound({ protocol: 132, payload: Buffer.concat([u16(1), u16(2), u32(0)]) })).toMatchObject({
       sourcePort: 1,
       destinationPort: 2,
-      hasPorts: false,
+      hasPorts: true,
     });
   });
 

@@ -50,7 +50,7 @@ export class InnerPacket {
   isFragment = false;
   fragmentOffsetBytes = 0;
   fragmentId = 0;
-  /** Only of TCP, UDP, UDP-Lite, SCTP and DCCP, and not in a fragment that is not the first: then 0. */
+  /** 0 unless `hasPorts`. */
   sourcePort = 0;
   destinationPort = 0;
   /** -1 where it is no ICMP message, or a fragment that is not the first. */
@@ -85,9 +85,9 @@ export class InnerPacket {
     return this.fragmentOffsetBytes > 0;
   }
 
-  /** The whole datagram, or its first fragment, of a protocol that `ports` of a rule are meant for. */
+  /** It has a transport header, and one with ports. */
   get hasPorts(): boolean {
-    return (this.protocol === PROTOCOL.udp || this.protocol === PROTOCOL.tcp) && this.fragmentOffsetBytes === 0;
+    return this.fragmentOffsetBytes === 0 && isWithPorts(this.protocol);
   }
 
   /** A message about another packet, which it quotes. */
@@ -181,17 +181,14 @@ export class InnerPacket {
     if (this.fragmentOffsetBytes > 0) return true;
     const at = this.at + this.transportOffset;
     const sizeBytes = this.lengthBytes - this.transportOffset;
+    if (isWithPorts(this.protocol)) {
+      if (sizeBytes < (this.protocol === PROTOCOL.tcp ? 20 : 8)) return false;
+      this.sourcePort = half(bytes, at);
+      this.destinationPort = half(bytes, at + 2);
+      this.identity = word(bytes, at);
+      return true;
+    }
     switch (this.protocol) {
-      case PROTOCOL.udp:
-      case PROTOCOL.tcp:
-      case PROTOCOL.udpLite:
-      case PROTOCOL.sctp:
-      case PROTOCOL.dccp:
-        if (sizeBytes < (this.protocol === PROTOCOL.tcp ? 20 : 8)) return false;
-        this.sourcePort = half(bytes, at);
-        this.destinationPort = half(bytes, at + 2);
-        this.identity = word(bytes, at);
-        return true;
       case PROTOCOL.icmp:
       case PROTOCOL.icmpv6:
         // One family's ICMP in the other is nobody's.
@@ -283,6 +280,20 @@ function isExtension(protocol: number): boolean {
     case MOBILITY:
     case HOST_IDENTITY:
     case SHIM6:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Their first four bytes are the ports. */
+function isWithPorts(protocol: number): boolean {
+  switch (protocol) {
+    case PROTOCOL.udp:
+    case PROTOCOL.tcp:
+    case PROTOCOL.udpLite:
+    case PROTOCOL.sctp:
+    case PROTOCOL.dccp:
       return true;
     default:
       return false;
