@@ -72,6 +72,8 @@ export type ErrorCode =
   | 'DAEMON_NOT_RUNNING'
   | 'DAEMON_RUNNING'
   | 'DAEMON_ANSWER'
+  | 'SERVICE'
+  | 'TIMED_OUT'
   // other programs
   | 'EXEC_PROGRAM'
   | 'EXEC_FORCE'

@@ -1,5 +1,6 @@
 /** Wires the real parts together and runs one command line; each room is loaded by the verb that needs it. */
 import { readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { runCli } from './cli/app.ts';
 import type { CliProcess, Rooms } from './cli/rooms.ts';
 
@@ -32,6 +33,21 @@ const rooms: Rooms = {
       workerProgram: new URL('./engine/worker.ts', import.meta.url),
       laneProgram: new URL('./packets/lane-thread.ts', import.meta.url),
     });
+  },
+
+  async up(options) {
+    const [{ up }, { Systemd }] = await Promise.all([import('./service/service.ts'), import('./service/systemd.ts')]);
+    const program = process.argv[1]!;
+    return up(options, {
+      manager: new Systemd(),
+      braid: [process.execPath, ...process.execArgv, program],
+      root: dirname(dirname(program)),
+    });
+  },
+
+  async down({ site, runDir }) {
+    const [{ down }, { Systemd }] = await Promise.all([import('./service/service.ts'), import('./service/systemd.ts')]);
+    return down(site, runDir, { manager: new Systemd() });
   },
 
   async plan(site) {

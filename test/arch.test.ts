@@ -78,6 +78,7 @@ describe('imports', () => {
     ['control', ['crypto', 'site', 'status', 'wire']],
     ['packets', ['crypto', 'kernel', 'native', 'site', 'status', 'wire']],
     ['exec', []],
+    ['service', ['api', 'status']],
     ['interop', ['config', 'crypto', 'site', 'wire']],
     ['paths', ['engine', 'kernel', 'site', 'status', 'wire']],
     ['packets', ['crypto', 'kernel', 'native', 'site', 'status', 'wire']],

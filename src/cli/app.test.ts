@@ -41,6 +41,7 @@ describe('help', () => {
     [['import', 'sing-box', '--help']],
     [['export', 'sing-box', '--help']],
     [['exec', '--help']],
+    [['up', '--help']],
     [['uplink', 'set', '--help']],
     [['events', '--help']],
   ])('%j', async (argv) => {

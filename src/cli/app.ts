@@ -12,6 +12,7 @@ import type { ExportFlags } from './verbs/export.ts';
 import type { ImportFlags } from './verbs/import.ts';
 import type { CompareFlags } from './verbs/lab.ts';
 import type { StatusFlags } from './verbs/status.ts';
+import type { UpFlags } from './verbs/up.ts';
 import type { UplinkFlags, UplinkSetFlags } from './verbs/uplink.ts';
 
 const DEFAULT_CONFIG_DIR = '/etc/braid';
@@ -35,6 +36,25 @@ const verbs = {
     loader: async () => (await import('./verbs/run.ts')).default,
     parameters: { flags: { config, runDir }, aliases: alias },
     docs: { brief: BRIEF.run },
+  }),
+  up: buildCommand<UpFlags, [string], Cli>({
+    loader: async () => (await import('./verbs/up.ts')).up,
+    parameters: {
+      flags: {
+        config: { ...config, brief: BRIEF.upConfig, optional: true },
+        timeout: { kind: 'parsed', parse: seconds, brief: BRIEF.upTimeout, placeholder: 'SECONDS', default: '60' },
+        detached: flag(BRIEF.upDetached),
+        runDir,
+      },
+      aliases: alias,
+      positional: { kind: 'tuple', parameters: [argument('SITE', BRIEF.upSite)] },
+    },
+    docs: { brief: BRIEF.up },
+  }),
+  down: buildCommand<{ runDir: string }, [string], Cli>({
+    loader: async () => (await import('./verbs/up.ts')).down,
+    parameters: { flags: { runDir }, positional: { kind: 'tuple', parameters: [argument('SITE', BRIEF.upSite)] } },
+    docs: { brief: BRIEF.down },
   }),
   status: buildCommand<StatusFlags, [string?], Cli>({
     loader: async () => (await import('./verbs/status.ts')).default,
@@ -254,6 +274,11 @@ const app: Application<Cli> = buildApplication(
 export async function runCli(argv: readonly string[], cli: Cli): Promise<void> {
   await run(app, programApart(shorthand(argv)), cli);
   cli.process.exitCode = exitCodeOfParser(Number(cli.process.exitCode ?? 0));
+}
+
+function seconds(text: string): number {
+  if (!/^\d{1,5}$/.test(text)) throw new Error('expected a whole number of seconds');
+  return Number(text);
 }
 
 function eventId(text: string): number {

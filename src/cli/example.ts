@@ -55,6 +55,15 @@ export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; reado
       facts: async () => FACTS,
       mptcpEndpoints: async () => [],
       run: async (options) => note('run', options),
+      up: async ({ say, ...options }) => {
+        note('up', options);
+        say('started process 7');
+        return SNAPSHOT;
+      },
+      down: async (options) => {
+        note('down', options);
+        return 'process';
+      },
       plan: async (site) => ({ text: `nft add table inet braid_${site.name}`, json: { steps: 1 } }),
       checkHost: async () => [],
       cleanup: async (options) => {

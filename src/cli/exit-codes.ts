@@ -21,6 +21,7 @@ const BY_PREFIX = [
   ['KEY_', EXIT.usage],
   ['DAEMON_NOT_RUNNING', EXIT.notRunning],
   ['HOST_ROOT', EXIT.notPermitted],
+  ['TIMED_OUT', EXIT.timedOut],
 ] as const;
 
 export function exitCodeOf(error: unknown): number {

@@ -4,8 +4,10 @@
  */
 import type { BraidError } from '../error.ts';
 import type { MptcpEndpoint } from '../interop/mptcp-endpoints.ts';
+import type { UpOptions } from '../service/service.ts';
 import type { HostFacts } from '../site/facts.ts';
 import type { Site } from '../site/types.ts';
+import type { StatusSnapshot } from '../status/types.ts';
 
 export interface Rooms {
   readonly version: string;
@@ -14,6 +16,10 @@ export interface Rooms {
   readonly mptcpEndpoints: () => Promise<readonly MptcpEndpoint[]>;
   /** The daemon, until it was told to stop. */
   readonly run: (options: { readonly configFile: string; readonly runDir: string }) => Promise<void>;
+  /** Starts the daemon as a service, or as a process of its own, and waits until it carries traffic. */
+  readonly up: (options: UpOptions) => Promise<StatusSnapshot>;
+  /** Stops what `up` started. */
+  readonly down: (options: { readonly site: string; readonly runDir: string }) => Promise<'service' | 'process' | 'none'>;
   /** What `run` would change, as the commands an administrator would type and as data. Changes nothing. */
   readonly plan: (site: Site) => Promise<{ readonly text: string; readonly json: object }>;
   /** What of this host would keep the site from working: ports, marks, tables, firewall, kernel. Changes nothing. */

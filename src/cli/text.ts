@@ -6,6 +6,12 @@ import type { Import } from '../interop/import-sing-box.ts';
 export const BRIEF = {
   braid: 'Join sites over all of their uplinks at once',
   run: 'Run the daemon of a site, in the foreground',
+  up: 'Start the daemon of a site, for good, and wait until it carries traffic',
+  upConfig: 'The configuration; default: /etc/braid/SITE.toml',
+  upSite: 'The site',
+  upTimeout: 'How long to wait for every peer',
+  upDetached: 'As a process of its own, even where there is systemd',
+  down: 'Stop the daemon of a site, for good, and open the way of its traffic again',
   status: 'Show what a running daemon is doing',
   events: 'Show what changed, and why; --follow goes on',
   eventsFollow: 'Go on as things happen, until one side ends',
@@ -73,6 +79,14 @@ export const FULL = {
 
 export const SAY = {
   checked: (file: string, counts: string) => `${file}: ok: ${counts}\n`,
+  otherSite: (file: string, found: string, asked: string) => `${file} is of site ${found}, not ${asked}`,
+  carries: (site: string, peers: readonly string[], up: number, all: number) =>
+    `${site} carries traffic to ${peers.join(', ') || 'nobody yet'}: ${up} of ${all} paths up\n`,
+  isDown: (site: string, was: 'service' | 'process' | 'none') =>
+    `${site} is down${was === 'service' ? ', and not started at boot any more' : was === 'none' ? '; a daemon that was killed had left this host closed' : ''}: this host is as it was, and what goes to its peers follows the other routes, in the clear\n`,
+  notUp: (site: string) => `nothing of ${site} is up, and there is nothing to put back`,
+  notPutBack: (site: string, problems: readonly string[]) =>
+    `${site} is stopped, but not everything could be put back: ${problems.join('; ')}`,
   plain: (text: string) => `braid: ${text}\n`,
   warning: (text: string) => `braid: warning: ${text}\n`,
   imported,
