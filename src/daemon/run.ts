@@ -36,7 +36,7 @@ import { LaneDesk } from './lane-desk.ts';
 import { Members } from './members.ts';
 import { logNotice } from './notices.ts';
 import { Peering } from './peering.ts';
-import { hideMemory } from './process-safety.ts';
+import { hideMemory, stopSignal } from './process-safety.ts';
 import { keyRingOf } from './roster.ts';
 import { SdNotify } from './sd-notify.ts';
 import { StatusBoard } from './status-board.ts';
@@ -254,7 +254,10 @@ class Daemon {
         this.#board!.revoked(peer);
         peering.revoked(peer.index);
       },
-      changed: () => peering.siteChanged(),
+      changed: () => {
+        peering.siteChanged();
+        this.#lane.siteChanged();
+      },
       followNetwork: async () => this.#network!.follow(),
       fault: (fault) => this.#ownCounters.fault(fault),
       said: (text, isBad) => {
@@ -388,20 +391,4 @@ function testCrypto(): void {
   const ciphers = new EvpCiphers();
   selfTest(ciphers);
   ciphers.close();
-}
-
-/** The first TERM or INT asks to stop, a second one ends us at once (`braid cleanup` puts the network back then). USR1 would open the inspector. */
-function stopSignal(): Promise<string> {
-  process.on('SIGUSR1', () => {});
-  return new Promise((resolve) => {
-    let asked = false;
-    // A terminal that closes is a stop, too: the host must be put back.
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-      process.on(signal, () => {
-        if (asked) process.kill(process.pid, 'SIGKILL');
-        asked = true;
-        resolve(signal);
-      });
-    }
-  });
 }
