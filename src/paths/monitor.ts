@@ -12,7 +12,7 @@ import { OwnTime } from './own-time.ts';
 import { DAMPING, type Damping } from './path-state.ts';
 import { PeerWatch } from './peer-watch.ts';
 import { BUSY_MS, Prober } from './prober.ts';
-import { linkProblemOf, NO_OVERRIDE, type PathSlot } from './slot.ts';
+import { NO_OVERRIDE, type PathSlot } from './slot.ts';
 import type {
   DatagramPort,
   FiguresOf,
@@ -218,7 +218,7 @@ export class PathMonitor {
 
   linksChanged(links: Links): void {
     this.#links = links;
-    for (const watch of this.#watches) for (const slot of watch.slots) this.#look(slot);
+    for (const watch of this.#watches) for (const slot of watch.slots) slot.useLinks(this.#links);
     this.#hurry();
   }
 
@@ -235,7 +235,7 @@ export class PathMonitor {
       for (const slot of this.#watches[peer.index]!.slots) {
         slot.override = this.#overrides.get(slot.name) ?? NO_OVERRIDE;
         this.#obey(this.#watches[peer.index]!, slot);
-        this.#look(slot);
+        slot.useLinks(this.#links);
       }
     }
     this.#hasNews = true;
@@ -299,14 +299,6 @@ export class PathMonitor {
     if (isDisabled === (slot.machine.state === 'disabled')) return;
     const event = isDisabled ? ({ kind: 'disable', reason: 'disabled by the administrator' } as const) : ({ kind: 'enable' } as const);
     watch.apply(slot, event, this.#parts.clock.nowMs());
-  }
-
-  #look(slot: PathSlot): void {
-    const before = slot.linkProblem;
-    slot.linkProblem = linkProblemOf(this.#links, slot.path);
-    if (before === undefined || slot.linkProblem !== undefined) return;
-    slot.nextCheckAtMs = 0;
-    slot.nextSendAtMs = 0;
   }
 
   #planChecks(watch: PeerWatch, ownMs: number, realMs: number): void {

@@ -196,7 +196,7 @@ export class PeerWatch implements ProbedPeer {
     slot.machine = step(before, event, realMs, this.#parts.damping);
     if (slot.machine.isReady !== before.isReady) this.urge();
     if (slot.machine.state === before.state && slot.machine.avoided === before.avoided) return;
-    if (isAlive(before) && !slot.isAlive) this.#fell(slot, realMs);
+    if (isAlive(before) && !slot.isAlive) slot.fell(realMs);
     if (!slot.isAlive && slot.machine.state !== 'probing' && slot.fallback.fell(this.#ownMs)) {
       this.#parts.streams?.end(this.index, slot.path.index);
       slot.laneChanged(this.#ownMs);
@@ -386,18 +386,6 @@ export class PeerWatch implements ProbedPeer {
     this.#hastenUntilMs = realMs + HASTEN_FOR_MS;
     // Without heartbeats only a connection can show that it lives.
     if (!slot.hasHeartbeats) slot.nextCheckAtMs = Math.min(slot.nextCheckAtMs, realMs);
-  }
-
-  #fell(slot: PathSlot, realMs: number): void {
-    slot.mtu.pause();
-    slot.evidence.losses.restart();
-    slot.evidence.roundTrips.restart();
-    slot.evidence.wasAliveForPeer = false;
-    slot.evidence.cameBackForPeer = false;
-    slot.evidence.missedByPeerSinceMs = 0;
-    slot.answeredChecks = 0;
-    slot.isNews = false;
-    slot.nextCheckAtMs = realMs;
   }
 }
 

@@ -223,6 +223,28 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return remarks;
   }
 
+  /** Carriers and addresses of this host, as they are now. */
+  useLinks(links: Links): void {
+    const before = this.linkProblem;
+    this.linkProblem = linkProblemOf(links, this.path);
+    if (before === undefined || this.linkProblem !== undefined) return;
+    this.nextCheckAtMs = 0;
+    this.nextSendAtMs = 0;
+  }
+
+  /** It is dead since now: what was known of it counts no more. */
+  fell(realMs: number): void {
+    this.mtu.pause();
+    this.evidence.losses.restart();
+    this.evidence.roundTrips.restart();
+    this.evidence.wasAliveForPeer = false;
+    this.evidence.cameBackForPeer = false;
+    this.evidence.missedByPeerSinceMs = 0;
+    this.answeredChecks = 0;
+    this.isNews = false;
+    this.nextCheckAtMs = realMs;
+  }
+
   /** One came by UDP. It takes a few to believe where packets have another way. */
   heardUdp(intervalMs: number, ownMs: number): void {
     this.udpInARow = ownMs - this.udpHeardAtMs < Math.max(UDP_APART_MS, 2.5 * intervalMs) ? this.udpInARow + 1 : 1;
@@ -256,7 +278,7 @@ export function remoteOf({ peerAddress }: Path): SocketAddress {
 }
 
 /** Known at once and for certain, unlike silence. */
-export function linkProblemOf(links: Links, { uplink, localAddress, present }: Path): string | undefined {
+function linkProblemOf(links: Links, { uplink, localAddress, present }: Path): string | undefined {
   const addresses = links.get(uplink.device);
   if (!addresses) return 'carrier lost';
   return present && addresses.includes(localAddress.text) ? undefined : `${uplink.device} has lost ${localAddress.text}`;
