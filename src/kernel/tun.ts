@@ -33,9 +33,9 @@ export interface Tun {
   readonly fd: number;
   /** Whether `writeTrain` may be called: Linux 6.2. */
   readonly takesTrains: boolean;
-  /** One packet to `offset`, with room in front. @returns its length or -errno; -EAGAIN where none waits, -EBADFD or -EIO while the device is not up. */
+  /** One packet to `offset`, with room in front. @returns its length or -errno; -EAGAIN where none waits, or the device is not up. */
   read(into: Slab, offset: number, room: number): number;
-  /** One packet. @returns -errno where the kernel does not take it. */
+  /** One packet. @returns -errno where the kernel does not take it: -EIO while the device is not up. */
   write(from: Slab, offset: number, length: number): number;
   /** @param vectors the first is the first packet, whole, with room in front; the others are payload. */
   writeTrain(vectors: IoVectors, count: number, train: Train): number;
