@@ -125,7 +125,7 @@ function imported({ site, peer, configFile, written, taken, leftOut, far, tunDev
       'systemctl disable --now sing-box   # it has the port',
       ...(routes.length > 0 ? [`${routes.join('; ')}   # where it is still there`] : []),
       `braid check ${configFile}`,
-      `braid run -c ${configFile}`,
+      configFile === `/etc/braid/${site}.toml` ? `braid up ${site}` : `braid up ${site} -c ${configFile}`,
     ]),
     ...block(
       `next, on the gateway of ${peer}:`,
