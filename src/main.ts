@@ -74,6 +74,14 @@ const rooms: Rooms = {
     return undoJournal(journalPath(runDir, site), { runner: new LinuxRunner(), log: () => {} });
   },
 
+  async init(options) {
+    return (await import('./join/init.ts')).initSite(options);
+  },
+
+  async join(options) {
+    return (await import('./join/join.ts')).joinSite({ ...options, version });
+  },
+
   async exec(argv) {
     const [{ runProgram }, { LinuxMptcpEvents }] = await Promise.all([import('./exec/run-program.ts'), import('./kernel/mptcp-events.ts')]);
     const { code, signal, words } = await runProgram(argv, (onLine) => new LinuxMptcpEvents().follow(onLine));

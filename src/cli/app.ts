@@ -1,9 +1,10 @@
 /** The verbs, their flags and arguments. A verb's code is loaded when it is called, so that `status` and `version` start at once. */
 import { type Application, buildApplication, buildCommand, buildRouteMap, run } from '@stricli/core';
-import { DEFAULT_RUN_DIR } from '../api/run-dir.ts';
 import type { UplinkAction } from '../api/uplinks.ts';
 import type { Method } from '../site/types.ts';
 import { exitCodeOf, exitCodeOfParser } from './exit-codes.ts';
+import { membershipVerbs, peerRoutes } from './membership.ts';
+import { alias, argument, config, flag, json, optionalSite, runDir, text, texts } from './parameters.ts';
 import type { Cli } from './rooms.ts';
 import { BRIEF, FULL, TEXT } from './text.ts';
 import type { CheckFlags } from './verbs/check.ts';
@@ -22,14 +23,6 @@ const METHODS = [
   '2022-blake3-aes-256-gcm',
   '2022-blake3-chacha20-poly1305',
 ] as const satisfies readonly Method[];
-
-const config = { kind: 'parsed', parse: String, brief: BRIEF.config, placeholder: 'FILE' } as const;
-const runDir = { kind: 'parsed', parse: String, brief: BRIEF.runDir, placeholder: 'DIR', default: DEFAULT_RUN_DIR } as const;
-const flag = (brief: string) => ({ kind: 'boolean', brief, withNegated: false, optional: true }) as const;
-const json = flag(BRIEF.json);
-const argument = (placeholder: string, brief: string) => ({ parse: String, placeholder, brief }) as const;
-const optionalSite = { ...argument('SITE', BRIEF.oneSite), optional: true } as const;
-const alias = { c: 'config' } as const;
 
 const verbs = {
   run: buildCommand<{ config: string; runDir: string }, [], Cli>({
@@ -166,9 +159,6 @@ const uplink = buildRouteMap<string, Cli>({
   },
 });
 
-const text = (placeholder: string, brief: string) => ({ kind: 'parsed', parse: String, placeholder, brief, optional: true }) as const;
-const texts = (placeholder: string, brief: string) => ({ ...text(placeholder, brief), variadic: true }) as const;
-
 const importRoutes = buildRouteMap<string, Cli>({
   docs: { brief: BRIEF.import },
   routes: {
@@ -259,7 +249,7 @@ const lab = buildRouteMap<string, Cli>({
 const app: Application<Cli> = buildApplication(
   buildRouteMap<string, Cli>({
     docs: { brief: BRIEF.braid, fullDescription: FULL.braid },
-    routes: { ...verbs, uplink, import: importRoutes, export: exportRoutes, lab },
+    routes: { ...verbs, ...membershipVerbs, uplink, peer: peerRoutes, import: importRoutes, export: exportRoutes, lab },
   }),
   {
     name: 'braid',

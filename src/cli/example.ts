@@ -2,6 +2,8 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { InitReport } from '../join/init.ts';
+import type { JoinReport } from '../join/join.ts';
 import type { HostFacts } from '../site/facts.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { runCli } from './app.ts';
@@ -45,6 +47,27 @@ const FACTS: HostFacts = {
 export const LAB: LabEntry = { name: 'lab', hosts: ['berlin', 'berlin-pc'], withBraid: true, directory: '/run/braid-lab/lab', state: 'up' };
 
 /** Every room as it behaves on a good day; what was asked of it is in `asked`. */
+export const INITIALIZED: InitReport = {
+  file: '/etc/braid/berlin.toml',
+  site: 'berlin',
+  lan: ['172.16.0.0/24'],
+  uplinks: [{ name: 'eth2', device: 'eth2', addresses: ['10.0.0.1'] }],
+  notes: ['eth3 has no address at the moment'],
+  code: '24ABC-DEFGH',
+  expiresUnixMs: Date.UTC(2026, 10, 27, 15, 4),
+};
+
+export const JOINED: JoinReport = {
+  file: '/etc/braid/munich.toml',
+  site: 'munich',
+  peer: 'berlin',
+  peerLan: ['172.16.0.0/24'],
+  dials: ['10.0.0.1'],
+  dialled: [],
+  notes: [],
+  isRunning: false,
+};
+
 export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; readonly asked: unknown[] } {
   const asked: unknown[] = [];
   const note = (...what: unknown[]) => void asked.push(what);
@@ -73,6 +96,14 @@ export function rooms(more: Partial<Rooms> = {}): { readonly rooms: Rooms; reado
       exec: async (argv) => {
         note('exec', ...argv);
         return { code: 3, words: ['1 MPTCP connection; the most subflows of one: 2'] };
+      },
+      init: async (options) => {
+        note('init', options);
+        return INITIALIZED;
+      },
+      join: async (options) => {
+        note('join', options);
+        return JOINED;
       },
       lab: {
         up: async (options) => {

@@ -19,6 +19,7 @@ const BY_PREFIX = [
   ['USAGE', EXIT.usage],
   ['CONFIG_', EXIT.usage],
   ['KEY_', EXIT.usage],
+  ['JOIN_CODE', EXIT.usage],
   ['DAEMON_NOT_RUNNING', EXIT.notRunning],
   ['HOST_ROOT', EXIT.notPermitted],
   ['TIMED_OUT', EXIT.timedOut],

@@ -5,6 +5,8 @@
 import type { BraidError } from '../error.ts';
 import type { MptcpEndpoint } from '../interop/mptcp-endpoints.ts';
 import type { UpOptions } from '../service/service.ts';
+import type { InitOptions, InitReport } from '../join/init.ts';
+import type { JoinOptions, JoinReport } from '../join/join.ts';
 import type { HostFacts } from '../site/facts.ts';
 import type { Site } from '../site/types.ts';
 import type { StatusSnapshot } from '../status/types.ts';
@@ -31,6 +33,10 @@ export interface Rooms {
   }>;
   /** Runs a program with MPTCP, with our own terminal. @returns its exit code, and what to say about its connections */
   readonly exec: (argv: readonly string[]) => Promise<{ readonly code: number; readonly words: readonly string[] }>;
+  /** Writes a first configuration from what this host says, and makes a code. */
+  readonly init: (options: InitOptions) => Promise<InitReport>;
+  /** Becomes a peer of whoever gave the code out. */
+  readonly join: (options: Omit<JoinOptions, 'version'>) => Promise<JoinReport>;
   readonly lab: LabRoom;
   /** @returns the exit code */
   readonly demo: (options: { readonly json: boolean }, process: CliProcess) => Promise<number>;

@@ -35,6 +35,20 @@ export function uplinksText(uplinks: readonly UplinkStatus[]): string[] {
   return withRemarks(['UPLINK', 'DEVICE', 'ADDRESS', 'ROLE', 'STATE'], rows, remarks);
 }
 
+/** What `braid peer list` shows. */
+export function peersText(peers: readonly PeerStatus[]): string[] {
+  if (peers.length === 0) return ['no peers'];
+  const rows = peers.map((peer) => [
+    peer.site,
+    stateText(peer.state, peer.reason),
+    String(peer.flows),
+    `${peer.paths.filter(({ state }) => state === 'up').length} of ${peer.paths.length}`,
+    bytesText(peer.rxBytes),
+    bytesText(peer.txBytes),
+  ]);
+  return tableText([['PEER', 'STATE', 'FLOWS', 'PATHS UP', 'RECEIVED', 'SENT'], ...rows], new Set([2, 3, 4, 5]));
+}
+
 function peerLines(peer: PeerStatus, nowUnixMs: number): string[] {
   const rows = peer.paths.map((path) => [
     path.uplink,

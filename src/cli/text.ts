@@ -1,7 +1,10 @@
 /** Every word that the command line says by itself. Errors of other rooms bring their own; here is how they are written down. */
 import { type ApplicationText, ArgumentScannerError, formatMessageForArgumentScannerError, text_en } from '@stricli/core';
+import type { PeersAnswer } from '../api/peers.ts';
 import { BraidError, BraidErrors, type Place } from '../error.ts';
 import type { Import } from '../interop/import-sing-box.ts';
+import type { InitReport } from '../join/init.ts';
+import type { JoinReport } from '../join/join.ts';
 
 export const BRIEF = {
   braid: 'Join sites over all of their uplinks at once',
@@ -31,6 +34,24 @@ export const BRIEF = {
   check: 'Check a configuration, and this host for it',
   plan: 'Print what `run` would change on this host, as commands',
   cleanup: 'Undo what a killed daemon has left behind',
+  init: 'Write a first configuration from what this host says, and print a code for the other site',
+  initSite: 'The name of this site; default: of this host',
+  initUplink: 'A device that is an uplink, or NAME=DEVICE; default: those with a default route',
+  initLan: 'A prefix behind this host; default: of all other devices',
+  initPublic: 'What the world sees of an uplink behind a 1:1 NAT',
+  initListen: 'The port that peers dial; default: 8388',
+  initConfig: 'Where the configuration is, or goes; default: /etc/braid/SITE.toml',
+  initRun: 'Then run the daemon, in the foreground',
+  initForce: 'Replace what is there; every peer must join anew',
+  join: 'Become a peer of the site that gave out a code',
+  joinCode: 'What `braid init` or `braid peer add` printed at the other site',
+  reload: 'Take over what has changed of peers in the configuration',
+  peer: 'Look at peers; let sites join, or leave',
+  peerList: 'List the peers of a site',
+  peerAdd: 'Print a code, with which one more site can join',
+  peerRevoke: 'A peer no more: its flows are reset, its keys refused at once',
+  peerName: 'The name of the peer, as in the configuration',
+  peerExpires: 'How long the code is good: 30m, 1h, 2d',
   exec: 'Run a program with MPTCP, and tell how many subflows it used',
   execProgram: 'The program; everything behind it belongs to it',
   genkey: 'Print a new key',
@@ -92,6 +113,12 @@ export const SAY = {
   imported,
   exported: (path: string, peer: string) =>
     `braid: wrote ${path}; it holds keys: take it to ${peer} as /etc/sing-box/config.json, mode 0600\n`,
+  initialized,
+  joined,
+  invited: ({ code, expiresUnixMs }: Pick<InitReport, 'code' | 'expiresUnixMs'>) =>
+    `braid: good once, until ${clockText(expiresUnixMs)}; at the other site: braid join ${code}\n`,
+  peersChanged,
+  needRestart: (keys: readonly string[]) => `braid: a restart is needed for what changed in ${keys.join(', ')}\n`,
   nothingToUndo: (site: string) => `nothing to undo for ${site}\n`,
   noLabs: 'no labs\n',
   noFile: 'which configuration? `braid check FILE`',
@@ -105,6 +132,47 @@ export const SAY = {
   noDaemonsHint: 'braid run -c FILE starts one; --run-dir DIR looks elsewhere',
   bugHint: 'this is a mistake in Braid itself; please report it with the lines above',
 } as const;
+
+/** What was found, so that whoever finds a mistake says it by hand. */
+function initialized({ file, site, lan, uplinks, notes, code, expiresUnixMs }: InitReport, runs: boolean): string {
+  return `${[
+    `braid: wrote ${file}: site ${site}`,
+    `  lan     ${lan.join(', ')}`,
+    ...uplinks.map(
+      ({ name, device, addresses }) => `  uplink  ${name}${name === device ? '' : ` (${device})`}, ${addresses.join(', ') || 'no address'}`,
+    ),
+    ...notes.map((note) => `  note: ${note}`),
+    ...(runs ? [] : [`here:             braid run -c ${file}`]),
+    `at the other site: braid join ${code}`,
+    `The code is good once, until ${clockText(expiresUnixMs)}, while the daemon here runs. One for a further site: braid peer add`,
+  ].join('\n')}\n`;
+}
+
+function joined({ file, site, peer, peerLan, dials, dialled, notes, isRunning }: JoinReport, runs: boolean): string {
+  const reach = (addresses: readonly string[], otherwise: string) => (addresses.length > 0 ? addresses.join(', ') : otherwise);
+  return `${[
+    `${site} and ${peer} are peers now; ${file} says so`,
+    `  lan of ${peer}     ${peerLan.join(', ')}`,
+    `  we dial it at  ${reach(dials, 'no address: it dials us')}`,
+    `  it dials us at ${reach(dialled, 'no address: we dial it')}`,
+    ...notes.map((note) => `  note: ${note}`),
+    ...(isRunning ? ['the daemon here has taken it up'] : runs ? [] : [`next: braid run -c ${file}`]),
+  ].join('\n')}\n`;
+}
+
+function peersChanged({ added, revoked, changed }: Pick<PeersAnswer, 'added' | 'revoked' | 'changed'>): string {
+  const lines = [
+    ...revoked.map((name) => `${name}: revoked`),
+    ...added.map((name) => `${name}: added`),
+    ...changed.map((name) => `${name}: changed`),
+  ];
+  return `${lines.length > 0 ? lines.join('\n') : 'no peer changed'}\n`;
+}
+
+/** As a log has it, without milliseconds. */
+function clockText(unixMs: number): string {
+  return `${new Date(unixMs).toISOString().slice(0, 16)}Z`;
+}
 
 /** What an import did, what is different from now on, and what is to be done next, in the order of interest. */
 function imported({ site, peer, configFile, written, taken, leftOut, far, tunDevices, remoteLan }: Import): string {

@@ -1,0 +1,99 @@
+/** `braid init`: a first configuration from what the host says, its keys, and the first code. */
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { dirname, join } from 'node:path';
+import { writeConfigFile, writeSecretFile } from '../config/files.ts';
+import { parseConfig } from '../config/load.ts';
+import { DEFAULTS } from '../config/schema.ts';
+import { BraidError } from '../error.ts';
+import { type HostFacts, readHostFacts } from '../site/facts.ts';
+import { resolveSite } from '../site/resolve.ts';
+import type { Site } from '../site/types.ts';
+import { discover, type Found, type Given } from './discover.ts';
+import { Invitations, type InviteMethod, invitationsFile } from './invitation.ts';
+import { inviteAddresses } from './reachable.ts';
+import { CONFIG_DIRECTORY, identityKeyFile, siteFile } from './site-file.ts';
+
+export interface InitOptions extends Given {
+  /** Absent: named after the site. */
+  readonly config?: string;
+  readonly listen?: number;
+  readonly forSeconds: number;
+  /** Replaces what is there: the site gets another identity, and every peer must join anew. */
+  readonly force: boolean;
+}
+
+export interface InitReport {
+  readonly file: string;
+  readonly site: string;
+  readonly lan: readonly string[];
+  readonly uplinks: readonly { readonly name: string; readonly device: string; readonly addresses: readonly string[] }[];
+  readonly notes: readonly string[];
+  readonly code: string;
+  readonly expiresUnixMs: number;
+}
+
+const METHOD: InviteMethod = DEFAULTS.method;
+const KEY_BYTES = 16;
+const SECOND_MS = 1_000;
+
+/** @throws BraidError, BraidErrors; nothing is written then. */
+export async function initSite(options: InitOptions): Promise<InitReport> {
+  const facts = await readHostFacts();
+  const found = discover(facts, hostname(), options);
+  const file = options.config ?? join(CONFIG_DIRECTORY, `${found.site}.toml`);
+  const invitations = join(dirname(file), invitationsFile(found.site));
+  if (existsSync(file) && !options.force)
+    throw new BraidError('CONFIG_WRITE', `${file} is there already`, {
+      hint: 'for one more site: `braid peer add`; --force replaces it, and every peer must join anew',
+    });
+  const site = writeFirst(file, found, options.listen ?? DEFAULTS.listen, facts, `Written by \`braid init\` on ${today()}`);
+  rmSync(invitations, { force: true });
+  const expiresUnixMs = Date.now() + options.forSeconds * SECOND_MS;
+  const code = new Invitations(invitations).add({
+    method: METHOD,
+    port: site.listenPort,
+    addresses: inviteAddresses(site.uplinks),
+    expiresUnixMs,
+  });
+  return {
+    file,
+    site: found.site,
+    lan: found.lan.map(({ prefix }) => prefix.text),
+    uplinks: found.uplinks.map(({ name, device, addresses }) => ({ name, device, addresses: addresses.map(({ text }) => text) })),
+    notes: found.notes,
+    code,
+    expiresUnixMs,
+  };
+}
+
+/** A site without peers: its file and its identity key. @throws BraidError, BraidErrors where a start would refuse it; nothing is written then. */
+export function writeFirst(file: string, found: Found, listen: number, facts: HostFacts, origin: string): Site {
+  const text = siteFile(found, listen, origin);
+  const keyFile = join(dirname(file), identityKeyFile(found.site));
+  makeDirectory(dirname(file));
+  const before = existsSync(keyFile) ? readFileSync(keyFile, 'utf8') : undefined;
+  writeSecretFile(keyFile, `${randomBytes(KEY_BYTES).toString('base64')}\n`);
+  try {
+    const site = resolveSite(parseConfig(file, text).config, facts);
+    writeConfigFile(file, text);
+    return site;
+  } catch (error) {
+    if (before === undefined) rmSync(keyFile, { force: true });
+    else writeSecretFile(keyFile, before);
+    throw error;
+  }
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    throw new BraidError('CONFIG_WRITE', `${path}: cannot be made: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
+  }
+}
+
+export function today(): string {
+  return new Date().toISOString().slice(0, 10);
+}

@@ -1,0 +1,211 @@
+/** Sites become peers with a code, and stop being it, on the real kernel: nothing is configured by hand here. */
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildLab, type Lab, type LabProcess, type Topology, twoSites } from '../../src/lab/index.ts';
+import type { StatusSnapshot } from '../../src/status/types.ts';
+import { emitInviteCode, type InviteCode, parseInviteCode } from '../../src/wire/invite-code.ts';
+import { run, serveAlways, startScript } from './support/programs.ts';
+
+const POLL = { timeout: 30_000, interval: 200 };
+const PROGRAM = fileURLToPath(new URL('../../bin/braid', import.meta.url));
+
+/** Berlin and munich have two uplinks to each other, paris has one; every uplink reaches every other. */
+function threeSites(): Topology {
+  const base = twoSites({ ipv4Only: true, internet: true });
+  const dsl = {
+    ...base.uplinks[0]!,
+    name: 'dsl',
+    ends: [
+      { site: 'berlin', addresses: ['10.2.0.1/24'], gateways: ['10.2.0.254'] },
+      { site: 'paris', addresses: ['10.2.1.2/24'], gateways: ['10.2.1.254'] },
+    ] as const,
+  };
+  const paris = {
+    name: 'paris',
+    lan: ['172.16.2.0/24'],
+    gateway: ['172.16.2.1/24'],
+    hosts: [{ name: 'paris-pc', addresses: ['172.16.2.10/24'] }],
+  };
+  return { ...base, sites: [...base.sites, paris], uplinks: [...base.uplinks, dsl] };
+}
+
+let lab: Lab;
+const daemons = new Map<string, LabProcess>();
+
+const fileOf = (site: string) => join(lab.directory, `${site}.toml`);
+const runDir = () => join(lab.directory, 'run');
+const braid = (site: string, ...argv: string[]) => lab.exec(site, [PROGRAM, ...argv]);
+const logFile = (site: string) => join(lab.directory, `${site}.log`);
+const readies = (site: string) => (existsSync(logFile(site)) ? readFileSync(logFile(site), 'utf8').split(' ready in ').length - 1 : 0);
+
+async function start(site: string): Promise<void> {
+  const argv = [PROGRAM, 'run', '-c', fileOf(site), '--run-dir', runDir()];
+  const before = readies(site);
+  daemons.set(site, lab.start(site, argv, { logFile: logFile(site) }));
+  await expect.poll(() => readies(site), POLL).toBe(before + 1);
+}
+
+async function statusOf(site: string): Promise<StatusSnapshot | undefined> {
+  const { code, stdout } = await braid(site, 'status', site, '--json', '--run-dir', runDir());
+  return code === 0 ? (JSON.parse(stdout) as StatusSnapshot) : undefined;
+}
+
+/** As `peer: uplink uplink`, those that are up. */
+async function pathsUp(site: string): Promise<string[]> {
+  const status = await statusOf(site);
+  return (status?.peers ?? []).map(({ site: peer, paths }) => {
+    const up = new Set(paths.filter(({ state }) => state === 'up').map(({ uplink }) => uplink));
+    return `${peer}: ${[...up].sort().join(' ')}`;
+  });
+}
+
+const joinAt = (site: string, code: string) => braid(site, 'join', code, '--site', site, '--config', fileOf(site), '--run-dir', runDir());
+
+async function newCode(): Promise<string> {
+  const { code, stdout, stderr } = await braid('berlin', 'peer', 'add', '--run-dir', runDir(), 'berlin');
+  expect([code, stderr]).toEqual([0, expect.stringContaining('good once')]);
+  return stdout.trim();
+}
+
+/** A connection that says something each 50 ms until it is told to stop, and then how many answers it got, or how it ended. */
+function talk(from: string, to: string): { readonly program: LabProcess; readonly stop: () => Promise<string> } {
+  const program = startScript(
+    lab,
+    from,
+    `const s = require('net').connect({ host: '${to}', port: 9000 }); let said = 0, heard = 0;
+     s.on('connect', () => console.log('ready')); s.on('data', (d) => { heard += d.length; });
+     s.on('error', (e) => { console.log('broken ' + e.code); process.exit(0); });
+     s.on('close', () => { console.log('closed'); process.exit(0); });
+     const each = setInterval(() => { said += s.write('x') ? 1 : 1; }, 50);
+     process.stdin.on('data', () => { clearInterval(each); setTimeout(() => { console.log(said > 0 && said === heard ? 'whole' : 'lost ' + (said - heard)); process.exit(0); }, 1500); });`,
+  );
+  const stop = async () => {
+    program.write('stop\n');
+    await program.exited;
+    return program.stdout().trim().split('\n').at(-1) ?? '';
+  };
+  return { program, stop };
+}
+
+const echoed = (from: string, to: string) =>
+  run(
+    lab,
+    from,
+    `const s = require('net').connect({ host: '${to}', port: 9000 }); s.setTimeout(8000, () => { console.log('silent'); process.exit(0); });
+     s.on('connect', () => s.write('hello')); s.on('data', (d) => { console.log(String(d)); s.destroy(); }); s.on('error', (e) => console.log(e.code));`,
+  );
+
+beforeAll(async () => {
+  lab = await buildLab(threeSites());
+  for (const site of ['berlin', 'munich', 'paris']) await serveAlways(lab, `${site}-pc`, echo(9_000));
+});
+
+afterAll(() => lab?.close());
+
+describe('sites that become peers with a code', { timeout: 60_000 }, () => {
+  let firstCode = '';
+
+  it('two commands make a pair: init and join, nothing configured by hand, and no restart', async () => {
+    const init = ['init', '--site', 'berlin', '--config', fileOf('berlin')];
+    const made = await braid('berlin', ...init);
+    expect([made.code, made.stderr]).toEqual([0, expect.stringContaining('uplink  cable, 10.1.0.1')]);
+    firstCode = made.stdout.trim();
+    const modes = readdirSync(lab.directory)
+      .filter((name) => name.startsWith('berlin'))
+      .map((name) => statSync(join(lab.directory, name)).mode & 0o777);
+    expect(modes).toEqual([0o600, 0o600, 0o600]);
+    expect(await braid('berlin', ...init)).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('is there already') });
+
+    const early = await joinAt('munich', firstCode);
+    expect([early.code, early.stderr]).toEqual([1, expect.stringContaining('was not reached: 10.0.0.1:8388: ECONNREFUSED')]);
+    expect(readdirSync(lab.directory).filter((name) => name.startsWith('munich'))).toEqual([]);
+
+    await start('berlin');
+    const pid = daemons.get('berlin')!.pid;
+    const joined = await joinAt('munich', firstCode);
+    expect([joined.code, joined.stderr, joined.stdout]).toEqual([0, '', expect.stringContaining('munich and berlin are peers now')]);
+    await start('munich');
+    for (const [site, peer] of [
+      ['berlin', 'munich: cable'],
+      ['munich', 'berlin: cable'],
+    ] as const)
+      await expect.poll(() => pathsUp(site), POLL).toEqual([expect.stringContaining(`${peer}`)]);
+    await expect.poll(() => pathsUp('munich'), POLL).toEqual(['berlin: cable fiber']);
+    expect(await echoed('munich-pc', '172.16.0.10')).toBe('hello');
+    const flow = talk('berlin-pc', '172.16.1.10');
+    await flow.program.waitFor(/ready/, 20_000);
+    const uplinks = async () =>
+      (await statusOf('berlin'))!.peers[0]!.paths.filter(({ subflows, carries }) => subflows > 0 && carries).map(({ uplink }) => uplink);
+    await expect.poll(async () => new Set(await uplinks()), POLL).toEqual(new Set(['fiber', 'cable', 'dsl']));
+    expect(await flow.stop()).toBe('whole');
+    expect(daemons.get('berlin')).toMatchObject({ pid, running: true });
+  });
+
+  it('a code that is used, expired or mistyped gives one clear error, and leaves nothing behind', async () => {
+    const used = await joinAt('paris', firstCode);
+    expect([used.code, used.stderr]).toEqual([1, expect.stringContaining('the code was used already, by munich')]);
+    const code = parseInviteCode(firstCode) as InviteCode;
+    const old = await joinAt('paris', emitInviteCode({ ...code, expiresUnixMs: Date.now() - 3_600_000 }));
+    expect([old.code, old.stderr]).toEqual([2, expect.stringContaining('the code expired at')]);
+    const wrong = await joinAt(
+      'paris',
+      firstCode.replace(/.$/, (sign) => (sign === '7' ? '8' : '7')),
+    );
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('this is no code, or it was mistyped')]);
+    expect(readdirSync(lab.directory).filter((name) => name.startsWith('paris'))).toEqual([]);
+  });
+
+  it('a third site joins while the flows of the others go on, and all of it is there after kill -9', async () => {
+    const flow = talk('berlin-pc', '172.16.1.10');
+    await flow.program.waitFor(/ready/, 20_000);
+    const taken = await joinAt('paris', await newCode());
+    expect([taken.code, taken.stderr]).toEqual([0, '']);
+    await start('paris');
+    await expect.poll(() => pathsUp('paris'), POLL).toEqual(['berlin: dsl']);
+    expect(await echoed('paris-pc', '172.16.0.10')).toBe('hello');
+    expect(await echoed('berlin-pc', '172.16.2.10')).toBe('hello');
+    expect(await flow.stop()).toBe('whole');
+    for (const daemon of daemons.values()) await daemon.stop('SIGKILL');
+    for (const site of daemons.keys()) await start(site);
+    await expect.poll(() => pathsUp('berlin'), POLL).toEqual(['munich: cable dsl fiber', 'paris: cable dsl fiber']);
+    expect(await echoed('munich-pc', '172.16.0.10')).toBe('hello');
+    expect(await echoed('berlin-pc', '172.16.2.10')).toBe('hello');
+  });
+
+  it('a peer that is revoked is out at once, and nobody else is harmed', async () => {
+    const stays = talk('berlin-pc', '172.16.2.10');
+    const goes = talk('berlin-pc', '172.16.1.10');
+    await Promise.all([stays.program.waitFor(/ready/, 20_000), goes.program.waitFor(/ready/, 20_000)]);
+    const before = readFileSync(fileOf('berlin'), 'utf8');
+    expect(await braid('berlin', 'peer', 'revoke', 'munich', '--run-dir', runDir(), 'berlin')).toMatchObject({
+      code: 0,
+      stdout: 'munich: revoked\n',
+    });
+    await goes.program.exited;
+    expect(goes.program.stdout()).toContain('broken ECONNRESET');
+    const after = readFileSync(fileOf('berlin'), 'utf8');
+    expect(
+      before
+        .split('\n')
+        .filter((line) => !after.includes(line))
+        .join('\n'),
+    ).toMatch(/munich/);
+    expect(after).toContain('# Written by `braid init`');
+    expect(after).not.toContain('munich');
+    expect(readdirSync(lab.directory).filter((name) => name.startsWith('berlin.') && name.includes('munich'))).toEqual([]);
+    expect(await echoed('munich-pc', '172.16.0.10')).not.toBe('hello');
+    expect(await lab.must('berlin', ['ip', 'route', 'show', 'table', 'all'])).not.toContain('172.16.1.0/24 metric 4000');
+    expect(await stays.stop()).toBe('whole');
+    expect(await braid('berlin', 'peer', 'list', '--run-dir', runDir(), 'berlin')).toMatchObject({
+      stdout: expect.stringMatching(/^PEER.*\nparis +up/),
+    });
+    const again = await braid('berlin', 'peer', 'revoke', 'munich', '--run-dir', runDir(), 'berlin');
+    expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('there is no peer munich')]);
+  });
+});
+
+function echo(port: number): string {
+  return `require('net').createServer((s) => { s.on('error', () => {}); s.pipe(s); }).listen(${port}, () => console.log('ready'))`;
+}
