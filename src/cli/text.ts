@@ -44,7 +44,7 @@ export const BRIEF = {
   initRun: 'Then run the daemon, in the foreground',
   initForce: 'Replace what is there; every peer must join anew',
   join: 'Become a peer of the site that gave out a code',
-  joinCode: 'What `braid init` or `braid peer add` printed at the other site',
+  joinCode: 'What `braid init` or `braid peer add` printed at the other site; - reads it from standard input',
   reload: 'Take over what has changed of peers in the configuration',
   peer: 'Look at peers; let sites join, or leave',
   peerList: 'List the peers of a site',

@@ -3,6 +3,7 @@
  * only a few talk at a time, and none of them for long. Two with the same code do not talk at once.
  */
 import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { FromWorker } from '../engine/messages.ts';
 import { BraidError, BraidErrors } from '../error.ts';
 import { type AgreedKeys, joinAsHost, Refused } from '../join/exchange.ts';
@@ -45,8 +46,12 @@ export class Guests {
   }
 
   heard({ invitation, fd, heard }: Extract<FromWorker, { readonly kind: 'guest' }>): void {
+    this.talk(invitation, new Socket({ fd, readable: true, writable: true, allowHalfOpen: false }), heard);
+  }
+
+  /** @param heard what came of the connection before it was ours. */
+  talk(invitation: number, socket: Duplex & { readonly remoteAddress?: string | undefined }, heard: Uint8Array): void {
     const { invitations, method, fault } = this.#parts;
-    const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: false });
     const secrets = invitations.secretsOf(invitation, method());
     if (!secrets || this.#talking.has(invitation) || this.#talking.size >= GUESTS_MOST || !this.#talks.take(performance.now())) {
       fault('too-many-guests');

@@ -1,6 +1,5 @@
 /**
- * `braid join CODE`: this host becomes a site, or the site it is gets one peer more. Nothing is written before the other site would take us, and
- * what was written is taken back where it says no in the end.
+ * `braid join CODE`: this host becomes a site, or the site it is gets one peer more. Whatever was written is taken back where the other site says no.
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -63,7 +62,8 @@ const TALK_MOST_MS = 40_000;
 
 /** @throws BraidError, BraidErrors */
 export async function joinSite(options: JoinOptions): Promise<JoinReport> {
-  const code = goodCode(options.code);
+  // From standard input nobody else on this host sees it, while it is good.
+  const code = goodCode(options.code === '-' ? readFileSync(0, 'utf8') : options.code);
   const facts = await readHostFacts();
   const own = ownSite(options, facts);
   let written: Written | undefined;
