@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { duplexPair } from 'node:stream';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { duplexPair } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { NewPeer } from '../config/peer-section.ts';
 import { BraidError } from '../error.ts';
@@ -40,7 +40,8 @@ function host() {
   const state = { refuses: '' };
   const guests = new Guests({
     roster: {
-      check: () => (state.refuses === 'check' ? Promise.reject(new BraidError('CONFIG_VALUE', 'peer[0].lan[0]: overlaps')) : Promise.resolve()),
+      check: () =>
+        state.refuses === 'check' ? Promise.reject(new BraidError('CONFIG_VALUE', 'peer[0].lan[0]: overlaps')) : Promise.resolve(),
       add: (peer) => {
         if (state.refuses === 'add') return Promise.reject(new BraidError('CONFIG_WRITE', 'disk full'));
         added.push(peer);
@@ -66,7 +67,10 @@ function host() {
     let answer: JoinAnswer | undefined;
     guests.talk(id, Object.assign(theirs, { remoteAddress: from }), new Uint8Array(0));
     const parts = { method: code.method, exchangeKey: secrets.exchangeKey, about: offer };
-    const ended = await joinAsGuest(stream, { ...parts, accept: async (heard) => void (answer = heard) }).then(
+    const accept = async (heard: JoinAnswer) => {
+      answer = heard;
+    };
+    const ended = await joinAsGuest(stream, { ...parts, accept }).then(
       () => 'joined',
       (error: Error) => error.message,
     );

@@ -39,4 +39,14 @@ describe('listeners for peers', () => {
     sockets.close(taken);
     expect(listeners.open(both)).toBeUndefined();
   });
+
+  it('come for a family of LAN addresses with the first peer that has one', () => {
+    const { network, listeners } = listening();
+    const lan = four.lan.filter(({ family }) => family === 4);
+    const alone: Site = { ...four, lan, peers: [] };
+    expect(listeners.open(alone)).toBeUndefined();
+    const before = network.listeners.size;
+    expect(listeners.open({ ...four, lan })).toBeUndefined();
+    expect(network.listeners.size).toBe(before + 1);
+  });
 });

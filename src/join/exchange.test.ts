@@ -16,13 +16,18 @@ const about = (site: string): About => ({
   identityKey: Buffer.alloc(16, site.length).toString('base64'),
 });
 const answer: Omit<JoinAnswer, 'kind'> = { ...about('berlin'), dialled: ['10.0.0.2'] };
-const hexOf = ({ guestToHost, hostToGuest }: AgreedKeys) => [guestToHost, hostToGuest].map((key) => Buffer.from(key.reveal()).toString('hex'));
+const hexOf = ({ guestToHost, hostToGuest }: AgreedKeys) =>
+  [guestToHost, hostToGuest].map((key) => Buffer.from(key.reveal()).toString('hex'));
 
 /** Two ends of one stream; `change` sees every frame on its way, by its number. */
 function wire(change: (frame: Buffer, number: number) => Buffer | undefined = (frame) => frame) {
   let number = 0;
   const seen: Buffer[] = [];
-  const ends = [0, 1].map(() => ({ queue: [] as Buffer[], waiting: undefined as ((frame: Buffer) => void) | undefined, cut: undefined as ((error: Error) => void) | undefined }));
+  const ends = [0, 1].map(() => ({
+    queue: [] as Buffer[],
+    waiting: undefined as ((frame: Buffer) => void) | undefined,
+    cut: undefined as ((error: Error) => void) | undefined,
+  }));
   let isCut = false;
   const cut = () => {
     isCut = true;

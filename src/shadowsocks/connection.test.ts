@@ -321,3 +321,35 @@ describe('the room a slot needs', () => {
     expect(SLOT_BYTES).toBe(65_569);
   });
 });
+
+describe('whoever holds a code', () => {
+  const identityKey = secretOf(AES128, 9);
+  const [under, user] = [secretOf(AES128, 30), secretOf(AES128, 31)];
+  const invited = (id: number) => ({ id, identityKey: under, userKey: user });
+  const guest = () => codecOf(new KeyRing({ peers: [{ index: 0, method: AES128, sendKeys: [under, user] }] }));
+
+  it('is told from peers and strangers once its header is authentic, and nothing of it was touched', () => {
+    const host = codecOf(new KeyRing({ identityKey, peers: [], invitations: [invited(4)] }));
+    const { wire } = write(guest());
+    const slab = slabWith(wire);
+    const opener = new RequestOpener(host);
+    expect(opener.open(slab, 0, 40).state).toBe('more');
+    expect(opener.open(slab, 0, wire.length)).toEqual({ state: 'invited', invitation: 4 });
+    expect(slab.bytes.subarray(0, wire.length)).toEqual(wire);
+    opener.close();
+    expect(present(host, wire)).toEqual({ state: 'failed', reason: 'replayed' });
+  });
+
+  it('is a stranger where the code is another, forgotten, or only half known', () => {
+    const host = codecOf(
+      new KeyRing({ identityKey, peers: [{ index: 0, method: AES128, receiveKey: secretOf(AES128, 1), sendKeys: [] }] }),
+    );
+    expect(present(host, write(guest()).wire)).toEqual({ state: 'failed', reason: 'unknown-user' });
+    host.ring.invite([{ ...invited(0), userKey: secretOf(AES128, 32) }]);
+    expect(present(host, write(guest()).wire)).toEqual({ state: 'failed', reason: 'unknown-user' });
+    host.ring.invite([invited(0)]);
+    const { wire } = write(guest());
+    wire[40]! ^= 1;
+    expect(present(host, wire)).toEqual({ state: 'failed', reason: 'bad-tag' });
+  });
+});

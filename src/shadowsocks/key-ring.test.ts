@@ -113,4 +113,34 @@ describe('key ring', () => {
     ring.wipe();
     expect(key.reveal().every((byte) => byte === 0)).toBe(true);
   });
+
+  it('takes peers and lets them go at run time, keys and all', () => {
+    const [key, gone] = [secretOf(AES128, 2), peer(0, AES128, 1)];
+    const ring = new KeyRing({ identityKey: secretOf(AES128, 9), peers: [gone] });
+    ring.add(peer(1, AES128, 2));
+    expect(ring.callerNamed(keyName(key.reveal()))?.index).toBe(1);
+    expect(() => ring.add(peer(2, AES128, 2))).toThrow('peers 1 and 2 expected to differ');
+    expect(() => ring.add(peer(2, AES256, 3))).toThrow('methods of all calling peers expected to be one');
+    expect(ring.callee(2)).toBeUndefined();
+    ring.remove(0);
+    expect(ring.callerNamed(keyName(secretOf(AES128, 1).reveal()))).toBeUndefined();
+    expect(ring.callee(0)).toBeUndefined();
+    expect([...gone.receiveKey!.reveal(), ...gone.sendKeys[0]!.reveal()].every((byte) => byte === 0)).toBe(true);
+    expect(ring.transfer().peers.map(({ index }) => index)).toEqual([1]);
+    ring.remove(1);
+    expect(ring.callers).toBeUndefined();
+  });
+
+  it('knows the codes that were given out, where there is an identity key', () => {
+    const invitation = { id: 3, identityKey: secretOf(AES256, 20), userKey: secretOf(AES256, 21) };
+    const ring = new KeyRing({ identityKey: secretOf(AES256, 9), peers: [], invitations: [invitation] });
+    expect(ring.callers?.facts.method).toBe(AES256);
+    const copy = KeyRing.fromTransfer(ring.transfer());
+    expect(copy.invitations).toMatchObject([{ id: 3 }]);
+    expect(copy.invitations[0]!.userKey.equals(invitation.userKey)).toBe(true);
+    ring.invite([]);
+    expect(ring.callers).toBeUndefined();
+    expect(invitation.userKey.reveal().every((byte) => byte === 0)).toBe(true);
+    expect(() => new KeyRing({ peers: [], invitations: [invitation] })).toThrow('identity key expected');
+  });
 });

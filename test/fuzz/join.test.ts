@@ -8,7 +8,13 @@ import { emitInviteCode, parseInviteCode } from '../../src/wire/invite-code.ts';
 import { fuzz } from './mutate.ts';
 
 const METHOD = '2022-blake3-aes-128-gcm';
-const about = { site: 'munich', version: '1.2.3', lan: ['172.16.1.0/24', 'fd00:17::/64'], addresses: ['10.0.0.2', 'fd10::2'], listen: 8388 };
+const about = {
+  site: 'munich',
+  version: '1.2.3',
+  lan: ['172.16.1.0/24', 'fd00:17::/64'],
+  addresses: ['10.0.0.2', 'fd10::2'],
+  listen: 8388,
+};
 const identityKey = Buffer.alloc(16, 7).toString('base64');
 const MESSAGES: readonly JoinMessage[] = [
   { kind: 'hello', nonce: Buffer.alloc(32, 1), publicKey: Buffer.alloc(32, 2) },
@@ -21,8 +27,20 @@ const MESSAGES: readonly JoinMessage[] = [
 const WIRES = MESSAGES.map(emitJoinMessage);
 const PREFIX = /^[0-9a-f.:]+\/\d+$/;
 
-it('messages are what they say, or none', () => {
+const GOOD = emitInviteCode({
+  method: METHOD,
+  expiresUnixMs: 1_795_350_660_000,
+  port: 8388,
+  secret: Buffer.alloc(16, 9),
+  addresses: [Uint8Array.of(10, 0, 0, 1), Uint8Array.of(10, 1, 0, 1)],
+});
+const letters = (text: string) => text.replaceAll('-', '').trim();
+
+it('messages and codes are what they say, or none', () => {
   const cases = fuzz((mutator) => {
+    const code = parseInviteCode(mutator.mutate(Buffer.from(GOOD), [Buffer.from(GOOD)]).toString('latin1'));
+    // One of four billion gets past the checksum.
+    if (typeof code !== 'string') expect(letters(emitInviteCode(code))).toBe(letters(GOOD));
     const message = parseJoinMessage(mutator.mutate(mutator.pick(WIRES), WIRES));
     if (message === undefined) return;
     if (message.kind === 'hello') expect([message.nonce.length, message.publicKey.length]).toEqual([32, 32]);
@@ -33,24 +51,6 @@ it('messages are what they say, or none', () => {
     for (const prefix of message.lan) expect(prefix).toMatch(PREFIX);
     for (const address of message.addresses) expect(address).toMatch(/^[0-9a-f.:]+$/i);
     expect(message.identityKey).toMatch(/^[A-Za-z0-9+/]+=+$/);
-  });
-  expect(cases).toBeGreaterThan(100);
-});
-
-it('codes are what was given out, or none', () => {
-  const good = emitInviteCode({
-    method: METHOD,
-    expiresUnixMs: 1_795_350_660_000,
-    port: 8388,
-    secret: Buffer.alloc(16, 9),
-    addresses: [Uint8Array.of(10, 0, 0, 1), Uint8Array.of(10, 1, 0, 1)],
-  });
-  const letters = (text: string) => text.replaceAll('-', '').trim();
-  const cases = fuzz((mutator) => {
-    const text = mutator.mutate(Buffer.from(good), [Buffer.from(good)]).toString('latin1');
-    const code = parseInviteCode(text);
-    // One of four billion gets past the checksum.
-    if (typeof code !== 'string') expect(letters(emitInviteCode(code))).toBe(letters(good));
   });
   expect(cases).toBeGreaterThan(100);
 });
@@ -83,7 +83,9 @@ it('a host hears whole frames of who has the code, and nothing else', async () =
     if (heard.length < 500) heard.push(framesOf(host));
     host.close();
   });
-  for (const frames of await Promise.all(heard)) for (const [i, frame] of frames.entries()) expect(frame.equals(said[i]!)).toBe(true);
+  const all = await Promise.all(heard);
+  expect(all.some((frames) => frames.length === said.length)).toBe(true);
+  for (const frames of all) for (const [i, frame] of frames.entries()) expect(frame.equals(said[i]!)).toBe(true);
   expect(cases).toBeGreaterThan(20);
 });
 
