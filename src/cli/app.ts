@@ -249,7 +249,7 @@ const lab = buildRouteMap<string, Cli>({
 const app: Application<Cli> = buildApplication(
   buildRouteMap<string, Cli>({
     docs: { brief: BRIEF.braid, fullDescription: FULL.braid },
-    routes: { ...verbs, ...membershipVerbs, uplink, peer: peerRoutes, import: importRoutes, export: exportRoutes, lab },
+    routes: { ...membershipVerbs, ...verbs, uplink, peer: peerRoutes, import: importRoutes, export: exportRoutes, lab },
   }),
   {
     name: 'braid',

@@ -4,9 +4,9 @@
  */
 import type { BraidError } from '../error.ts';
 import type { MptcpEndpoint } from '../interop/mptcp-endpoints.ts';
-import type { UpOptions } from '../service/service.ts';
 import type { InitOptions, InitReport } from '../join/init.ts';
 import type { JoinOptions, JoinReport } from '../join/join.ts';
+import type { UpOptions } from '../service/service.ts';
 import type { HostFacts } from '../site/facts.ts';
 import type { Site } from '../site/types.ts';
 import type { StatusSnapshot } from '../status/types.ts';

@@ -78,7 +78,7 @@ export class Invitations {
   /** @returns the code. @throws BraidError USAGE where too many are good already. */
   add({ method, port, addresses, expiresUnixMs }: CodeFor): string {
     const now = this.#unixMs();
-    const remembered = this.#kept.filter((one) => one.expiresUnixMs + REMEMBERED_MS > now).slice(-INVITATIONS_MOST);
+    const remembered = this.#remembered();
     if (remembered.filter((one) => isGood(one, now)).length >= INVITATIONS_MOST)
       throw new BraidError('USAGE', `${INVITATIONS_MOST} codes are good at the moment, which is the most`, {
         hint: 'wait until one expires',
@@ -92,7 +92,7 @@ export class Invitations {
 
   /** Of every code that is known, also of one that is no good any more: its holder is told so. */
   keys(method: Method): InvitationKeys[] {
-    return this.#kept.map(({ id, secret }) => {
+    return this.#remembered().map(({ id, secret }) => {
       const { identityKey, userKey, exchangeKey } = secretsOf(secret, method);
       exchangeKey.wipe();
       return { id, identityKey, userKey };
@@ -117,6 +117,11 @@ export class Invitations {
   /** @throws BraidError CONFIG_WRITE: it must not be good for a second time. */
   use(id: number, site: string): void {
     this.#write(this.#kept.map((one) => (one.id === id ? { ...one, usedBy: site } : one)));
+  }
+
+  #remembered(): readonly Kept[] {
+    const now = this.#unixMs();
+    return this.#kept.filter((one) => one.expiresUnixMs + REMEMBERED_MS > now).slice(-INVITATIONS_MOST);
   }
 
   #write(kept: readonly Kept[]): void {

@@ -104,7 +104,7 @@ beforeAll(async () => {
 
 afterAll(() => lab?.close());
 
-describe('sites that become peers with a code', { timeout: 60_000 }, () => {
+describe('sites that become peers with a code', { timeout: 180_000 }, () => {
   let firstCode = '';
 
   it('two commands make a pair: init and join, nothing configured by hand, and no restart', async () => {
