@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DatagramCipher } from './datagram-cipher.ts';
 import { METHODS } from './methods.ts';
+import { NodeDatagramCipher } from './node-datagram-cipher.ts';
 import { Secret } from './secret.ts';
 
 const header = fc.uint8Array({ minLength: 16, maxLength: 16 });
@@ -10,6 +11,18 @@ const plaintext = fc.uint8Array({ maxLength: 300 });
 
 describe.each(Object.values(METHODS))('datagram cipher, $method', (facts) => {
   const cipherOf = (byte: number) => new DatagramCipher(facts, new Secret(new Uint8Array(facts.keyBytes).fill(byte)));
+
+  it('is what its twin on node:crypto is', () => {
+    const twin = new NodeDatagramCipher(facts, new Secret(new Uint8Array(facts.keyBytes).fill(1)));
+    const cipher = cipherOf(1);
+    fc.assert(
+      fc.property(header, plaintext, (header, plaintext) => {
+        const sealed = twin.seal(header, plaintext)!;
+        expect(cipher.seal(header, plaintext)).toEqual(sealed);
+        expect(twin.open(header, sealed)).toEqual(cipher.open(header, sealed));
+      }),
+    );
+  });
 
   it('opens what it sealed, and nothing else', () => {
     const cipher = cipherOf(1);

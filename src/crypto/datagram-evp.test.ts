@@ -2,9 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Slab } from '../native/index.ts';
-import { DatagramCipher } from './datagram-cipher.ts';
 import { DATAGRAM_OVERHEAD_BYTES, DatagramCiphers } from './datagram-evp.ts';
 import { METHODS } from './methods.ts';
+import { NodeDatagramCipher } from './node-datagram-cipher.ts';
 import { Secret } from './secret.ts';
 
 const ciphers = new DatagramCiphers();
@@ -18,7 +18,7 @@ const place = fc.nat({ max: 60_000 });
 
 describe.each(Object.values(METHODS))('datagrams on slabs, $method', (facts) => {
   const keyOf = (byte: number) => new Uint8Array(facts.keyBytes).fill(byte);
-  const twin = new DatagramCipher(facts, new Secret(keyOf(1)));
+  const twin = new NodeDatagramCipher(facts, new Secret(keyOf(1)));
 
   it('are what the twin makes of the same header and packet', () => {
     const sealer = ciphers.sealer(facts, keyOf(1));

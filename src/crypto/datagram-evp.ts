@@ -1,5 +1,5 @@
 /**
- * Sealed datagrams on slabs, with OpenSSL's EVP: what `datagram-cipher.ts` does for heartbeats, at 150,000 packets a second. A context is
+ * Sealed datagrams on slabs, with OpenSSL's EVP: at 150,000 packets a second. `datagram-cipher.ts` brings heartbeats here, `node-datagram-cipher.ts` is the twin. A context is
  * keyed once and from then on gets nonces only; nothing is copied, nothing allocated, nothing thrown in a call.
  *
  *    ┌──────────────────┬─────────────────────────┬────────┐
