@@ -7,7 +7,7 @@ import { errnoName } from '../kernel/errno.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import { openTun } from '../kernel/tun.ts';
 import { libcCalls } from '../native/index.ts';
-import { Counters } from '../status/counters.ts';
+import { Counters, PEERS_MOST } from '../status/counters.ts';
 import { Lane } from './lane.ts';
 import type { FromLane, LaneStart, ToLane } from './messages.ts';
 
@@ -34,7 +34,7 @@ try {
       io: sockets,
       tun,
       ciphers: new DatagramCiphers(),
-      counters: new Counters(start.site.peers.length, start.counters),
+      counters: new Counters(PEERS_MOST, start.counters),
       clock: new MonotonicClock(),
       post,
       giveWay: () => libcCalls.sched_yield(),

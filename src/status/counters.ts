@@ -192,7 +192,10 @@ export class Counters {
 
   constructor(peers: number, shared?: SharedArrayBuffer) {
     this.#pathsAt = this.#peersAt + peers * PEER_FIELDS;
-    this.shared = shared ?? new SharedArrayBuffer((this.#pathsAt + peers * PATHS_MOST * PATH_FIELDS) * Float64Array.BYTES_PER_ELEMENT);
+    const bytes = (this.#pathsAt + peers * PATHS_MOST * PATH_FIELDS) * Float64Array.BYTES_PER_ELEMENT;
+    this.shared = shared ?? new SharedArrayBuffer(bytes);
+    // The two ends would put their figures into different cells.
+    if (this.shared.byteLength !== bytes) throw new RangeError(`counters of ${bytes} bytes expected, got ${this.shared.byteLength}`);
     this.#cells = new Float64Array(this.shared);
   }
 
