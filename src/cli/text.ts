@@ -183,10 +183,15 @@ function imported({ site, peer, configFile, written, taken, leftOut, far, tunDev
     ...block('taken over:', taken),
     ...block('different with Braid:', [
       'routes, rules and MPTCP: set by the daemon while it runs and put back by it; `ip route` and `ip mptcp` by hand are no longer needed',
-      'servers see the clients of the far LAN, not the gateway',
-      'a dead uplink is noticed without a carrier loss, and running connections go on',
+      ...(far === 'braid'
+        ? [
+            'servers see the clients of the far LAN, not the gateway',
+            'a dead uplink is noticed without a carrier loss, by both gateways, and running connections go on',
+          ]
+        : [
+            `${peer} runs sing-box: it hears no heartbeats and names no clients, so its own uplinks are its own business, and servers see the gateways`,
+          ]),
       "what goes to the peer's LAN never leaves in the clear, also while the daemon starts or was killed",
-      ...(far === 'braid' ? [] : [`${peer} runs sing-box: it hears no heartbeats, so its own uplinks are its own business`]),
     ]),
     ...block('left out:', leftOut),
     ...block('next, here:', [

@@ -36,9 +36,14 @@ describe('JSON with comments', () => {
     expect(places.value(['b', 'nowhere'])).toEqual({ line: 4, column: 8 });
   });
 
+  it('takes a comma behind the last item, as sing-box does', () => {
+    expect(plain(parseJson('c.json', '{"a": [1, 2,], }').value)).toEqual({ a: [1, 2] });
+  });
+
   it.each([
     ['{\n "a": 1,\n "b" 2\n}', 'CONFIG_SYNTAX 3:6 expected a colon behind the name'],
-    ['{"a": 1,}', 'CONFIG_SYNTAX 1:9 expected no comma in front of }'],
+    ['{"a": 1,,}', 'CONFIG_SYNTAX 1:9 expected a name in double quotes'],
+    ['[,]', 'CONFIG_SYNTAX 1:2 expected a value'],
     ['[1 2]', 'CONFIG_SYNTAX 1:4 expected a comma or ]'],
     ['{"a": "x\n"}', 'CONFIG_SYNTAX 1:7 expected a string that ends on its line'],
     ['{"a": "\\q"}', 'CONFIG_SYNTAX 1:7 expected another escape in the string'],

@@ -100,7 +100,7 @@ class Reader {
     return value;
   }
 
-  /** What stands between brackets, with commas between the items and none behind the last. */
+  /** What stands between brackets, with commas between the items. */
   #items(close: string, readItem: () => void): void {
     this.#at++;
     if (this.#text[this.#skip()] !== close)
@@ -110,7 +110,8 @@ class Reader {
         if (next === close) break;
         if (next !== ',') this.#fail(`expected a comma or ${close}`);
         this.#at++;
-        if (this.#text[this.#skip()] === close) this.#fail(`expected no comma in front of ${close}`);
+        // sing-box takes a comma behind the last item, too.
+        if (this.#text[this.#skip()] === close) break;
       }
     this.#at++;
   }
