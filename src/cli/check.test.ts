@@ -42,8 +42,8 @@ describe('braid check', () => {
       {
         "exitCode": 2,
         "stderr": "DIR/wrong.toml:3:10: listen: expected at least 1, got 0
-      DIR/wrong.toml:7:1: uplink[0].wieght: unknown key
-      hint: known here: name, device, address, gateway, public, role, metered
+      DIR/wrong.toml:7:1: uplink[0].speed: unknown key
+      hint: known here: name, device, address, gateway, public, role, weight, metered
       ",
         "stdout": "",
       }
@@ -67,8 +67,8 @@ describe('braid check', () => {
           },
           {
             "code": "CONFIG_UNKNOWN_KEY",
-            "message": "uplink[0].wieght: unknown key",
-            "hint": "known here: name, device, address, gateway, public, role, metered",
+            "message": "uplink[0].speed: unknown key",
+            "hint": "known here: name, device, address, gateway, public, role, weight, metered",
             "file": "DIR/wrong.toml",
             "line": 7,
             "column": 1

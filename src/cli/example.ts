@@ -30,7 +30,7 @@ export function writeFiles(): string {
   writeFileSync(join(folder, 'berlin.toml'), BERLIN);
   writeFileSync(
     join(folder, 'wrong.toml'),
-    BERLIN.replace('device = "eth2"', 'device = "eth2"\nwieght = 3').replace('[[uplink]]', 'listen = 0\n[[uplink]]'),
+    BERLIN.replace('device = "eth2"', 'device = "eth2"\nspeed = 3').replace('[[uplink]]', 'listen = 0\n[[uplink]]'),
   );
   return folder;
 }
@@ -156,6 +156,7 @@ const MEASURED = { lossPercent: 0, udp: 'ok', mptcp: 'ok', mtu: null, flaps: 0, 
 const GOOD_PATH = { ...MEASURED, carries: true, avoided: false } as const;
 const QUIET_PEER = {
   kind: 'braid',
+  transport: 'mptcp',
   limits: [],
   clockSkewMs: null,
   warmConnections: 0,

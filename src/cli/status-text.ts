@@ -97,11 +97,11 @@ function packetLines(packets: PeerPacketsStatus | null): string[] {
   return [`  packets: ${parts.join(', ')}`];
 }
 
-/** Of a Braid there is nothing to say. */
-function kindLines({ kind, limits }: PeerStatus): string[] {
-  if (kind === 'braid') return [];
+/** Of a Braid over MPTCP there is nothing to say. */
+function kindLines({ kind, transport, limits }: PeerStatus): string[] {
+  if (limits.length === 0) return [];
   const said = limits.flatMap((limit) => wrapped(limit, WIDTH - 6).map((part, line) => `    ${line === 0 ? '- ' : '  '}${part}`));
-  return [`  kind: ${kind}`, ...said];
+  return [transport === 'ecmp' ? `  transport: ${transport}` : `  kind: ${kind}`, ...said];
 }
 
 function connectionLines(peer: PeerStatus): string[] {

@@ -209,7 +209,7 @@ function imported({ site, peer, configFile, written, taken, leftOut, far, tunDev
   ].join('\n')}\n`;
 }
 
-/** `berlin.toml:14:1: uplink[0].wieght: unknown key`, as compilers write it, or `braid: ...` where there is no place; then the hint. */
+/** `berlin.toml:14:1: uplink[0].speed: unknown key`, as compilers write it, or `braid: ...` where there is no place; then the hint. */
 export function errorText(error: unknown): string {
   if (error instanceof BraidErrors) return error.all.map(errorText).join('\n');
   if (error instanceof BraidError)

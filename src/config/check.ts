@@ -83,6 +83,22 @@ function uplinkProblems(file: FileDraft): Problem[] {
   return found;
 }
 
+/** The kernel forwards these packets without us: what we do for others would be believed to hold here too. */
+function ecmpProblems(peer: PeerDraft, i: number): Problem[] {
+  const path = ['peer', i, 'transport'];
+  const hint = 'remove it, or use `transport = "mptcp"`; what may pass between the sites is for the firewall to say then';
+  const idle = [
+    ...(peer.allow && peer.allow.length > 0 ? ['allow'] : []),
+    ...(peer.policy && peer.policy.length > 0 ? ['policy'] : []),
+    ...(peer.snat === true ? ['snat'] : []),
+  ];
+  const found = idle.map((key) => ({ ...value(path, `"ecmp" leaves nothing for \`${key}\` to do`), hint }));
+  if (isForeign(peer)) found.push({ ...value(path, '"ecmp" is between two Braids only'), hint: 'they tell each other which paths live' });
+  if (peer.addresses?.length === 0)
+    found.push({ ...value(path, '"ecmp" needs `addresses`'), hint: 'they are where the kernel sends the packets' });
+  return found;
+}
+
 function peerProblems(file: FileDraft): Problem[] {
   const found: Problem[] = [];
   const names = new Map<string, number>();
@@ -96,6 +112,7 @@ function peerProblems(file: FileDraft): Problem[] {
         ...value(['peer', i, 'packets'], '"udp" is between two Braids only'),
         hint: 'leave it out: with this peer only TCP is carried',
       });
+    if (peer.transport === 'ecmp') found.push(...ecmpProblems(peer, i));
     for (const [j, text] of entries(peer.addresses)) {
       const parts = splitPeerAddress(text);
       const address = parts && parseAddress(parts.host);

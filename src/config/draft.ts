@@ -30,6 +30,8 @@ export interface PeerDraft {
   readonly send_key?: object;
   readonly kind?: string;
   readonly method?: string;
+  readonly transport?: string;
+  readonly snat?: boolean;
   readonly packets?: string;
   readonly policy?: readonly (PolicyDraft | undefined)[];
   readonly allow?: readonly (

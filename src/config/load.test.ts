@@ -21,7 +21,7 @@ describe('a configuration', () => {
         { name: 'fiber', device: 'eth2', addresses: [], gateways: [], role: 'active', metered: false },
         { name: 'cable', device: 'eth3' },
       ],
-      network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
+      network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389, nexthopBase: 4200 },
       logFlows: false,
     });
     expect(config.lan.map((one) => one.text)).toEqual(['172.16.0.0/24', 'fd00:16::/64']);

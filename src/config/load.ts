@@ -92,6 +92,7 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
         ...(uplink.public !== undefined && { publicAddress: addressOf(uplink.public) }),
         role: uplink.role,
         metered: uplink.metered,
+        weight: uplink.weight,
       }),
     ),
     peers: site.peer.map((peer) =>
@@ -109,6 +110,7 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
       tableBase: site.network.table_base,
       rulePreference: site.network.rule_preference,
       tproxyPort: site.network.tproxy_port,
+      nexthopBase: site.network.nexthop_base,
     },
     logFlows: site.log.flows,
     place,
@@ -128,9 +130,10 @@ function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], li
       return { address: addressOf(host), port: port ?? listenPort };
     }),
     pairing: peer.pairing,
+    transport: peer.transport,
     snat: peer.snat,
     // Only two Braids understand each other's datagrams.
-    packets: peer.kind === 'shadowsocks' ? 'off' : peer.packets,
+    packets: peer.kind === 'shadowsocks' || peer.transport === 'ecmp' ? 'off' : peer.packets,
     policy: peer.policy.map((rule) => typedPolicy(rule, uplinks)),
     allow: rules.map(
       (rule: SiteFile['peer'][number]['allow'][number]): AllowRule => ({

@@ -37,8 +37,8 @@ describe('what is wrong with a configuration is said in one line with its place'
   it.each<[string, string, string[]]>([
     [
       'an unknown key',
-      line(7, 'wieght = 3'),
-      ['CONFIG_UNKNOWN_KEY 7:1: uplink[0].wieght: unknown key | known here: name, device, address, gateway, public, role, metered'],
+      line(7, 'speed = 3'),
+      ['CONFIG_UNKNOWN_KEY 7:1: uplink[0].speed: unknown key | known here: name, device, address, gateway, public, role, weight, metered'],
     ],
     ['a misspelt key', line(7, '  meterd = true'), ['CONFIG_UNKNOWN_KEY 7:3: uplink[0].meterd: unknown key (did you mean "metered"?)']],
     ['an unknown table', added('[netwrok]\nmark = 1'), ['CONFIG_UNKNOWN_KEY 18:2: netwrok: unknown key (did you mean "network"?)']],
@@ -206,9 +206,17 @@ describe('what is wrong with a configuration is said in one line with its place'
       ['CONFIG_VALUE 18:11: peer[0].packets: "uot" is not in this version | this version knows "udp" and "off" only'],
     ],
     [
-      'ECMP',
-      added('transport = "ecmp"'),
-      ['CONFIG_VALUE 18:13: peer[0].transport: "ecmp" is not in this version | this version knows "mptcp" only'],
+      'what ECMP does not do',
+      added('transport = "ecmp"\nsnat = true\n[[peer.allow]]\nports = [22]\n[[peer.policy]]\nclass = "duplicate"'),
+      ['allow', 'policy', 'snat'].map(
+        (key) =>
+          `CONFIG_VALUE 18:13: peer[0].transport: "ecmp" leaves nothing for \`${key}\` to do | remove it, or use \`transport = "mptcp"\`; what may pass between the sites is for the firewall to say then`,
+      ),
+    ],
+    [
+      'ECMP with a stranger',
+      added('kind = "shadowsocks"\ntransport = "ecmp"'),
+      ['CONFIG_VALUE 19:13: peer[0].transport: "ecmp" is between two Braids only | they tell each other which paths live'],
     ],
     [
       'an unknown method',

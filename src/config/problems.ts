@@ -1,7 +1,7 @@
 /**
  * What is wrong with a file, all of it at once: each problem has a place, a path and, where there is one, the way out.
  *
- *     berlin.toml:14:1: uplink[0].wieght: unknown key
+ *     berlin.toml:14:1: uplink[0].speed: unknown key
  */
 import type * as z from 'zod';
 import { BraidError, BraidErrors, type ErrorCode, type Place } from '../error.ts';

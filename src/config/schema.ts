@@ -25,6 +25,7 @@ export const DEFAULTS = {
   tableBase: 4200,
   rulePreference: 4200,
   tproxyPort: 8389,
+  nexthopBase: 4200,
 } as const;
 
 /** What a refinement says: one line, and the way out where it is known. */
@@ -179,6 +180,12 @@ export const uplinkSchema = z.strictObject({
       'The address that the world sees, where a router translates ours 1:1. The peer is told; it is never a destination of LAN traffic.',
     ),
   role: choice(['active', 'backup']).default('active').describe('`backup`: carries data only while no active uplink can.'),
+  weight: z
+    .int()
+    .min(1)
+    .max(255)
+    .default(1)
+    .describe('Its share of the flows to peers with `transport = "ecmp"`: one with 2 gets twice as many as one with 1.'),
   metered: z
     .boolean()
     .default(false)
@@ -279,9 +286,11 @@ export const peerSchema = z.strictObject({
   method: choice(METHOD_NAMES)
     .default(DEFAULTS.method)
     .describe('The cipher. The same for all peers of a site, since one port receives them all; the ChaCha method allows one peer only.'),
-  transport: choice(['mptcp'], { ecmp: 'this version knows "mptcp" only' })
+  transport: choice(['mptcp', 'ecmp'])
     .default('mptcp')
-    .describe('How flows travel. This version knows `mptcp`: one MPTCP connection a flow.'),
+    .describe(
+      'How flows travel. `mptcp`: each over all uplinks, encrypted. `ecmp`: for an interconnect that both sites trust; the kernel forwards the packets as they are, each flow over one uplink, chosen by its addresses and ports, and dead uplinks are left out. Nothing is encrypted then, and `allow`, `snat`, `packets` and `policy` do not apply.',
+    ),
   pairing: choice(['auto', 'paired', 'mesh'])
     .default('auto')
     .describe(
@@ -334,6 +343,12 @@ export const networkSchema = z.strictObject({
     .max(32_000)
     .default(DEFAULTS.rulePreference)
     .describe('The preference of the first policy rule; below 32766, where the main table is.'),
+  nexthop_base: z
+    .int()
+    .min(1)
+    .max(0xffff_0000)
+    .default(DEFAULTS.nexthopBase)
+    .describe('The first id of nexthop objects, 64 for each peer; used for peers with `transport = "ecmp"` only.'),
   tproxy_port: port.default(DEFAULTS.tproxyPort).describe('The TCP port on loopback where the kernel hands over the flows of the LAN.'),
 });
 

@@ -1,7 +1,7 @@
 /** A configuration file as a typed value: everything that can be known without looking at the host. site/ joins it with the host's facts. */
 import type { Secret } from '../crypto/secret.ts';
 import type { Place } from '../error.ts';
-import type { AllowRule, Method, NetworkNumbers, PeerAddress, PeerKind, PolicyRule } from '../site/types.ts';
+import type { AllowRule, Method, NetworkNumbers, PeerAddress, PeerKind, PolicyRule, Transport } from '../site/types.ts';
 import type { IpAddress, Prefix } from '../wire/ip.ts';
 import type { KeyPath } from './locate.ts';
 
@@ -31,6 +31,7 @@ export interface UplinkConfig {
   readonly publicAddress?: IpAddress;
   readonly role: 'active' | 'backup';
   readonly metered: boolean;
+  readonly weight: number;
 }
 
 export interface PeerConfig {
@@ -40,6 +41,7 @@ export interface PeerConfig {
   readonly lan: readonly Prefix[];
   readonly addresses: readonly PeerAddress[];
   readonly pairing: Pairing;
+  readonly transport: Transport;
   readonly snat: boolean;
   readonly packets: 'udp' | 'off';
   readonly policy: readonly PolicyRule[];

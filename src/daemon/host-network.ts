@@ -1,5 +1,6 @@
 /** The host's network state during a daemon's life: applied, guarded, put back; each change and each surprise in the log. */
 import { applyPlan, undoJournal } from '../network/apply.ts';
+import type { LivePaths } from '../network/ecmp.ts';
 import { type Because, devicesOf, type Guard, type GuardEvent, startGuard } from '../network/guard.ts';
 import { readNetworkFacts } from '../network/host-state.ts';
 import { planNetwork } from '../network/plan.ts';
@@ -13,18 +14,30 @@ const RESTORED: Readonly<Record<Because, string>> = {
   unknown: 'routes of ours were gone, with a device that was down for a moment or by another program; they are back',
 };
 
+export interface HostNetworkParts {
+  readonly site: () => Site;
+  /** By peer index, while the packet lane's device is there. */
+  readonly laneMtus: () => readonly number[] | undefined;
+  /** The paths of peers whose packets the kernel spreads. */
+  readonly live: () => LivePaths;
+  readonly journalPath: string;
+  readonly log: Log;
+}
+
 export class HostNetwork {
   readonly #site: () => Site;
   readonly #log: Log;
   readonly #parts: { readonly runner: LinuxRunner; readonly journalPath: string; readonly log: (line: string) => void };
-  /** By peer index, while the packet lane's device is there. */
   readonly #laneMtus: () => readonly number[] | undefined;
+  readonly #live: () => LivePaths;
   #applied = false;
   #guard: Guard | undefined;
 
-  constructor(site: () => Site, laneMtus: () => readonly number[] | undefined, journalPath: string, log: Log) {
-    this.#site = site;
-    this.#laneMtus = laneMtus;
+  constructor(parts: HostNetworkParts) {
+    const { journalPath, log } = parts;
+    this.#site = parts.site;
+    this.#laneMtus = parts.laneMtus;
+    this.#live = parts.live;
     this.#log = log;
     this.#parts = { runner: new LinuxRunner(), journalPath, log: (line) => log.info('network', line) };
   }
@@ -68,7 +81,7 @@ export class HostNetwork {
   async #plan() {
     const site = this.#site();
     const mtus = this.#laneMtus();
-    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site), mtus ? { mtus } : null);
+    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site), mtus ? { mtus } : null, this.#live());
   }
 
   #say(event: GuardEvent): void {

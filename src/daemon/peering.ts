@@ -18,6 +18,7 @@ import type { FromWorker, PeerPaths, ToWorker } from '../engine/messages.ts';
 import { MonotonicClock } from '../kernel/clock.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { ecmpPeers } from '../network/ecmp.ts';
 import type { Spares } from '../paths/decide.ts';
 import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
@@ -43,6 +44,8 @@ export interface PeeringParts {
   readonly links: { readonly links: Links; poll(): void };
   readonly tellAll: (command: ToWorker) => void;
   readonly tellOne: (command: ToWorker) => boolean;
+  /** What the kernel spreads goes over other paths now. */
+  readonly networkChanged: () => void;
   /** The packet lane shares our sockets, keys and decisions. */
   readonly lane: Pick<LaneDesk, 'look' | 'sessionChanged' | 'handOver' | 'takeBack'>;
   /** An authentic peer came from where no path led: adds or moves one. @returns it, in the site from now on; undefined where there is no room. */
@@ -84,6 +87,8 @@ export class Peering {
   readonly #checkSockets = new LinuxSockets();
   readonly #known: Known[] = [];
   #isStopped = false;
+  /** Over which paths the kernel spreads, as it was last told. */
+  #spread = '';
   /** By peer and path. */
   readonly #learnedAtMs: number[][] = [];
 
@@ -277,7 +282,8 @@ export class Peering {
   }
 
   #spares(peer: number): Spares {
-    if (this.#parts.site().peers[peer]!.kind === 'shadowsocks') return NO_SPARES;
+    const { kind, transport } = this.#parts.site().peers[peer]!;
+    if (kind === 'shadowsocks' || transport === 'ecmp') return NO_SPARES;
     const { itsPaths, reverseWanted, reverseWantedUntilMs } = this.#known[peer]!;
     const ours = this.#parts.site().peers[peer]!.paths.filter(({ learned }) => !learned).length;
     const wanted = performance.now() < reverseWantedUntilMs ? reverseWanted : 0;
@@ -305,6 +311,11 @@ export class Peering {
   #decided(peers: readonly PeerPaths[]): void {
     this.#parts.tellAll({ kind: 'paths', peers });
     this.#parts.lane.look();
+    const spread = ecmpPeers(this.#parts.site())
+      .map(({ index }) => peers[index]?.dial.join() ?? '')
+      .join(';');
+    if (spread !== this.#spread) this.#parts.networkChanged();
+    this.#spread = spread;
   }
 
   #moved(record: PathEventRecord): void {

@@ -148,12 +148,13 @@ class Daemon {
     this.#down.push(() => api.close());
 
     // Its way down comes after the workers': what their last packets need to stay inside is taken away last.
-    const network = new HostNetwork(
-      () => this.#site.now,
-      () => this.#lane.mtus,
-      journalPath(runDir, site.name),
-      this.#log,
-    );
+    const network = new HostNetwork({
+      site: () => this.#site.now,
+      laneMtus: () => this.#lane.mtus,
+      live: () => this.#peering?.monitor.peerPaths().map(({ dial }) => dial) ?? [],
+      journalPath: journalPath(runDir, site.name),
+      log: this.#log,
+    });
     this.#network = network;
     this.#down.push(() => network.putBack());
     this.#acceptJoins();
@@ -225,6 +226,7 @@ class Daemon {
       tellAll: (command) => this.#workers?.tellAll(command),
       tellOne: (command) => this.#workers?.tellOne(command) ?? false,
       lane: this.#lane,
+      networkChanged: () => void this.#network?.look(),
       learn: (learned) => {
         const path = this.#site.learn(learned);
         if (path) this.#siteChanged();

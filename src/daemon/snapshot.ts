@@ -87,7 +87,8 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
   return {
     site: peer.site,
     kind: peer.kind,
-    limits: peer.kind === 'shadowsocks' ? FOREIGN_LIMITS : [],
+    transport: peer.transport,
+    limits: limitsOf(peer),
     state,
     ...(state === 'down' && { reason: paths.length === 0 ? whyNoPaths(peer) : 'none of its paths is up' }),
     flows: sum(figures, (one) => one.flows),
@@ -102,6 +103,17 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
     paths,
   };
 }
+
+function limitsOf({ kind, transport }: Peer): readonly string[] {
+  return kind === 'shadowsocks' ? FOREIGN_LIMITS : transport === 'ecmp' ? ECMP_LIMITS : [];
+}
+
+const ECMP_LIMITS: readonly string[] = [
+  'nothing is encrypted: the kernel forwards the packets as they are',
+  'one flow uses one uplink, chosen by its addresses and ports: many flows share the uplinks, one is never faster than one of them',
+  'flows on an uplink that dies go on over another within a second, those of other uplinks stay where they are',
+  'no flows are counted here, and no `allow`, `policy` or `snat` applies: use the firewall',
+];
 
 /** What it takes two Braids for. */
 const FOREIGN_LIMITS: readonly string[] = [

@@ -313,6 +313,7 @@ function uplinksOf(host: number, { uplinks = 2 }: PairOptions): Uplink[] {
     gateways: [],
     role: 'active',
     metered: false,
+    weight: 1,
     mtu: 1500,
   }));
 }
@@ -339,6 +340,7 @@ export function peerOf(index: number, site: string, lan: number, ours: number, t
     lan: lanOf(lan),
     addresses: paths.map((path) => path.peerAddress),
     paths,
+    transport: 'mptcp',
     snat: options.snat ?? false,
     packets: options.packets ?? 'udp',
     policy: [],
@@ -356,7 +358,7 @@ export function siteOf(name: string, lan: number, host: number, peers: readonly 
     uplinks: uplinksOf(host, options),
     peers,
     names: options.names ?? new Map(),
-    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: TPROXY_PORT },
+    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: TPROXY_PORT, nexthopBase: 4200 },
     logFlows: true,
   };
 }

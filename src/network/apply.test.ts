@@ -272,7 +272,7 @@ describe('collisions', () => {
     memory.rules[4].push({ priority: 9, src: 'all', fwmark: '0x1', fwmask: '0xff', table: '9' });
     memory.rules[4].push({ priority: 10, src: 'all', fwmark: '0x41000000', fwmask: '0xff000000', table: '9' });
     await applyPlan(plan(), parts(memory));
-    const network = { mark: 0x4300_0000, mask: 0xff00_0000, tableBase: 4300, rulePreference: 4300, tproxyPort: 8390 };
+    const network = { mark: 0x4300_0000, mask: 0xff00_0000, tableBase: 4300, rulePreference: 4300, tproxyPort: 8390, nexthopBase: 4300 };
     const lan = { lan: [parsePrefix('172.16.2.0/24')!] };
     const site = exampleSite();
     const second = { ...site, name: 'berlin-2', network, peers: site.peers.map((peer) => ({ ...peer, ...lan })) };

@@ -124,10 +124,31 @@ async function applyStep(step: Step, applying: Applying): Promise<void> {
       applying.state = await readHostState(runner);
       return;
     }
+    case 'nexthop':
+    case 'group': {
+      const up = devicesUp(state);
+      const wanted = step.kind === 'group' ? { ...step, members: step.members.filter(({ device }) => up.has(device)) } : step;
+      // Its routes say that they wait.
+      if (wanted.kind === 'group' ? wanted.members.length === 0 : !up.has(wanted.device)) return;
+      if (isThere(state, wanted)) return;
+      journal.put({ step });
+      await done.try(
+        runner,
+        applyCommand(
+          wanted,
+          state.nexthops.some(({ id }) => id === step.id),
+        ),
+      );
+      // Routes into a group are gone when the last of its members went.
+      applying.state = await readHostState(runner);
+      return;
+    }
     case 'rule':
     case 'route': {
       if (isThere(state, step)) return;
       const optional = step.kind === 'route' && step.optional;
+      // The group waits for a device.
+      if (step.kind === 'route' && step.group !== undefined && !state.nexthops.some(({ id }) => id === step.group)) return;
       if (optional && done.mustWait(state, step)) return;
       const command = applyCommand(step, step.kind === 'route' && replacesOurs(step, state, journal));
       journal.put({ step });
@@ -183,10 +204,19 @@ async function takeBackOne({ step, previous }: JournalEntry, state: HostState, r
     case 'link':
       if (state.devices.some(({ name, isUp }) => isUp && name === step.device)) await done.run(runner, undoCommand(step));
       return;
+    case 'nexthop':
+    case 'group':
+      // With its last member a group goes by itself, and the routes into it.
+      if ((await readHostState(runner)).nexthops.some(({ id }) => id === step.id)) await done.run(runner, undoCommand(step));
+      return;
     case 'rule':
     case 'route':
-      if (isThere(state, step)) await done.run(runner, undoCommand(step));
+      if (isThere(hasGroup(step) ? await readHostState(runner) : state, step)) await done.run(runner, undoCommand(step));
   }
+}
+
+function hasGroup(step: Step): boolean {
+  return step.kind === 'route' && step.group !== undefined;
 }
 
 /** Runs, says and remembers. */

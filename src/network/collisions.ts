@@ -15,7 +15,7 @@ export function findCollision(plan: Plan, state: HostState, nftTableThere: boole
       `nft table inet ${plan.table} exists and no undo journal knows it`,
       `nft list table inet ${plan.table}; another daemon of this site?`,
     );
-  const { mark, mask, tables, preferences, device, destinations = [] } = plan.claims;
+  const { mark, mask, tables, preferences, nexthops, device, destinations = [] } = plan.claims;
   const held = state.devices.find(({ name }) => name === device);
   if (held && !ours.has(`link ${held.name}`))
     return new BraidError(
@@ -38,6 +38,9 @@ export function findCollision(plan: Plan, state: HostState, nftTableThere: boole
         'set [network] rule_preference to a free range',
       );
   }
+  const nexthop = nexthops && state.nexthops.find(({ id }) => id >= nexthops.first && id <= nexthops.last && !ours.has(`nexthop ${id}`));
+  if (nexthop)
+    return taken(`nexthop ids ${nexthops.first} to ${nexthops.last} expected to be free, got: ip ${nexthop.text}`, FREE_NEXTHOPS);
   const inOurPlace = state.routes.find(
     (one) =>
       one.table === MAIN_TABLE &&
@@ -48,13 +51,14 @@ export function findCollision(plan: Plan, state: HostState, nftTableThere: boole
   );
   if (inOurPlace)
     return taken(
-      `a place in the main routing table expected to be free for the packet lane, got: ip ${inOurPlace.text}`,
-      'remove this route, give it a metric, or set `packets = "off"` for the peer',
+      `a place in the main routing table expected to be free for a peer's prefix, got: ip ${inOurPlace.text}`,
+      'remove this route, give it a metric, or set `packets = "off"` for the peer where it needs TCP only',
     );
   const route = state.routes.find((one) => tables.includes(one.table) && !ours.has(one.text));
   return route && taken(`routing table ${route.table} expected to be empty, got: ip ${route.text}`, FREE_TABLES);
 }
 
+const FREE_NEXTHOPS = 'set [network] nexthop_base to a free range';
 const FREE_TABLES = 'set [network] table_base to a free range';
 
 function taken(message: string, hint: string): BraidError {

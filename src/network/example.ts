@@ -16,9 +16,20 @@ export function exampleSite(more: Partial<Site> = {}): Site {
       gateways: [address('10.0.0.254')],
       role: 'active',
       metered: false,
+      weight: 1,
       mtu: 1500,
     },
-    { index: 1, name: 'cable', device: 'eth3', addresses: [address('10.1.0.1')], gateways: [], role: 'active', metered: false, mtu: 1500 },
+    {
+      index: 1,
+      name: 'cable',
+      device: 'eth3',
+      addresses: [address('10.1.0.1')],
+      gateways: [],
+      role: 'active',
+      metered: false,
+      weight: 1,
+      mtu: 1500,
+    },
   ];
   const paths: Path[] = uplinks.map((uplink, index) => ({
     index,
@@ -37,6 +48,7 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     lan: ['172.16.1.0/24', 'fd00:17::/64'].map(prefix),
     addresses: paths.map((path) => path.peerAddress),
     paths,
+    transport: 'mptcp',
     snat: false,
     packets: 'udp',
     policy: [],
@@ -51,7 +63,7 @@ export function exampleSite(more: Partial<Site> = {}): Site {
     uplinks,
     peers: [peer],
     names: new Map(),
-    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
+    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389, nexthopBase: 4200 },
     logFlows: false,
     ...more,
   };

@@ -8,13 +8,30 @@ import type { Family } from '../wire/ip.ts';
 import { hex } from './nft-table.ts';
 import type { NetworkFacts } from './plan.ts';
 import { must, type Runner } from './runner.ts';
-import { type LinkStep, MAIN_TABLE, type RouteStep, type RuleStep, routeText, ruleText, type Step } from './steps.ts';
+import {
+  type GroupStep,
+  type LinkStep,
+  MAIN_TABLE,
+  type NexthopStep,
+  nexthopText,
+  type RouteStep,
+  type RuleStep,
+  routeText,
+  ruleText,
+  type Step,
+} from './steps.ts';
 import { sysctlNames } from './sysctls.ts';
 
 export interface HostState {
   readonly rules: readonly HostRule[];
   readonly routes: readonly HostRoute[];
   readonly devices: readonly HostDevice[];
+  readonly nexthops: readonly HostNexthop[];
+}
+
+export interface HostNexthop {
+  readonly id: number;
+  readonly text: string;
 }
 
 export interface HostDevice {
@@ -43,6 +60,7 @@ export interface HostRoute {
   readonly destination: string;
   readonly device: string | undefined;
   readonly gateway: string | undefined;
+  readonly group: number | undefined;
   readonly metric: number | undefined;
 }
 
@@ -52,6 +70,7 @@ const families: readonly Family[] = [4, 6];
 
 export async function readHostState(runner: Runner): Promise<HostState> {
   const devices = readDevices(runner);
+  const nexthops = readNexthops(runner);
   const [rules4, rules6, routes4, routes6] = await Promise.all([
     ...families.map((family) => list(runner, family, ['rule', 'show'])),
     ...families.map((family) => list(runner, family, ['route', 'show', 'table', 'all'])),
@@ -60,6 +79,7 @@ export async function readHostState(runner: Runner): Promise<HostState> {
     rules: [...rules4!.map((one) => hostRule(one, 4)), ...rules6!.map((one) => hostRule(one, 6))],
     routes: [...routes4!.map((one) => hostRoute(one, 4)), ...routes6!.map((one) => hostRoute(one, 6))],
     devices: await devices,
+    nexthops: await nexthops,
   };
 }
 
@@ -92,6 +112,29 @@ async function readDevices(runner: Runner): Promise<HostDevice[]> {
   }));
 }
 
+/** A kernel or an `ip` without nexthop objects has none. */
+async function readNexthops(runner: Runner): Promise<HostNexthop[]> {
+  const { code, stdout } = await runner.run('ip', ['-j', '-N', 'nexthop', 'show']);
+  return code === 0 && stdout.trim() !== '' ? (JSON.parse(stdout) as Json[]).map(hostNexthop) : [];
+}
+
+function hostNexthop(json: Json): HostNexthop {
+  const id = Number(json.id);
+  const members = json.group as readonly Json[] | undefined;
+  if (!members)
+    return { id, text: nexthopText({ kind: 'nexthop', id, gateway: String(json.gateway), device: String(json.dev), optional: true }) };
+  const { buckets, idle_timer, unbalanced_timer } = (json.resilient_args ?? {}) as Json;
+  const group: GroupStep = {
+    kind: 'group',
+    id,
+    members: members.map((one) => ({ id: Number(one.id), weight: Number(one.weight ?? 1), device: '' })),
+    buckets: Number(buckets),
+    idleSeconds: Number(idle_timer),
+    unbalancedSeconds: Number(unbalanced_timer),
+  };
+  return { id, text: nexthopText(group) };
+}
+
 function bridgedDevices(devices: readonly HostDevice[]): ReadonlySet<string> {
   const bridged = new Set(devices.filter(({ kind }) => kind === 'bridge').map(({ name }) => name));
   const vlans = devices.filter(({ kind }) => kind === 'vlan');
@@ -111,7 +154,8 @@ function onLink(route: HostRoute): NetworkFacts['onLink'] {
   return [{ device, prefix: destination, family }];
 }
 
-export function isThere(state: HostState, step: RuleStep | RouteStep | LinkStep): boolean {
+export function isThere(state: HostState, step: RuleStep | RouteStep | LinkStep | NexthopStep | GroupStep): boolean {
+  if (step.kind === 'nexthop' || step.kind === 'group') return state.nexthops.some(({ text }) => text === nexthopText(step));
   if (step.kind === 'link') return state.devices.some((device) => device.name === step.device && isAsWanted(device, step));
   return step.kind === 'rule'
     ? state.rules.some((rule) => rule.text === ruleText(step))
@@ -176,10 +220,11 @@ function hostRoute(json: Json, family: Family): HostRoute {
   const type = json.type === undefined ? 'unicast' : (ROUTE_TYPES[String(json.type)] ?? String(json.type));
   const table = Number(json.table ?? MAIN_TABLE);
   const metric = json.metric === undefined || (family === 6 && json.metric === IPV6_METRIC) ? undefined : Number(json.metric);
-  const gateway = json.gateway === undefined ? undefined : String(json.gateway);
+  const group = json.nhid === undefined ? undefined : Number(json.nhid);
+  const gateway = json.gateway === undefined || group !== undefined ? undefined : String(json.gateway);
   // IPv6 shows `dev lo` for routes that lead nowhere.
   const nowhere = type === 'unreachable' || type === 'throw';
-  const device = json.dev === undefined || nowhere ? undefined : String(json.dev);
+  const device = json.dev === undefined || nowhere || group !== undefined ? undefined : String(json.dev);
   const destination = String(json.dst);
   const mtu = (json.metrics as readonly Json[] | undefined)?.find((one) => one.mtu !== undefined)?.mtu;
   const text = routeText({
@@ -192,6 +237,7 @@ function hostRoute(json: Json, family: Family): HostRoute {
     ...(json.prefsrc !== undefined && { source: String(json.prefsrc) }),
     ...(metric !== undefined && { metric }),
     ...(mtu !== undefined && { mtu: Number(mtu) }),
+    ...(group !== undefined && { group }),
   });
-  return { text, family, table, type, destination, device, gateway, metric };
+  return { text, family, table, type, destination, device, gateway, group, metric };
 }

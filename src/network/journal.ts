@@ -105,7 +105,7 @@ function isEntry(value: unknown): value is JournalEntry {
   const { step, previous, listing } = value as Partial<JournalEntry>;
   const text = (one: unknown) => one === undefined || typeof one === 'string';
   if (typeof step !== 'object' || step === null || !text(previous) || !text(listing)) return false;
-  return step.kind === 'sysctl' ? isSysctlName(step.name) : ['nft', 'rule', 'route', 'link'].includes(step.kind);
+  return step.kind === 'sysctl' ? isSysctlName(step.name) : ['nft', 'rule', 'route', 'link', 'nexthop', 'group'].includes(step.kind);
 }
 
 /** Undo writes to the file of this name: it stays below /proc/sys/net. Devices may have nearly any character in their names. */

@@ -95,7 +95,7 @@ describe('the packet lane in the network plan', () => {
     routed.routes[4].push({ dst: '172.16.1.0/24', gateway: '10.0.0.9', dev: 'eth2', flags: [] });
     const before = routed.snapshot();
     await expect(applyPlan(plan(null), parts(routed))).rejects.toThrow(
-      'expected to be free for the packet lane, got: ip route -4 172.16.1.0/24 via 10.0.0.9 dev eth2',
+      "expected to be free for a peer's prefix, got: ip route -4 172.16.1.0/24 via 10.0.0.9 dev eth2",
     );
     expect(routed.snapshot()).toEqual(before);
     const site = exampleSite();

@@ -7,6 +7,7 @@
 import type { Peer, Site } from '../site/types.ts';
 import type { Family, Prefix } from '../wire/ip.ts';
 import { destinationText } from './destination.ts';
+import { ecmpPeers } from './ecmp.ts';
 import { type LinkStep, MAIN_TABLE, type RouteStep, type SysctlStep } from './steps.ts';
 
 /** A lane whose device exists. */
@@ -101,7 +102,7 @@ function deviceSysctls(site: Site, device: string, values: ReadonlyMap<string, s
 
 /** Everything `forwardingSysctls` looks at. */
 export function forwardingNames(site: Site, devices: readonly string[]): string[] {
-  if (!hasLane(site)) return [];
+  if (!forwards(site)) return [];
   return [
     IP_FORWARD,
     ALL_FORWARDING6,
@@ -121,16 +122,17 @@ const acceptRa = (device: string) => `net/ipv6/conf/${device}/accept_ra`;
  * Linux 6.17 knows the whole host only, which then ignores router advertisements unless told otherwise.
  */
 export function forwardingSysctls(site: Site, values: ReadonlyMap<string, string>, devices: readonly string[]): Omit<SysctlStep, 'kind'>[] {
-  if (!hasLane(site)) return [];
+  if (!forwards(site)) return [];
   const reason = 'packets of the LAN go on to the peers';
   const steps: Omit<SysctlStep, 'kind'>[] = [];
-  if (hasFamily(site, 4))
-    for (const device of site.lanDevices) steps.push({ name: `net/ipv4/conf/${device}/forwarding`, value: '1', alsoGood: [], reason });
-  if (!hasFamily(site, 6)) return steps;
+  if (forwardsFamily(site, 4))
+    for (const device of forwardingDevices(site))
+      steps.push({ name: `net/ipv4/conf/${device}/forwarding`, value: '1', alsoGood: [], reason });
+  if (!forwardsFamily(site, 6)) return steps;
   if (hasForce(site, values)) {
     // Nothing to be forced where the whole host forwards.
     const alsoGood = values.get(ALL_FORWARDING6) === '0' ? [] : ['0'];
-    for (const device of site.lanDevices) steps.push({ name: forceForwarding(device), value: '1', alsoGood, reason });
+    for (const device of forwardingDevices(site)) steps.push({ name: forceForwarding(device), value: '1', alsoGood, reason });
     return steps;
   }
   for (const device of devices)
@@ -152,7 +154,21 @@ function hasForce(site: Site, values: ReadonlyMap<string, string>): boolean {
 export function isRouter(site: Site, family: Family, values: ReadonlyMap<string, string>): boolean {
   if (values.get(family === 4 ? IP_FORWARD : ALL_FORWARDING6) !== '0') return true;
   const ofDevice = (device: string) => (family === 4 ? `net/ipv4/conf/${device}/forwarding` : forceForwarding(device));
-  return site.uplinks.some(({ device }) => values.get(ofDevice(device)) === '1');
+  // Where we need it of an uplink ourselves, it says nothing of others.
+  return ecmpPeers(site).length === 0 && site.uplinks.some(({ device }) => values.get(ofDevice(device)) === '1');
+}
+
+function forwards(site: Site): boolean {
+  return hasLane(site) || ecmpPeers(site).length > 0;
+}
+
+function forwardsFamily(site: Site, family: Family): boolean {
+  return hasFamily(site, family) || ecmpPeers(site).some(({ lan }) => lan.some((prefix) => prefix.family === family));
+}
+
+function forwardingDevices(site: Site): readonly string[] {
+  if (ecmpPeers(site).length === 0) return site.lanDevices;
+  return [...new Set([...site.lanDevices, ...site.uplinks.map(({ device }) => device)])];
 }
 
 function hasFamily(site: Site, family: Family): boolean {

@@ -17,6 +17,7 @@ export class MemoryHost implements Runner {
   /** Those of them that are bridges, and the VLANs: name, and what each is on. */
   readonly bridges = new Set<string>();
   readonly vlans = new Map<string, string>();
+  readonly nexthops = new Map<number, Json>();
   /** TUN devices that somebody made; in `devices` once they are up. */
   readonly tuns = new Map<string, { mtu: number; txqlen: number }>();
   /** What `nft -j list ruleset` answers. */
@@ -35,6 +36,7 @@ export class MemoryHost implements Runner {
       tables: Object.fromEntries(this.tables),
       rules: [sorted(this.rules[4]), sorted(this.rules[6])],
       routes: [sorted(this.routes[4]), sorted(this.routes[6])],
+      nexthops: sorted([...this.nexthops.values()]),
     };
   }
 
@@ -71,6 +73,7 @@ export class MemoryHost implements Runner {
   }
 
   #ip(args: readonly string[]): RunResult {
+    if (args[0] === 'nexthop' || args[2] === 'nexthop') return this.#nexthop(args);
     if (args[0] === 'link') return this.#setLink(args);
     if (args.includes('link'))
       return ok(JSON.stringify([...new Set([...this.devices, ...this.tuns.keys()])].map((ifname) => this.#link(ifname))));
@@ -83,9 +86,44 @@ export class MemoryHost implements Runner {
     const same = list.findIndex((one) => keyOf(one, object!) === keyOf(wanted, object!));
     if (verb === 'del')
       return same < 0 ? refused('RTNETLINK answers: No such process') : this.#change(args.join(' '), () => void list.splice(same, 1));
+    if (wanted.nhid !== undefined && !this.nexthops.has(Number(wanted.nhid))) return refused('Nexthop id does not exist.');
     if (wanted.dev !== undefined && !this.devices.has(String(wanted.dev))) return refused(`Cannot find device "${wanted.dev}"`);
     if (verb === 'add' && same >= 0) return refused('RTNETLINK answers: File exists');
     return this.#change(args.join(' '), () => void list.splice(same < 0 ? list.length : same, same < 0 ? 0 : 1, wanted));
+  }
+
+  /** `nexthop add|replace id N via GATEWAY dev DEVICE`, or `... group A,W/B type resilient ...`; `nexthop del id N`. */
+  #nexthop(args: readonly string[]): RunResult {
+    if (args.includes('show')) return ok(JSON.stringify([...this.nexthops.values()]));
+    const [, verb, , idText = '', kind, value = '', , device = ''] = args;
+    const id = Number(idText);
+    if (verb === 'del')
+      return this.nexthops.has(id) ? this.#change(args.join(' '), () => this.#dropNexthop(id)) : refused('No such file or directory');
+    if (verb === 'add' && this.nexthops.has(id)) return refused('RTNETLINK answers: File exists');
+    if (kind === 'via') {
+      if (!this.devices.has(device)) return refused(`Cannot find device "${device}"`);
+      return this.#change(args.join(' '), () => void this.nexthops.set(id, { id, gateway: value, dev: device, scope: '253', flags: [] }));
+    }
+    const group = value.split('/').map((member) => {
+      const [one, weight] = member.split(',').map(Number);
+      return { id: one!, ...(weight !== undefined && { weight }) };
+    });
+    if (group.some((one) => !this.nexthops.has(one.id))) return refused('Invalid nexthop id.');
+    const number = (word: string) => Number(args[args.indexOf(word) + 1]);
+    const resilient_args = { buckets: number('buckets'), idle_timer: number('idle_timer'), unbalanced_timer: number('unbalanced_timer') };
+    return this.#change(args.join(' '), () => void this.nexthops.set(id, { id, group, type: 'resilient', resilient_args, flags: [] }));
+  }
+
+  /** A group goes with its last member, and routes with their group. */
+  #dropNexthop(id: number): void {
+    this.nexthops.delete(id);
+    for (const [other, { group }] of this.nexthops) {
+      if (!Array.isArray(group)) continue;
+      const left = group.filter((member: Json) => member.id !== id);
+      if (left.length === 0) this.#dropNexthop(other);
+      else this.nexthops.set(other, { ...this.nexthops.get(other)!, group: left });
+    }
+    for (const family of [4, 6] as const) this.routes[family] = this.routes[family].filter(({ nhid }) => nhid !== `${id}`);
   }
 
   /** `link set dev NAME [mtu N txqueuelen N] up|down` */
@@ -164,6 +202,7 @@ const ROUTE_KEYS: Readonly<Record<string, string>> = {
   table: 'table',
   metric: 'metric',
   mtu: 'mtu',
+  nhid: 'nhid',
 };
 
 function parseRoute(words: readonly string[], family: Family): Json {

@@ -8,12 +8,14 @@
  *                  other TCP from the LAN or from this gateway: to the listener as well, whose kernel answers with a reset
  *                  other TCP to a peer: drop; also what the rule above could not hand over because nobody listens
  *                  out of the packet lane: TCP, or not from a peer to the LAN: drop; nothing else here concerns it
- *    forward       out of the packet lane to anything but the LAN: drop; from the LAN to others, on a host that is no router without us: drop
+ *    forward       out of the packet lane to anything but the LAN: drop; from the LAN to others, on a host that is no router without us: drop;
+ *                  there between uplinks and LAN only a peer's packets that the kernel spreads (ecmp.ts)
  *    postrouting   into the packet lane: TCP, or not from the LAN to a peer: drop
  *                  out of an uplink, to the LAN or a peer, or from a peer: drop; a SYN of ours, joins too: no larger segments than its route takes
  */
 import type { Site } from '../site/types.ts';
 import { contains, type Family, type Prefix } from '../wire/ip.ts';
+import { ecmpPrefixes, isEcmp } from './ecmp.ts';
 import { hasLane, laneDevice, lanePrefixes } from './lane.ts';
 
 export function tableName(site: string): string {
@@ -48,7 +50,9 @@ export function nftTable(site: Site, { isRouter }: { readonly isRouter: (family:
     ['to_uplinks', toUplinks(site)],
     ...lane.map((): [string, readonly string[]] => ['to_lane', toLane(site)]),
     ['postrouting', [base('postrouting'), ...branch('oifname', 'to_uplinks'), ...lane.map((device) => `oifname "${device}" goto to_lane`)]],
-    ...lane.map((device): [string, readonly string[]] => ['forward', forwarded(site, device, isRouter)]),
+    ...(hasLane(site) || ecmpPrefixes(site).length > 0
+      ? [['forward', forwarded(site, lane, isRouter)] as [string, readonly string[]]]
+      : []),
   ];
   return [
     `table inet ${tableName(site.name)} {`,
@@ -112,16 +116,30 @@ function toLane(site: Site): string[] {
   ];
 }
 
-/** What the device lets in goes to the LAN; where the LAN may be forwarded only because of us, it is not forwarded to others. */
-function forwarded(site: Site, device: string, isRouter: (family: Family) => boolean): string[] {
-  if (site.lanDevices.length === 0) return ['type filter hook forward priority filter; policy accept;', `iifname "${device}" drop`];
-  const others = `oifname != ${names([device, ...site.lanDevices])} drop`;
+/**
+ * What the device lets in goes to the LAN; where the LAN may be forwarded only because of us, it is not forwarded to others, and where an uplink
+ * may be, nothing but a peer's that the kernel spreads.
+ */
+function forwarded(site: Site, lane: readonly string[], isRouter: (family: Family) => boolean): string[] {
+  const hook = 'type filter hook forward priority filter; policy accept;';
+  if (site.lanDevices.length === 0) return [hook, ...lane.map((device) => `iifname "${device}" drop`)];
+  const lan = names(site.lanDevices);
+  const uplinks = names(uplinkDevices(site));
+  const ecmp = ecmpPrefixes(site);
   return [
-    'type filter hook forward priority filter; policy accept;',
-    `iifname "${device}" oifname != ${names(site.lanDevices)} drop`,
+    hook,
+    ...lane.map((device) => `iifname "${device}" oifname != ${lan} drop`),
     ...families
       .filter((family) => !isRouter(family))
-      .map((family) => `meta nfproto ipv${family} iifname ${names(site.lanDevices)} ${others}`),
+      .flatMap((family) => {
+        const theirs = ecmp.filter((prefix) => prefix.family === family);
+        return [
+          ...on(family, 'daddr', theirs, (toPeer) => `iifname ${lan} oifname ${uplinks} ${toPeer} accept`),
+          ...on(family, 'saddr', theirs, (fromPeer) => `iifname ${uplinks} oifname ${lan} ${fromPeer} accept`),
+          ...(theirs.length > 0 ? [`meta nfproto ipv${family} iifname ${uplinks} drop`] : []),
+          `meta nfproto ipv${family} iifname ${lan} oifname != ${names([...lane, ...site.lanDevices])} drop`,
+        ];
+      }),
   ];
 }
 
@@ -160,8 +178,12 @@ function lanOf(site: Site, family: Family): Prefix[] {
   return site.lan.filter((prefix) => prefix.family === family);
 }
 
+/** Those whose traffic we carry. What the kernel spreads for us (ecmp.ts) may leave and come over uplinks. */
 function peersOf(site: Site, family: Family): Prefix[] {
-  return site.peers.flatMap((peer) => peer.lan).filter((prefix) => prefix.family === family);
+  return site.peers
+    .filter((peer) => !isEcmp(peer))
+    .flatMap((peer) => peer.lan)
+    .filter((prefix) => prefix.family === family);
 }
 
 /** @returns one rule made by `rule` from the match, or none where there is no prefix to match. */

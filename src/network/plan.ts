@@ -6,6 +6,7 @@
 import type { Site, Uplink } from '../site/types.ts';
 import type { Family, Prefix } from '../wire/ip.ts';
 import { destinationText } from './destination.ts';
+import { ecmpPrefixes, ecmpSteps, isEcmp, type LivePaths, nexthopIds } from './ecmp.ts';
 import { hasLane, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
 import { hex, nftTable, tableName } from './nft-table.ts';
 import { applyCommand, MAIN_TABLE, type Plan, type RouteStep, type RuleStep, type Step, undoCommand } from './steps.ts';
@@ -26,8 +27,16 @@ export interface NetworkFacts {
 const UNREACHABLE_METRIC = 4000;
 const families: readonly Family[] = [4, 6];
 
-/** @param lane null: its device is not there yet. Left out: as it will be, for whoever wants to see the whole plan. */
-export function planNetwork(site: Site, facts: NetworkFacts, lane: LaneFacts | null = nominalLane(site)): Plan {
+/**
+ * @param lane null: its device is not there yet. Left out: as it will be, for whoever wants to see the whole plan.
+ * @param live left out: all paths, likewise.
+ */
+export function planNetwork(
+  site: Site,
+  facts: NetworkFacts,
+  lane: LaneFacts | null = nominalLane(site),
+  live: LivePaths = site.peers.map(({ paths }) => paths.map(({ index }) => index)),
+): Plan {
   const rules = planRules(site);
   const tables = [0, 1, ...site.uplinks.map((uplink) => 2 + uplink.index)].map((offset) => site.network.tableBase + offset);
   const steps: Step[] = [
@@ -42,8 +51,10 @@ export function planNetwork(site: Site, facts: NetworkFacts, lane: LaneFacts | n
     ...rules,
     ...plannedSysctls(site, facts),
     ...(lane ? laneSteps(site, lane, facts.sysctls) : []),
+    ...ecmpSteps(site, live),
   ];
   const { mark, mask } = site.network;
+  const nexthops = nexthopIds(site);
   return {
     site: site.name,
     table: tableName(site.name),
@@ -52,9 +63,13 @@ export function planNetwork(site: Site, facts: NetworkFacts, lane: LaneFacts | n
       mask,
       tables,
       preferences: [...new Set(rules.map((rule) => rule.preference))],
-      ...(hasLane(site) && {
-        device: laneDevice(site.name),
-        destinations: lanePrefixes(site).map((prefix) => ({ family: prefix.family, destination: destinationText(prefix) })),
+      ...(nexthops && { nexthops }),
+      ...(hasLane(site) && { device: laneDevice(site.name) }),
+      ...((hasLane(site) || nexthops) && {
+        destinations: [...lanePrefixes(site), ...ecmpPrefixes(site)].map((prefix) => ({
+          family: prefix.family,
+          destination: destinationText(prefix),
+        })),
       }),
     },
     steps,
@@ -63,15 +78,17 @@ export function planNetwork(site: Site, facts: NetworkFacts, lane: LaneFacts | n
 
 /** What holds when everything else was flushed: also answers what is no TCP at once, while there is no packet lane. */
 function lastResort(site: Site): RouteStep[] {
-  return peerPrefixes(site).map((prefix) => ({
-    kind: 'route',
-    family: prefix.family,
-    type: 'unreachable',
-    destination: destinationText(prefix),
-    table: MAIN_TABLE,
-    metric: UNREACHABLE_METRIC,
-    optional: false,
-  }));
+  return site.peers
+    .flatMap((peer) => peer.lan)
+    .map((prefix) => ({
+      kind: 'route',
+      family: prefix.family,
+      type: 'unreachable',
+      destination: destinationText(prefix),
+      table: MAIN_TABLE,
+      metric: UNREACHABLE_METRIC,
+      optional: false,
+    }));
 }
 
 /** The second table works only while its source is an address of ours: a LAN device may be down, and until it is back the last resort holds. */
@@ -80,7 +97,7 @@ function localTables(site: Site): RouteStep[] {
   const local = { kind: 'route', type: 'local', device: 'lo', optional: true } as const;
   return familiesOf(site).flatMap((family) => [
     { ...local, family, destination: 'default', table: tableBase, optional: false },
-    ...peerPrefixes(site, family).map((prefix) => {
+    ...carriedPrefixes(site, family).map((prefix) => {
       const source = site.lanAddresses.find((address) => address.family === family);
       return { ...local, family, destination: destinationText(prefix), table: tableBase + 1, ...(source && { source: source.text }) };
     }),
@@ -131,7 +148,7 @@ function planRules(site: Site): RuleStep[] {
     for (const uplink of site.uplinks)
       for (const address of uplink.addresses)
         if (address.family === family) selectors.push([['from', address.text], tableBase + 2 + uplink.index]);
-    for (const prefix of peerPrefixes(site, family))
+    for (const prefix of carriedPrefixes(site, family))
       selectors.push([['to', destinationText(prefix), 'iif', 'lo', 'ipproto', 'tcp'], tableBase + 1]);
     return selectors.map(([selector, table], at) => ({
       kind: 'rule',
@@ -158,11 +175,15 @@ export function renderUndo(plan: Plan): string[] {
   return plan.steps.toReversed().map((step) => undoCommand(step, 'WHAT IT WAS').join(' '));
 }
 
-function peerPrefixes(site: Site, family?: Family): Prefix[] {
-  return site.peers.flatMap((peer) => peer.lan).filter((prefix) => family === undefined || prefix.family === family);
+/** What our own sockets carry. */
+function carriedPrefixes(site: Site, family?: Family): Prefix[] {
+  return site.peers
+    .filter((peer) => !isEcmp(peer))
+    .flatMap((peer) => peer.lan)
+    .filter((prefix) => family === undefined || prefix.family === family);
 }
 
 /** Families in which anything of a peer's is reached. */
 function familiesOf(site: Site): Family[] {
-  return families.filter((family) => peerPrefixes(site, family).length > 0);
+  return families.filter((family) => carriedPrefixes(site, family).length > 0);
 }

@@ -4,7 +4,7 @@
  */
 import type { Family } from '../wire/ip.ts';
 
-export type Step = SysctlStep | NftStep | RuleStep | RouteStep | LinkStep;
+export type Step = SysctlStep | NftStep | RuleStep | RouteStep | LinkStep | NexthopStep | GroupStep;
 
 export interface SysctlStep {
   readonly kind: 'sysctl';
@@ -42,11 +42,32 @@ export interface RouteStep {
   readonly table: number;
   readonly gateway?: string;
   readonly device?: string;
+  /** Instead of both: the id of a group of nexthops. */
+  readonly group?: number;
   readonly source?: string;
   readonly metric?: number;
   readonly mtu?: number;
   /** Whether the site works without it: a device may be down, and its routes with it. They are tried again by the guard. */
   readonly optional: boolean;
+}
+
+export interface NexthopStep {
+  readonly kind: 'nexthop';
+  readonly id: number;
+  readonly gateway: string;
+  readonly device: string;
+  /** As of a route: it goes with its device, and comes back with it. */
+  readonly optional: true;
+}
+
+/** A resilient group. Members whose device is down are left out until it is up. */
+export interface GroupStep {
+  readonly kind: 'group';
+  readonly id: number;
+  readonly members: readonly { readonly id: number; readonly weight: number; readonly device: string }[];
+  readonly buckets: number;
+  readonly idleSeconds: number;
+  readonly unbalancedSeconds: number;
 }
 
 /** A device that somebody else makes: up, with this MTU and queue. Nothing where it is not there. */
@@ -66,6 +87,8 @@ export interface Plan {
     readonly mask: number;
     readonly tables: readonly number[];
     readonly preferences: readonly number[];
+    /** Of nexthop objects, both ends included. */
+    readonly nexthops?: { readonly first: number; readonly last: number };
     /** Of the packet lane, and where its routes lead. */
     readonly device?: string;
     readonly destinations?: readonly { readonly family: Family; readonly destination: string }[];
@@ -89,6 +112,9 @@ export function stepKey(step: Step): string {
       return routeText(step);
     case 'link':
       return `link ${step.device}`;
+    case 'nexthop':
+    case 'group':
+      return `nexthop ${step.id}`;
   }
 }
 
@@ -107,7 +133,7 @@ export function routeText(route: Omit<RouteStep, 'kind' | 'optional'>): string {
   return ['route', `-${route.family}`, ...routeArguments(route)].join(' ');
 }
 
-/** @param isChange of a route: one of ours is there, with other values. @returns the command that makes the step true; the nft table goes in by `nft -f -`. */
+/** @param isChange of a route or a nexthop: one of ours is there, with other values. @returns the command that makes the step true; the nft table goes in by `nft -f -`. */
 export function applyCommand(step: Step, isChange = false): readonly string[] {
   switch (step.kind) {
     case 'sysctl':
@@ -120,6 +146,9 @@ export function applyCommand(step: Step, isChange = false): readonly string[] {
       return ['ip', `-${step.family}`, 'route', step.table === MAIN_TABLE && !isChange ? 'add' : 'replace', ...routeArguments(step)];
     case 'link':
       return ['ip', 'link', 'set', 'dev', step.device, 'mtu', `${step.mtu}`, 'txqueuelen', `${step.txQueueLength}`, 'up'];
+    case 'nexthop':
+    case 'group':
+      return ['ip', 'nexthop', isChange ? 'replace' : 'add', ...nexthopArguments(step)];
   }
 }
 
@@ -136,6 +165,9 @@ export function undoCommand(step: Step, previous?: string): readonly string[] {
       return ['ip', `-${step.family}`, 'route', 'del', ...routeArguments(step)];
     case 'link':
       return ['ip', 'link', 'set', 'dev', step.device, 'down'];
+    case 'nexthop':
+    case 'group':
+      return ['ip', 'nexthop', 'del', 'id', `${step.id}`];
   }
 }
 
@@ -148,8 +180,20 @@ function routeArguments(route: Omit<RouteStep, 'kind' | 'optional'>): string[] {
     ...(route.source === undefined ? [] : ['src', route.source]),
     ...(route.metric === undefined ? [] : ['metric', `${route.metric}`]),
     ...(route.mtu === undefined ? [] : ['mtu', `${route.mtu}`]),
+    ...(route.group === undefined ? [] : ['nhid', `${route.group}`]),
     ...(route.table === MAIN_TABLE ? [] : ['table', `${route.table}`]),
   ];
+}
+
+export function nexthopText(step: NexthopStep | GroupStep): string {
+  return ['nexthop', ...nexthopArguments(step)].join(' ');
+}
+
+function nexthopArguments(step: NexthopStep | GroupStep): string[] {
+  if (step.kind === 'nexthop') return ['id', `${step.id}`, 'via', step.gateway, 'dev', step.device];
+  const timers = ['idle_timer', `${step.idleSeconds}`, 'unbalanced_timer', `${step.unbalancedSeconds}`];
+  const members = step.members.map(({ id, weight }) => (weight === 1 ? `${id}` : `${id},${weight}`)).join('/');
+  return ['id', `${step.id}`, 'group', members, 'type', 'resilient', 'buckets', `${step.buckets}`, ...timers];
 }
 
 /** As sysctl(8) prints it: dots between, and a dot of a device's name as a slash. */

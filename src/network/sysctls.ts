@@ -1,6 +1,7 @@
 /** The sysctls a gateway needs, each with what was seen without it. Only those that this kernel has are planned; undo puts the old value back. */
 import type { Site } from '../site/types.ts';
 import type { Family } from '../wire/ip.ts';
+import { ecmpSysctls } from './ecmp.ts';
 import { forwardingNames, forwardingSysctls } from './lane.ts';
 import type { NetworkFacts } from './plan.ts';
 import type { SysctlStep } from './steps.ts';
@@ -64,6 +65,7 @@ export function sysctlNames(site: Site, interfaces: readonly string[]): string[]
     ...devicesOf(site).map(rpFilter),
     ...Object.values(BRIDGE_CALLS),
     ...forwardingNames(site, interfaces),
+    ...ecmpSysctls(site).map(({ name }) => name),
   ];
 }
 
@@ -77,7 +79,14 @@ export function plannedSysctls(site: Site, { sysctls: values, bridged, interface
     alsoGood: loose,
     reason: `a strict reverse path filter on ${device} would refuse what another uplink's route also reaches`,
   }));
-  return [pathManager, ...WANTED, ...filters, ...bridgeCalls(site, bridged), ...forwardingSysctls(site, values, interfaces)]
+  return [
+    pathManager,
+    ...WANTED,
+    ...filters,
+    ...bridgeCalls(site, bridged),
+    ...forwardingSysctls(site, values, interfaces),
+    ...ecmpSysctls(site),
+  ]
     .filter((one) => values.has(one.name))
     .map((one) => ({ kind: 'sysctl', ...one }));
 }

@@ -57,6 +57,7 @@ function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site
     gateways: [],
     role: 'active' as const,
     metered: false,
+    weight: 1,
     mtu: 1500,
   }));
   const peer: Peer = {
@@ -74,6 +75,7 @@ function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site
       present: true,
       learned: false,
     })),
+    transport: 'mptcp',
     snat: false,
     allow: [{ from: prefixes(...LAN[other]), to: prefixes(...LAN[name]), ports: [] }],
     policy,
@@ -88,7 +90,7 @@ function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site
     uplinks,
     peers: [peer],
     names: new Map(),
-    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
+    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389, nexthopBase: 4200 },
     logFlows: false,
   };
 }

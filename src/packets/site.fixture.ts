@@ -25,7 +25,7 @@ export function berlin(hamburgMay: readonly AllowRule[] = [allow({})], more: Par
       { ...peer(HAMBURG, 'hamburg', '172.16.2.0/24', 'fd00:18::/64'), allow: hamburgMay },
     ],
     names: new Map(),
-    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
+    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389, nexthopBase: 4200 },
     logFlows: false,
     ...more,
   };
@@ -40,6 +40,7 @@ function peer(index: number, site: string, ...lan: readonly string[]): Peer {
     lan: prefixes(...lan),
     addresses: [],
     paths: [],
+    transport: 'mptcp',
     snat: false,
     allow: [{ from: prefixes(...lan), to: prefixes('172.16.0.0/24', 'fd00:16::/64'), ports: [] }],
     policy: [],
@@ -56,6 +57,7 @@ function uplink(address: string, index: number): Uplink {
     gateways: [],
     role: 'active',
     metered: false,
+    weight: 1,
     mtu: 1500,
   };
 }

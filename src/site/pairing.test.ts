@@ -14,6 +14,7 @@ function uplink(index: number, name: string, addresses: string[], gateways: stri
       gateways: gateways.map(parse),
       role: 'active',
       metered: false,
+      weight: 1,
       mtu: 1500,
     },
     subnets: subnets.map((text) => parsePrefix(text)!),

@@ -51,6 +51,7 @@ const uplink = (name: string, deviceName: string, more: Partial<UplinkConfig> = 
   gateways: [],
   role: 'active',
   metered: false,
+  weight: 1,
   ...more,
 });
 
@@ -64,6 +65,7 @@ const MUNICH: PeerConfig = {
     { address: address('10.1.0.2'), port: 8388 },
   ],
   pairing: 'auto',
+  transport: 'mptcp',
   snat: false,
   packets: 'off',
   policy: [],
@@ -79,7 +81,7 @@ function config(more: Partial<Config> = {}): Config {
     uplinks: [uplink('fiber', 'eth2'), uplink('cable', 'eth3')],
     peers: [MUNICH],
     names: new Map(),
-    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389 },
+    network: { mark: 0x4200_0000, mask: 0xff00_0000, tableBase: 4200, rulePreference: 4200, tproxyPort: 8389, nexthopBase: 4200 },
     logFlows: false,
     place: (path) => ({ file: 'berlin.toml', line: path[0] === 'lan' ? 2 : 10 + Number(path[1]), column: path.length }),
     ...more,

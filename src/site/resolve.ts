@@ -65,6 +65,7 @@ function resolveUplink(config: Config, index: number, facts: HostFacts, errors: 
     device: given.device,
     role: given.role,
     metered: given.metered,
+    weight: given.weight,
     mtu: device?.mtu ?? ETHERNET_MTU,
     ...(given.publicAddress && { publicAddress: given.publicAddress }),
   };
@@ -177,8 +178,8 @@ function resolvePeers(config: Config, uplinks: readonly Connected[], errors: Bra
     if (peer.revoked) return revokedPeer(index, peer);
     const pairs = resolvePairs(config, peer, index, uplinks, errors);
     const paths = appendPaths(previous?.peers[index]?.paths ?? [], pairs, uplinks);
-    const { site, kind, method, lan, addresses, snat, packets, policy, allow } = peer;
-    return { index, site, kind, method, lan, addresses, paths, snat, packets, policy, allow };
+    const { site, kind, method, lan, addresses, transport, snat, packets, policy, allow } = peer;
+    return { index, site, kind, method, lan, addresses, paths, transport, snat, packets, policy, allow };
   });
 }
 

@@ -38,9 +38,13 @@ export interface Uplink {
   readonly publicAddress?: IpAddress;
   readonly role: 'active' | 'backup';
   readonly metered: boolean;
+  /** Its share of the flows to peers with `transport = "ecmp"`. */
+  readonly weight: number;
   /** Of the device: no path over it takes a larger packet. */
   readonly mtu: number;
 }
+
+export type Transport = 'mptcp' | 'ecmp';
 
 export interface Peer {
   readonly index: number;
@@ -52,6 +56,8 @@ export interface Peer {
   readonly paths: readonly Path[];
   /** It is a peer no more: its place stays, so that the others keep their index, with nothing in it. Whoever looks a peer up by name passes it. */
   readonly revoked?: true;
+  /** `ecmp`: the kernel forwards and spreads its packets; no flow of it comes to the workers. */
+  readonly transport: Transport;
   readonly snat: boolean;
   /** How everything but TCP travels. */
   readonly packets: 'udp' | 'off';
@@ -122,4 +128,6 @@ export interface NetworkNumbers {
   readonly rulePreference: number;
   /** The transparent listener on loopback. */
   readonly tproxyPort: number;
+  /** The first id of nexthop objects, for peers with `transport = "ecmp"`. */
+  readonly nexthopBase: number;
 }

@@ -35,7 +35,9 @@ export interface PeerStatus {
   readonly site: string;
   /** `shadowsocks`: sing-box and the like. */
   readonly kind: 'braid' | 'shadowsocks';
-  /** What does not work with a peer of this kind, in words. */
+  /** `ecmp`: the kernel spreads its packets over the uplinks, unencrypted. */
+  readonly transport: 'mptcp' | 'ecmp';
+  /** What does not work with a peer of this kind, or over this transport, in words. */
   readonly limits: readonly string[];
   readonly state: LinkState;
   readonly reason?: string;
