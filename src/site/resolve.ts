@@ -192,6 +192,7 @@ function revokedPeer(index: number, { site, kind, method }: PeerConfig): Peer {
     lan: [],
     addresses: [],
     paths: [],
+    transport: 'mptcp',
     snat: false,
     packets: 'off',
     policy: [],
