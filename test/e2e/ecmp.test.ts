@@ -47,7 +47,9 @@ describe('a peer over ECMP', () => {
     expect((await stream(lab, { upBytes: 200_000, timeoutMs: 30_000 })).sent.intact).toBe(true);
     await lab.blackhole('cable', true);
     for (const site of SITES) await expect.poll(() => group(site).catch(() => 'none'), { timeout: 10_000 }).toBe('none');
-    expect(await lab.must('berlin', ['ip', 'route', 'get', '172.16.1.10']).catch((error: Error) => error.message)).toMatch(/No route to host/);
+    expect(await lab.must('berlin', ['ip', 'route', 'get', '172.16.1.10']).catch((error: Error) => error.message)).toMatch(
+      /No route to host/,
+    );
     for (const uplink of ['fiber', 'cable']) await lab.blackhole(uplink, false);
     for (const site of SITES) await expect.poll(() => group(site).catch(() => ''), { timeout: 15_000 }).toBe('4202/4203');
   });
