@@ -3,7 +3,7 @@
  *
  * NAME is a subject (`braid`, `kernel`, ...) or a part (`streams`, `shaped`, `connections`, `memory`); without any of a kind all of it is
  * measured. `--subject` measures another checkout of Braid beside this one. Every round visits every subject once, in rotated order, each
- * time in a fresh lab. `failover` or `packets` as the first NAME is a bench of its own: failover.ts, packets.ts. Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
+ * time in a fresh lab. `failover`, `packets` and `packet-failover` as the first NAME are benches of their own, in the files of these names. Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
  */
 import { writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
@@ -14,6 +14,7 @@ import { verdicts } from './budgets.ts';
 import { FailoverUsage, runFailover } from './failover.ts';
 import { type Load, load } from './load.ts';
 import { idle, idleFlows, soak } from './memory.ts';
+import { runPacketFailover } from './packet-failover.ts';
 import { PacketsUsage, runPackets } from './packets.ts';
 import { BUSY_CORES, report } from './report.ts';
 import { BACK, CONNECTIONS, CONNECTIONS_NO_JOINS, EIGHT, type Memory, RATES_MBIT, type Results, shapedMeasure, THERE } from './results.ts';
@@ -228,12 +229,9 @@ async function benchmarks(argv: readonly string[]): Promise<number> {
 
 try {
   const [first, ...others] = process.argv.slice(2);
-  if (first === 'failover' || first === 'packets') needsRoot();
-  process.exitCode = await (first === 'failover'
-    ? runFailover(others)
-    : first === 'packets'
-      ? runPackets(others)
-      : benchmarks(process.argv.slice(2)));
+  const own = { failover: runFailover, packets: runPackets, 'packet-failover': runPacketFailover }[first ?? ''];
+  if (own) needsRoot();
+  process.exitCode = await (own ? own(others) : benchmarks(process.argv.slice(2)));
 } catch (error) {
   const usage =
     error instanceof UsageError ||

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../../src/error.ts';
 import {
+  type BraidOptions,
   Braids,
   buildLab,
   dialled,
@@ -77,7 +78,11 @@ export class Stage {
 }
 
 /** A fresh lab with the subject in it. @throws BraidError LAB */
-export async function stage(subject: FailoverSubject, uplinks: readonly UplinkOptions[]): Promise<Stage> {
+export async function stage(
+  subject: FailoverSubject,
+  uplinks: readonly UplinkOptions[],
+  options: Pick<BraidOptions, 'edit'> = {},
+): Promise<Stage> {
   const lab = await buildLab(twoSites({ uplinks }));
   try {
     if (subject.braid === undefined) {
@@ -85,7 +90,7 @@ export async function stage(subject: FailoverSubject, uplinks: readonly UplinkOp
       await inKernelPaths(lab);
       return new Stage(lab, subject, undefined);
     }
-    const braids = new Braids(lab, subject.braid === 'here' ? {} : { program: subject.braid });
+    const braids = new Braids(lab, { ...options, ...(subject.braid !== 'here' && { program: subject.braid }) });
     await braids.startAll();
     return new Stage(lab, subject, braids);
   } catch (error) {
