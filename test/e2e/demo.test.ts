@@ -6,14 +6,14 @@ import { runDemo } from '../../src/lab/index.ts';
 import { existsNamespace, startHere } from '../../src/lab/netns.ts';
 import { allStates, LAB_DIRECTORY } from '../../src/lab/state.ts';
 
-it('plays five acts, keeps every byte in each, and reports what it shows', async () => {
+it('plays six acts, keeps every byte in each, and reports what it shows', async () => {
   const out = new PassThrough();
   const shown = text(out);
   const report = await runDemo({ out, secondsPerAct: 6, requiredRatio: 1.2 });
   out.end();
   expect(report.problems).toEqual([]);
   expect(report.acts.map(({ name, intact, client }) => ({ name, intact, client }))).toEqual(
-    ['plain', 'braid', 'pulled', 'blackhole', 'nat'].map((name) => ({ name, intact: true, client: '172.16.0.10' })),
+    ['plain', 'braid', 'pulled', 'blackhole', 'packets', 'nat'].map((name) => ({ name, intact: true, client: '172.16.0.10' })),
   );
   const pulled = report.acts[2]!.pulled!;
   expect(pulled.goodputAfterMbit).toBeLessThan(100); // it really was pulled
@@ -23,7 +23,10 @@ it('plays five acts, keeps every byte in each, and reports what it shows', async
   expect(Object.keys(longestGapsMs).sort()).toEqual(['bulk up', 'thin down', 'thin up']);
   expect(Object.values(longestGapsMs).every((ms) => ms !== null && ms > 8)).toBe(true);
   expect(goodputMbit).toHaveLength(80);
-  expect(report.acts[4]!.goodputMbit).toBeGreaterThan(0);
+  const { hops, mtu, flows } = report.acts[4]!.packets!;
+  expect({ hops, mtu }).toEqual({ hops: ['172.16.0.1', '172.16.1.1', '172.16.1.10'], mtu: 1440 });
+  expect(flows.filter(({ flow, lost }) => flow.startsWith('voice twice') && lost > 0)).toEqual([]);
+  expect(report.acts[5]!.goodputMbit).toBeGreaterThan(0);
   const lines = await shown;
   expect(lines).toContain('fiber drops everything');
   expect(lines).toContain('SERVER SAW');

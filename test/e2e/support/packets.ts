@@ -1,0 +1,71 @@
+/** What the tests of the packet lane share: rules by port, so that one lab shows every class; figures; what a gateway counted meanwhile. */
+import { readFileSync } from 'node:fs';
+import { onTestFinished } from 'vitest';
+import {
+  type Braids,
+  type DatagramResult,
+  type Datagrams,
+  type DatagramsOptions,
+  datagrams,
+  datagramWords,
+  type Lab,
+  TWICE_PORT,
+  TWICE_RULE,
+} from '../../../src/lab/index.ts';
+
+/** Of UDP, to a port each; every other port is `balanced`. */
+export const CLASS_PORT = { duplicate: TWICE_PORT, aggregate: 7_002, cable: 7_003, quickest: 7_004 } as const;
+
+/** Behind a site's file, whose last section is its only peer. */
+export const CLASS_RULES = `${TWICE_RULE}
+[[peer.policy]]
+protocol = "udp"
+ports    = [${CLASS_PORT.aggregate}]
+class    = "aggregate"
+
+[[peer.policy]]
+protocol = "udp"
+ports    = [${CLASS_PORT.cable}]
+uplink   = "cable"
+
+[[peer.policy]]
+protocol = "udp"
+ports    = [${CLASS_PORT.quickest}]
+class    = "lowest-latency"
+`;
+
+/** Flows that all run, and end with the test at the latest. */
+export async function udp(lab: Lab, options: DatagramsOptions): Promise<Datagrams> {
+  const flows = await datagrams(lab, options);
+  onTestFinished(() => flows.kill());
+  await flows.untilFlowing();
+  return flows;
+}
+
+export function show(results: readonly DatagramResult[]): void {
+  for (const one of results) console.log(`${datagramWords(one)}; delay p50 ${one.delayMs.p50} ms, max ${one.delayMs.max} ms`);
+}
+
+/** Nothing lost, late, twice or changed. */
+export const UNHARMED = { lost: 0, duplicated: 0, reordered: 0, corrupted: 0, refused: {} } as const;
+
+export async function faultsOf(braids: Braids, site: string): Promise<Readonly<Record<string, number>>> {
+  return (await braids.status(site))?.faults ?? {};
+}
+
+/** By how much each fault of `site` grew while `act` ran; figures come up to a second late. */
+export async function counted(braids: Braids, site: string, act: () => Promise<unknown>): Promise<Record<string, number>> {
+  const before = await faultsOf(braids, site);
+  await act();
+  const after = await faultsOf(braids, site);
+  return Object.fromEntries(
+    Object.entries(after)
+      .map(([fault, count]) => [fault, count - (before[fault] ?? 0)] as const)
+      .filter(([, count]) => count > 0),
+  );
+}
+
+export function residentBytes(braids: Braids, site: string): number {
+  const status = readFileSync(`/proc/${braids.daemon(site).pid}/status`, 'utf8');
+  return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) * 1024;
+}
