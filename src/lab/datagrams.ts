@@ -45,8 +45,17 @@ export interface DatagramResult extends ReadDatagrams {
   readonly noRoom: number;
 }
 
+/** For `Braids`: what goes to this port goes over two uplinks. */
+export const TWICE_PORT = 7_001;
+export const TWICE_RULE = `
+[[peer.policy]]
+protocol = "udp"
+ports    = [${TWICE_PORT}]
+class    = "duplicate"
+`;
+
 const READY_MS = 20_000;
-const LOOK_MS = 5_000;
+const LOOK_MS = 20_000;
 const LOOK_EVERY_MS = 25;
 
 /** Both directions of a voice call: 50 packets a second with 160 bytes of sound. */
@@ -162,6 +171,21 @@ export async function datagrams(lab: Lab, options: DatagramsOptions): Promise<Da
 function loadOf(rate: DatagramRate) {
   const { sizeBytes } = rate;
   return { sizeBytes, packetsPerSecond: 'mbit' in rate ? (rate.mbit * 1e6) / 8 / sizeBytes : rate.packetsPerSecond };
+}
+
+/** For reports. */
+export interface DatagramCounts {
+  /** As `voice up`. */
+  readonly flow: string;
+  readonly sent: number;
+  readonly lost: number;
+  readonly duplicated: number;
+  readonly reordered: number;
+  readonly corrupted: number;
+}
+
+export function countsOf({ name, direction, sent, lost, duplicated, reordered, corrupted }: DatagramResult): DatagramCounts {
+  return { flow: `${name} ${direction}`, sent, lost, duplicated, reordered, corrupted };
 }
 
 /** In one line, as people read it. */

@@ -1,9 +1,22 @@
-/** Plays a scenario: builds it, starts Braid and the flows, acts at the right moments, and shows goodput over time and the longest gaps. */
+/**
+ * Plays a scenario: builds it, starts Braid and the flows, acts at the right moments, and shows goodput over time and the longest gaps.
+ * Beside TCP run UDP at 1,400 bytes each way, and a voice call that goes over two uplinks at once.
+ */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildLab, type Lab } from './build.ts';
 import { Braids } from './daemons.ts';
-import { bytesBetween, type FlowResult, gaps, longestGapMs, monotonicMs } from './gaps.ts';
+import {
+  countsOf,
+  type DatagramCounts,
+  type DatagramResult,
+  datagrams,
+  datagramWords,
+  TWICE_PORT,
+  TWICE_RULE,
+  voice,
+} from './datagrams.ts';
+import { type ArrivalRecord, bytesBetween, type FlowResult, gaps, longestGapMs, monotonicMs } from './gaps.ts';
 import { chart, resampled, sparkline } from './plot.ts';
 import { type Scenario, scenarioOf } from './scenarios.ts';
 
@@ -30,12 +43,20 @@ export interface ScenarioFlow {
   readonly fault?: string;
 }
 
+/** One direction of UDP: what an uplink's death takes with it is lost, and counted. */
+export interface ScenarioDatagrams extends DatagramCounts {
+  /** Around each step, in their order; null: nothing came at all. */
+  readonly longestGapsMs: readonly (number | null)[];
+  readonly longestGapMs: number | null;
+}
+
 export interface ScenarioReport {
   readonly schema: 1;
   readonly scenario: string;
   readonly seconds: number;
   readonly steps: readonly ScenarioStep[];
   readonly flows: readonly ScenarioFlow[];
+  readonly datagrams: readonly ScenarioDatagrams[];
   /** Of the bulk flow, at the reader. */
   readonly goodputMbit: readonly number[];
   /** What berlin sent on each uplink, by name. */
@@ -73,7 +94,7 @@ export async function runScenario(name: string, { out, json = false }: ScenarioO
 
 /** Not every path of every scenario ever comes up; one is enough, and the others get their time. */
 async function started(lab: Lab): Promise<Braids> {
-  const braids = new Braids(lab);
+  const braids = new Braids(lab, { edit: (_, toml) => `${toml}${TWICE_RULE}` });
   for (const { name } of lab.topology.sites) await braids.start(name);
   for (const { name } of lab.topology.sites)
     await braids.untilStatus(
@@ -89,6 +110,7 @@ interface Played {
   readonly startMs: number;
   readonly steps: readonly (ScenarioStep & { readonly atMs: number })[];
   readonly results: readonly FlowResult[];
+  readonly udp: readonly DatagramResult[];
   readonly samples: readonly (readonly number[])[];
   readonly uplinks: readonly string[];
 }
@@ -102,7 +124,10 @@ async function play(lab: Lab, scenario: Scenario, pid: number, say: (line: strin
     binMs: SAMPLE_MS,
     settleMs: 5000,
   });
-  await flows.untilStarted();
+  const load = { sizeBytes: 1_400, mbit: 2 };
+  await using udp = await datagrams(lab, { flows: [{ name: 'udp', up: load, down: load }] });
+  await using twice = await datagrams(lab, { port: TWICE_PORT, flows: [voice('voice')] });
+  await Promise.all([flows.untilStarted(), udp.untilFlowing(), twice.untilFlowing()]);
   const startMs = monotonicMs();
   const uplinks = lab.topology.uplinks.map((uplink) => uplink.name);
   const samples: number[][] = [];
@@ -121,7 +146,8 @@ async function play(lab: Lab, scenario: Scenario, pid: number, say: (line: strin
   } finally {
     clearInterval(sampling);
   }
-  return { startMs, steps, results: await flows.stop(), samples, uplinks };
+  const datagramResults = [...(await udp.stop()), ...(await twice.stop())];
+  return { startMs, steps, results: await flows.stop(), udp: datagramResults, samples, uplinks };
 }
 
 /** What a gateway has sent on each device; that of a process in its namespace, so that nothing has to be started to look. */
@@ -130,16 +156,17 @@ function sentBytes(pid: number, devices: readonly string[]): number[] {
   return devices.map((device) => Number(new RegExp(`^ *${device}:(?: +\\d+){8} +(\\d+)`, 'm').exec(table)?.[1] ?? 0));
 }
 
-function reported(scenario: Scenario, { startMs, steps, results, samples, uplinks }: Played): ScenarioReport {
+function reported(scenario: Scenario, { startMs, steps, results, udp, samples, uplinks }: Played): ScenarioReport {
   const endMs = startMs + scenario.seconds * 1000;
   const finite = (ms: number) => (Number.isFinite(ms) ? ms : null);
+  const around = (one: ArrivalRecord) =>
+    steps.map(({ atMs }, i) => finite(longestGapMs(one, atMs, Math.min(steps[i + 1]?.atMs ?? endMs, atMs + GAP_WATCH_MS))));
   const flows = results.map((one): ScenarioFlow => {
-    const around = steps.map(({ atMs }, i) => longestGapMs(one, atMs, Math.min(steps[i + 1]?.atMs ?? endMs, atMs + GAP_WATCH_MS)));
     return {
       flow: `${one.kind} ${one.direction}`,
       bytes: one.bytes,
       goodputMbit: (one.bytes * 8) / Math.max(1, one.lastAtMs - one.firstAtMs) / 1000,
-      longestGapsMs: around.map(finite),
+      longestGapsMs: around(one),
       longestGapMs: finite(longestGapMs(one, startMs, endMs)),
       intact: one.intact,
       ...(one.fault !== undefined && { fault: one.fault }),
@@ -153,6 +180,11 @@ function reported(scenario: Scenario, { startMs, steps, results, samples, uplink
     seconds: scenario.seconds,
     steps: steps.map(({ atMs: _, ...step }) => step),
     flows,
+    datagrams: udp.map((one) => ({
+      ...countsOf(one),
+      longestGapsMs: around(one),
+      longestGapMs: finite(longestGapMs(one, startMs, endMs)),
+    })),
     goodputMbit: Array.from({ length: Math.round((scenario.seconds * 1000) / SAMPLE_MS) }, (_, i) =>
       bulk ? mbit(bytesBetween(bulk, startMs + i * SAMPLE_MS, startMs + (i + 1) * SAMPLE_MS)) : 0,
     ),
@@ -160,7 +192,10 @@ function reported(scenario: Scenario, { startMs, steps, results, samples, uplink
       uplinks.map((uplink, u) => [uplink, samples.slice(1).map((bytes, i) => mbit(Math.max(0, bytes[u]! - samples[i]![u]!)))]),
     ),
     sampleMs: SAMPLE_MS,
-    problems: flows.filter((one) => !one.intact).map((one) => `${one.flow}: ${one.fault ?? 'not everything that was sent arrived'}`),
+    problems: [
+      ...flows.filter((one) => !one.intact).map((one) => `${one.flow}: ${one.fault ?? 'not everything that was sent arrived'}`),
+      ...udp.filter((one) => one.corrupted > 0 || one.duplicated > 0).map(datagramWords),
+    ],
   };
 }
 
@@ -181,7 +216,7 @@ function shown(report: ScenarioReport, fullMbit: number): string[] {
       most: fullMbit,
       marks: report.steps.map(({ atSeconds, what }, i) => ({
         atSeconds,
-        text: `${what}; longest gap ${report.flows.map((flow) => `${flow.flow} ${gap(flow.longestGapsMs[i])}`).join(', ')}`,
+        text: `${what}; longest gap ${[...report.flows, ...report.datagrams].map((flow) => `${flow.flow} ${gap(flow.longestGapsMs[i])}`).join(', ')}`,
       })),
     }),
     ...Object.entries(report.uplinksMbit).map(([name, mbit]) => `${name.padStart(7)} ${sparkline(resampled(mbit, WIDTH), most)}`),
@@ -189,6 +224,10 @@ function shown(report: ScenarioReport, fullMbit: number): string[] {
     ...report.flows.map(
       (flow) =>
         `${flow.flow.padEnd(10)} ${(flow.bytes / 1e6).toFixed(1).padStart(6)} MB  ${flow.goodputMbit.toFixed(1).padStart(6)} Mbit/s  longest gap ${gap(flow.longestGapMs)}  ${flow.intact ? 'every byte intact' : `NOT INTACT: ${flow.fault ?? 'not everything arrived'}`}`,
+    ),
+    ...report.datagrams.map(
+      ({ flow, sent, lost, duplicated, reordered, corrupted, longestGapMs }) =>
+        `${flow.padEnd(10)} ${lost} of ${sent} datagrams lost, ${duplicated} twice, ${reordered} late, ${corrupted} changed; longest gap ${gap(longestGapMs)}`,
     ),
   ];
 }

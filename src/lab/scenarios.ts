@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import type { Lab } from './build.ts';
 import type { Middlebox } from './middlebox.ts';
+import { ping } from './tools.ts';
 import { type Topology, type TwoSitesOptions, twoSites, type UplinkOptions } from './topology.ts';
 import { churn } from './traffic.ts';
 
@@ -153,7 +154,42 @@ export const SCENARIOS: readonly Scenario[] = [
   behind('drop-syn', 'drop-syn', 'fiber', 'a middlebox on fiber drops SYNs that carry it'),
   behind('mtu', 'mtu', 'cable', 'cable carries packets of 1,300 bytes, and says so'),
   behind('udp-block', 'udp-block', 'fiber', 'fiber drops UDP'),
+  {
+    name: 'no-udp',
+    what: 'every uplink drops UDP from one moment on',
+    topology: sites({ routed: true }),
+    seconds: 14,
+    steps: [
+      step(3, 'fiber and cable drop UDP', (lab) => both(lab, (uplink) => lab.middlebox(uplink, 'udp-block', true))),
+      step(6, 'ping, meanwhile', (lab) => pinged(lab)),
+      step(9, 'and let it through again', (lab) => both(lab, (uplink) => lab.middlebox(uplink, 'udp-block', false))),
+    ],
+  },
+  {
+    name: 'shrink',
+    what: 'the largest packet that fiber carries shrinks from 1,500 to 1,280 and to 576 bytes, and nobody says so',
+    topology: sites({ routed: true }),
+    seconds: 18,
+    steps: [
+      step(3, 'fiber: 1,280 bytes', (lab) => lab.middlebox('fiber', 'mtu-silent', true, 1280)),
+      step(7, 'ping with 1,500 bytes, do not fragment', (lab) => pinged(lab, 1472)),
+      step(8, 'fiber: 576 bytes', (lab) => lab.middlebox('fiber', 'mtu-silent', true, 576)),
+      step(12, 'ping with 1,500 bytes, do not fragment', (lab) => pinged(lab, 1472)),
+      step(13, 'fiber: 1,500 bytes', (lab) => lab.middlebox('fiber', 'mtu-silent', false)),
+    ],
+  },
 ];
+
+function both(lab: Lab, act: (uplink: string) => void): void {
+  for (const { name } of lab.topology.uplinks) act(name);
+}
+
+async function pinged(lab: Lab, unfragmentedBytes?: number): Promise<string> {
+  const size = unfragmentedBytes === undefined ? {} : { sizeBytes: unfragmentedBytes, dontFragment: true };
+  const { received, sent, averageMs, mtu } = await ping(lab, { waitSeconds: 1, ...size });
+  const after = averageMs === undefined ? '' : ` after ${averageMs.toFixed(0)} ms`;
+  return `${received} of ${sent} answered${after}${mtu === undefined ? '' : `; ${mtu} bytes pass, says the gateway`}`;
+}
 
 /** Five connections from one side, as people open them. */
 async function newFlows(lab: Lab, from: string, to: string): Promise<string> {

@@ -113,7 +113,7 @@ export interface UdpIperf3Options extends Between {
   /** Bits a second as iperf3 reads them, `200M`. */
   readonly rate: string;
   /** Absent: iperf3's own choice. */
-  readonly sizeBytes?: number;
+  readonly sizeBytes?: number | undefined;
   readonly reverse?: boolean;
 }
 

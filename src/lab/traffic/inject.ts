@@ -18,13 +18,20 @@ export interface Injected {
 }
 
 const TICK_MS = 2;
+/** Whoever was held up goes on from there: a burst would be lost in the queue of the first device. */
+const CATCH_UP_MS = 10;
 
 const { packets, packetsPerSecond } = JSON.parse(readFileSync(0, 'utf8')) as InjectTask;
 const fds = { 4: openInjector(4), 6: openInjector(6) };
 let taken = 0;
-const startMs = performance.now();
-for (const [i, { base64, destination }] of packets.entries()) {
-  while (performance.now() < startMs + (i * 1000) / packetsPerSecond) await sleep(TICK_MS);
+let [due, lastMs] = [1, performance.now()];
+for (const { base64, destination } of packets) {
+  for (; due < 1; await sleep(TICK_MS)) {
+    const nowMs = performance.now();
+    due += (Math.min(nowMs - lastMs, CATCH_UP_MS + 1_000 / packetsPerSecond) * packetsPerSecond) / 1_000;
+    lastMs = nowMs;
+  }
+  due--;
   if (injectPacket(fds[destination.includes(':') ? 6 : 4], Buffer.from(base64, 'base64'), destination)) taken++;
 }
 process.stdout.write(`${JSON.stringify({ event: 'injected', taken, refused: packets.length - taken } satisfies Injected)}\n`);
