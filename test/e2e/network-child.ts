@@ -1,5 +1,5 @@
-/** Runs one act of the network room in the namespace it was started in: `apply`, `undo`, `guard` or `check`, on a gateway with eth1 to the LAN and two uplinks. */
-import { applyPlan, undoJournal } from '../../src/network/apply.ts';
+/** Runs one act of the network room in the namespace it was started in: `apply`, `undo`, `guard`, `check` or `lane-MTU` (the packet lane's device is there), on a gateway with eth1 to the LAN and two uplinks. */
+import { applyPlan, repairPlan, undoJournal } from '../../src/network/apply.ts';
 import { checkHost } from '../../src/network/check-host.ts';
 import { exampleSite } from '../../src/network/example.ts';
 import { startGuard } from '../../src/network/guard.ts';
@@ -33,10 +33,14 @@ class MortalRunner extends LinuxRunner {
 const site = exampleSite();
 const runner = new MortalRunner();
 const log = (line: string) => console.log(line);
-const plan = async () => planNetwork(site, await readNetworkFacts(runner, site));
+const plan = async () => planNetwork(site, await readNetworkFacts(runner, site), null);
 
 if (act === 'check') {
   for (const { code, hint } of await checkHost(site, { runner })) console.log(`${code} ${hint}`);
+} else if (act.startsWith('lane-')) {
+  const lane = { mtus: [Number(act.slice('lane-'.length))] };
+  const { problems } = await repairPlan(planNetwork(site, await readNetworkFacts(runner, site), lane), { runner, journalPath, log });
+  process.exitCode = problems.length;
 } else if (act === 'undo') {
   const { problems } = await undoJournal(journalPath, { runner, log });
   process.exitCode = problems.length;

@@ -83,6 +83,34 @@ describe('the network in a namespace', () => {
     expect(state()).toBe(before);
   });
 
+  it("takes the packet lane's routes in when its device is there, changes their MTU as a difference, and leaves no trace of them", () => {
+    const before = state();
+    act('apply');
+    ip(`-n ${GATEWAY} tuntap add brd-berlin mode tun`);
+    const said = (mtu: number) => act(`lane-${mtu}`).stdout.replaceAll('[#] ', '').trim().split('\n');
+    expect(said(1440).slice(-3)).toEqual([
+      'ip link set dev brd-berlin mtu 1440 txqueuelen 1000 up',
+      'ip -4 route add 172.16.1.0/24 dev brd-berlin src 172.16.0.1 mtu 1440',
+      'ip -6 route add fd00:17::/64 dev brd-berlin src fd00:16::1 mtu 1440',
+    ]);
+    expect(said(1440)).toEqual(['']);
+    // Up again, too: the kernel raises IPv6 routes with their device.
+    for (const mtu of [1300, 1400]) {
+      const lines = said(mtu);
+      expect(lines[0]).toBe(`ip link set dev brd-berlin mtu ${mtu} txqueuelen 1000 up`);
+      expect(lines[1]).toBe(`ip -4 route replace 172.16.1.0/24 dev brd-berlin src 172.16.0.1 mtu ${mtu}`);
+      expect(said(mtu)).toEqual(['']);
+      for (const [family, prefix] of [
+        [4, '172.16.1.0/24'],
+        [6, 'fd00:17::/64'],
+      ] as const)
+        expect(ip(`-n ${GATEWAY} -${family} route show ${prefix} dev brd-berlin`)).toMatch(new RegExp(`mtu ${mtu} `));
+    }
+    expect(act('undo')).toMatchObject({ status: 0, stderr: '' });
+    ip(`-n ${GATEWAY} link del brd-berlin`);
+    expect(state()).toBe(before);
+  });
+
   it('is taken back after a kill at every step, before and after the change', () => {
     const before = state();
     const steps = planNetwork(exampleSite(), exampleFacts).steps.length;
