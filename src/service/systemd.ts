@@ -107,6 +107,8 @@ RuntimeDirectoryPreserve=yes
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE
 NoNewPrivileges=yes
 ProtectSystem=strict
+# A peer that joins, or is revoked, is written into the configuration.
+ReadWritePaths=-/etc/braid
 ProtectHome=yes
 PrivateTmp=yes
 # The TUN device of the packet lane, and no other.
