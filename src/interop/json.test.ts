@@ -60,6 +60,41 @@ describe('JSON with comments', () => {
     expect(failure(text)).toBe(wanted);
   });
 
+  it('whatever the text is, it is read or refused with a place inside it', () => {
+    const pieces = fc.constantFrom(
+      '{',
+      '}',
+      '[',
+      ']',
+      ',',
+      ':',
+      '"',
+      '\\',
+      '//',
+      '/*',
+      '*/',
+      '#',
+      '\n',
+      ' ',
+      'true',
+      '-1e5',
+      '0',
+      '"a"',
+      '\u0000',
+    );
+    fc.assert(
+      fc.property(fc.array(pieces, { maxLength: 30 }), (parts) => {
+        const text = parts.join('');
+        const outcome = failure(text);
+        const [, line, column] = /^CONFIG_SYNTAX (\d+):(\d+) /.exec(outcome) ?? [];
+        if (outcome === 'none') return;
+        expect(Number(line)).toBeLessThanOrEqual(text.split('\n').length);
+        expect(Number(column)).toBeGreaterThan(0);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it('never repeats what it read', () => {
     expect(failure('{"password": "c2VjcmV0" "x"}')).not.toContain('c2VjcmV0');
   });
