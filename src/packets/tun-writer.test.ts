@@ -68,6 +68,17 @@ describe('packets of one flow', () => {
     expect(tun.trains).toBe(0);
   });
 
+  it('go as one although others come between them', () => {
+    const flows = Array.from({ length: 10 }, (_, i) => good({ ports: [1000 + i, 2000] }));
+    const few = [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3].map((i) => flows[i]!);
+    expect(written(few).tun.trains).toBe(4);
+    const many = [...flows, ...flows];
+    expect(written(many).tun.written.map(bare)).toHaveLength(20);
+    // ICMP may be about any of them.
+    const ping = packet({ protocol: 1, payload: Buffer.from('0800f7ff00000000', 'hex') });
+    expect(written([flows[0]!, flows[1]!, ping, flows[0]!]).tun.written).toEqual([flows[0], flows[1], ping, flows[0]]);
+  });
+
   it('are no more than one IP packet can be', () => {
     const packets = Array.from({ length: 130 }, (_, i) => good({ data: Buffer.alloc(1400, i) }));
     const { tun } = written(packets);
@@ -132,22 +143,24 @@ describe('packets are not joined', () => {
 });
 
 describe('whatever is written', () => {
-  it('comes out in order and unchanged', () => {
+  it('comes out unchanged, and each flow in order', () => {
     const one = fc.record({
-      ports: fc.constantFrom([1, 2] as const, [1, 3] as const),
+      ports: fc.constantFrom(...Array.from({ length: 12 }, (_, i) => [1, i] as const)),
       data: fc.constantFrom(10, 100, 1400).map((length) => Buffer.alloc(length, length)),
       dscp: fc.constantFrom(0, 0, 0, 46),
       isSix: fc.boolean(),
       isDamaged: fc.constantFrom(false, false, false, true),
     });
     fc.assert(
-      fc.property(fc.array(one, { maxLength: 40 }), (list) => {
+      fc.property(fc.array(one, { maxLength: 60 }), (list) => {
         const packets = list.map(({ isSix, isDamaged, ...options }) => {
           const made = good({ ...options, ...(isSix && six) });
           if (isDamaged) made[made.length - 1]! ^= 1;
           return made;
         });
-        expect(written(packets).tun.written.map(bare)).toEqual(packets.map(bare));
+        const flowOf = (one: Buffer) => (one[0] === 0x45 ? one.subarray(12, 24) : one.subarray(8, 44)).toString('hex');
+        const byFlow = (some: readonly Buffer[]) => Object.groupBy(some.map(bare), flowOf);
+        expect(byFlow(written(packets).tun.written)).toEqual(byFlow(packets));
       }),
     );
   });

@@ -1,9 +1,10 @@
 /**
- * Packets to the LAN. UDP packets of one flow that come one behind the other go to the kernel as one: a way through its network stack costs
- * several times what opening a packet does, and is paid once for all of them (docs/adr/0005-packet-lane.md).
+ * Packets to the LAN. UDP packets of one flow that come shortly one behind the other go to the kernel as one: a way through its network stack
+ * costs several times what opening a packet does, and is paid once for all of them (docs/adr/0005-packet-lane.md).
  *
  * The kernel takes them apart again and fills in checksums; so only packets whose checksum was right are joined, and whoever reads them gets
- * the bytes that were sent. Joined packets differ in nothing but payload, IPv4 identification, lengths and checksums.
+ * the bytes that were sent. Joined packets differ in nothing but payload, IPv4 identification, lengths and checksums. Flows overtake one
+ * another; the packets of a flow stay in order.
  */
 import { errnoName } from '../kernel/errno.ts';
 import { SlabVectors } from '../kernel/io-vectors.ts';
@@ -22,22 +23,17 @@ const UDP_HEADER_BYTES = 8;
 const UDP = 17;
 const DONT_FRAGMENT = 0x40;
 
+/** Flows whose packets may come by turns and still be joined. */
+const OPEN_MOST = 8;
+
 export class TunWriter {
-  readonly #tun: Tun;
-  readonly #fault: (fault: Fault) => void;
-  readonly #vectors = new SlabVectors(TRAIN_MOST_PACKETS);
-  readonly #train: { -readonly [key in keyof Train]: Train[key] } = { headerBytes: 0, segmentBytes: 0, checksumStart: 0 };
-  /** Packets of the train so far; 0: none. All of them lie in `#slab`. */
-  #count = 0;
-  #slab: Slab | undefined;
-  #first = 0;
-  #firstBytes = 0;
-  #bytes = 0;
-  /** The last was smaller than the others, or is no packet to join: nothing goes behind it. */
-  #isClosed = false;
-  #isFirstVerified = false;
   /** What the kernel last said when it did not take a packet, for `braid events`. */
   lastError = '';
+  readonly #tun: Tun;
+  readonly #fault: (fault: Fault) => void;
+  /** In the order of their first packets; those from `#open` on are empty. */
+  readonly #trains = Array.from({ length: OPEN_MOST }, () => new OpenTrain());
+  #open = 0;
 
   constructor(tun: Tun, fault: (fault: Fault) => void) {
     this.#tun = tun;
@@ -46,55 +42,108 @@ export class TunWriter {
 
   /** One sound packet, with TUN_HEADROOM_BYTES in front of it that may be overwritten. Its bytes must stay until `flush`. */
   write(slab: Slab, at: number, length: number): void {
-    if (this.#count > 0 && !this.#isClosed && slab === this.#slab && this.#join(slab, at, length)) return;
-    this.flush();
     const headerBytes = this.#tun.takesTrains ? joinable(slab.bytes, at, length) : 0;
-    if (headerBytes === 0) return this.#written(this.#tun.write(slab, at, length), 1);
-    this.#slab = slab;
-    this.#first = at;
-    this.#firstBytes = length;
-    this.#bytes = length;
-    this.#count = 1;
-    this.#isClosed = false;
-    this.#isFirstVerified = false;
-    this.#train.headerBytes = headerBytes;
-    this.#train.segmentBytes = length - headerBytes;
-    this.#train.checksumStart = headerBytes - UDP_HEADER_BYTES;
+    if (headerBytes === 0) {
+      // It may belong to a flow whose packets wait.
+      this.flush();
+      return this.#written(this.#tun.write(slab, at, length), 1);
+    }
+    for (let i = this.#open - 1; i >= 0; i--) {
+      const train = this.#trains[i]!;
+      if (!train.isOfFlow(slab, at, headerBytes)) continue;
+      if (train.join(slab, at, length, headerBytes)) return;
+      this.#close(i);
+      break;
+    }
+    if (this.#open === OPEN_MOST) this.#close(0);
+    this.#trains[this.#open++]!.start(slab, at, length, headerBytes);
   }
 
   flush(): void {
-    const count = this.#count;
-    if (count === 0) return;
-    this.#count = 0;
-    const slab = this.#slab!;
-    if (count === 1) return this.#written(this.#tun.write(slab, this.#first, this.#firstBytes), 1);
-    this.#vectors.set(0, slab, this.#first, this.#firstBytes);
-    setLengths(slab, this.#first, this.#bytes);
-    this.#written(this.#tun.writeTrain(this.#vectors, count, this.#train), count);
+    for (let i = 0; i < this.#open; i++) this.#send(this.#trains[i]!);
+    this.#open = 0;
   }
 
-  #join(slab: Slab, at: number, length: number): boolean {
-    const { headerBytes, segmentBytes } = this.#train;
-    const payloadBytes = length - headerBytes;
-    if (payloadBytes > segmentBytes || this.#count === TRAIN_MOST_PACKETS || this.#bytes + payloadBytes > TRAIN_MOST_BYTES) return false;
-    const { bytes } = slab;
-    if (joinable(bytes, at, length) !== headerBytes || !isSameFlow(bytes, this.#first, at, this.#count)) return false;
-    if (!isIntact(slab, at, length)) return false;
-    if (!this.#isFirstVerified) {
-      if (!isIntact(slab, this.#first, this.#firstBytes)) return false;
-      this.#isFirstVerified = true;
-    }
-    this.#vectors.set(this.#count, slab, at + headerBytes, payloadBytes);
-    this.#count++;
-    this.#bytes += payloadBytes;
-    this.#isClosed = payloadBytes < segmentBytes;
-    return true;
+  /** Sends the train and moves it behind the open ones. */
+  #close(index: number): void {
+    const train = this.#trains[index]!;
+    this.#send(train);
+    this.#open--;
+    for (let i = index; i < this.#open; i++) this.#trains[i] = this.#trains[i + 1]!;
+    this.#trains[this.#open] = train;
+  }
+
+  #send(train: OpenTrain): void {
+    const { slab, first, bytes, count } = train;
+    if (count === 1) this.#written(this.#tun.write(slab!, first, bytes), 1);
+    else this.#written(this.#tun.writeTrain(train.finished(), count, train), count);
   }
 
   #written(result: number, packets: number): void {
     if (result >= 0) return;
     this.lastError = errnoName(result);
     for (let i = 0; i < packets; i++) this.#fault('tun-write');
+  }
+}
+
+class OpenTrain implements Train {
+  headerBytes = 0;
+  segmentBytes = 0;
+  checksumStart = 0;
+  /** All its packets lie in it. */
+  slab: Slab | undefined;
+  first = 0;
+  bytes = 0;
+  count = 0;
+  readonly #vectors = new SlabVectors(TRAIN_MOST_PACKETS);
+  #firstBytes = 0;
+  /** The last was smaller than the others: nothing goes behind it. */
+  #isClosed = false;
+  #isFirstVerified = false;
+
+  start(slab: Slab, at: number, length: number, headerBytes: number): void {
+    this.slab = slab;
+    this.first = at;
+    this.bytes = length;
+    this.count = 1;
+    this.headerBytes = headerBytes;
+    this.segmentBytes = length - headerBytes;
+    this.checksumStart = headerBytes - UDP_HEADER_BYTES;
+    this.#firstBytes = length;
+    this.#isClosed = false;
+    this.#isFirstVerified = false;
+  }
+
+  isOfFlow({ view }: Slab, at: number, headerBytes: number): boolean {
+    if (headerBytes !== this.headerBytes) return false;
+    const own = this.slab!.view;
+    // Addresses and ports lie one behind the other, at the end of the IP header and the start of UDP's.
+    const from = headerBytes === IPV4_HEADER_BYTES + UDP_HEADER_BYTES ? 12 : 8;
+    for (let i = headerBytes - UDP_HEADER_BYTES; i >= from; i -= 4)
+      if (own.getInt32(this.first + i) !== view.getInt32(at + i)) return false;
+    return true;
+  }
+
+  /** @returns false where the packet cannot go with these. */
+  join(slab: Slab, at: number, length: number, headerBytes: number): boolean {
+    const payloadBytes = length - headerBytes;
+    if (this.#isClosed || slab !== this.slab || payloadBytes > this.segmentBytes) return false;
+    if (this.count === TRAIN_MOST_PACKETS || this.bytes + payloadBytes > TRAIN_MOST_BYTES) return false;
+    if (!mayFollow(slab.bytes, this.first, at, this.count) || !isIntact(slab, at, length)) return false;
+    if (!this.#isFirstVerified && !isIntact(slab, this.first, this.#firstBytes)) return false;
+    this.#isFirstVerified = true;
+    this.#vectors.set(this.count, slab, at + headerBytes, payloadBytes);
+    this.count++;
+    this.bytes += payloadBytes;
+    this.#isClosed = payloadBytes < this.segmentBytes;
+    return true;
+  }
+
+  /** As the kernel takes it. */
+  finished(): SlabVectors {
+    this.#vectors.set(0, this.slab!, this.first, this.#firstBytes);
+    setLengths(this.slab!, this.first, this.bytes);
+    return this.#vectors;
   }
 }
 
@@ -112,22 +161,17 @@ function joinable(bytes: Buffer, at: number, length: number): number {
   return ipBytes + UDP_HEADER_BYTES;
 }
 
-/** @param count packets since `first`, itself among them: the kernel numbers them through. */
-function isSameFlow(bytes: Buffer, first: number, at: number, count: number): boolean {
+/** @param count packets since `first`, itself among them: the kernel numbers them through. Both are of one flow. */
+function mayFollow(bytes: Buffer, first: number, at: number, count: number): boolean {
   if (bytes[first] !== 0x45) {
-    // Traffic class and flow label; hop limit; addresses and ports.
-    return isSame(bytes, first, at, 0, 4) && bytes[first + 7] === bytes[at + 7] && isSame(bytes, first, at, 8, 44);
+    // Traffic class and flow label; hop limit.
+    for (let i = 0; i < 4; i++) if (bytes[first + i] !== bytes[at + i]) return false;
+    return bytes[first + 7] === bytes[at + 7];
   }
   const flags = bytes[first + 6]!;
   if (bytes[first + 1] !== bytes[at + 1] || bytes[at + 6] !== flags || bytes[first + 8] !== bytes[at + 8]) return false;
   // Who forbids fragments has no use for the identification (RFC 6864).
-  if ((flags & DONT_FRAGMENT) === 0 && ((half(bytes, first + 4) + count) & 0xffff) !== half(bytes, at + 4)) return false;
-  return isSame(bytes, first, at, 12, 24);
-}
-
-function isSame(bytes: Buffer, one: number, other: number, from: number, end: number): boolean {
-  for (let i = from; i < end; i++) if (bytes[one + i] !== bytes[other + i]) return false;
-  return true;
+  return (flags & DONT_FRAGMENT) !== 0 || ((half(bytes, first + 4) + count) & 0xffff) === half(bytes, at + 4);
 }
 
 function half(bytes: Buffer, at: number): number {
