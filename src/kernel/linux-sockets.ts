@@ -202,9 +202,9 @@ export class LinuxSockets implements Sockets {
     return asked < 0 ? this.mptcp(fd) !== undefined : this.#small.bytes.readUInt32LE(OPTION_AT) !== 0;
   }
 
-  watch(fd: number, serial: number): number {
+  watch(fd: number, serial: number, bits = k.EPOLLIN | k.EPOLLPRI | k.EPOLLOUT | k.EPOLLRDHUP): number {
     const { bytes } = this.#small;
-    bytes.writeUInt32LE((k.EPOLLIN | k.EPOLLPRI | k.EPOLLOUT | k.EPOLLRDHUP | k.EPOLLET) >>> 0, EVENT_AT);
+    bytes.writeUInt32LE((bits | k.EPOLLET) >>> 0, EVENT_AT);
     bytes.writeInt32LE(fd, EVENT_AT + EVENT_DATA);
     bytes.writeUInt32LE(serial, EVENT_AT + EVENT_DATA + 4);
     const event = this.#small.range(EVENT_AT, EVENT_BYTES);

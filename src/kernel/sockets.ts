@@ -56,8 +56,12 @@ export interface Sockets {
   /** Whether a connection that stands is MPTCP; false where the peer or somebody on the way made it plain TCP. */
   isMptcp(fd: number): boolean;
 
-  /** Watches `fd` for everything, edge-triggered, until it is closed. `serial` comes back with each event; watched again it is the new one, and what is true already makes an event again. */
-  watch(fd: number, serial: number): number;
+  /**
+   * Watches `fd`, edge-triggered, until it is closed. `serial` comes back with each event; watched again it is the new one, and what is true
+   * already makes an event again. @param bits EPOLL* bits to be told of; absent: everything. A UDP socket that is told of EPOLLOUT wakes us
+   * for each datagram that left.
+   */
+  watch(fd: number, serial: number, bits?: number): number;
   /** Waits at most `timeoutMs` (-1: for ever). @returns how many events there are to read by the accessors below. */
   wait(timeoutMs: number): number;
   eventFd(index: number): number;

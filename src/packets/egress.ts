@@ -71,11 +71,10 @@ export class Egress {
       this.moved++;
     }
     const dirty = this.#dirty;
-    for (let i = 0; i < dirty.length; i++) {
-      dirty[i]!.isDirty = false;
-      dirty[i]!.flush();
+    for (let sender = dirty.pop(); sender !== undefined; sender = dirty.pop()) {
+      sender.isDirty = false;
+      sender.flush();
     }
-    dirty.length = 0;
     return hasMore;
   }
 

@@ -34,7 +34,8 @@ export class FallbackStreams {
   }
 
   get hasWork(): boolean {
-    return this.#open.some(({ isReadable }) => isReadable);
+    for (let i = 0; i < this.#open.length; i++) if (this.#open[i]!.isReadable) return true;
+    return false;
   }
 
   of(peer: number, path: number): FallbackStream | undefined {

@@ -144,6 +144,7 @@ export class Ingress {
   /** Delivers what has waited for others long enough. @returns in how many milliseconds to ask again; -1 where nothing waits. */
   due(nowMs: number): number {
     let soonestMs = -1;
+    if (this.#waiting.size === 0) return soonestMs;
     this.#nowMs = nowMs;
     for (const session of this.#waiting) {
       const leftMs = session.resequencer!.due(nowMs);

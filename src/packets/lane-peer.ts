@@ -14,6 +14,8 @@ export interface LanePeerParts {
   readonly datagrams: Datagrams;
   readonly counters: Counters;
   readonly fault: (fault: Fault) => void;
+  /** This socket takes no more: `drain` is to be called when it does again. */
+  readonly blocked: (fd: number) => void;
   /** The data socket of one of our addresses; -1 where there is none. */
   readonly fdOf: (local: string) => number;
   /** The path's fallback stream, if it stands. */
@@ -92,9 +94,15 @@ export class LanePeer {
     this.setPaths(this.carry);
   }
 
-  /** The socket takes bytes again. */
-  drain(fd: number): void {
-    for (const sender of this.#kept) if (sender?.fd === fd && sender.isBlocked) sender.drain();
+  /** The socket takes bytes again. @returns whether it took all that waited. */
+  drain(fd: number): boolean {
+    let isEmpty = true;
+    for (const sender of this.#kept) {
+      if (sender?.fd !== fd || !sender.isBlocked) continue;
+      sender.drain();
+      isEmpty &&= !sender.isBlocked;
+    }
+    return isEmpty;
   }
 
   /** @returns the path that leads from our end to there; -1 where none does, or not any more. */
@@ -107,11 +115,17 @@ export class LanePeer {
   }
 
   #towards({ path, remote }: LanePath): PathSender {
-    const { index, datagrams, counters, fault } = this.#parts;
+    const { index, datagrams, counters, fault, blocked } = this.#parts;
     const slot = pathIndexOf(index, path);
-    this.#kept[path] ??= new PathSender(slot, datagrams, fault, (packets, bytes) => {
-      counters.addPathPackets(slot, packets, 0);
-      counters.addPathBytes(slot, bytes, 0);
+    this.#kept[path] ??= new PathSender({
+      slot,
+      datagrams,
+      fault,
+      sent: (packets, bytes) => {
+        counters.addPathPackets(slot, packets, 0);
+        counters.addPathBytes(slot, bytes, 0);
+      },
+      blocked,
     });
     datagrams.setRemote(slot, remote);
     return this.#kept[path];

@@ -106,7 +106,7 @@ export class Lane {
         this.#parts.post({ kind: 'stream-heartbeat', peer, path, bytes });
       },
     });
-    parts.poller.watch(tun.fd, 0);
+    parts.poller.watch(tun.fd, 0, EPOLLIN);
   }
 
   /** Runs until told to stop. */
@@ -125,7 +125,7 @@ export class Lane {
       socket.isReadable = this.#ingress.run(socket, nowMs);
       moved += this.#ingress.moved;
     }
-    this.#streams.run();
+    if (this.#streams.hasWork) this.#streams.run();
     const dueInMs = this.#ingress.due(nowMs);
     this.#dueAtMs = dueInMs < 0 ? Number.POSITIVE_INFINITY : nowMs + dueInMs;
     if (this.#isTunReadable) {
@@ -151,7 +151,9 @@ export class Lane {
   }
 
   get #hasWork(): boolean {
-    return this.#isTunReadable || this.#streams.hasWork || this.#sockets.some(({ isReadable }) => isReadable);
+    if (this.#isTunReadable || this.#streams.hasWork) return true;
+    for (let i = 0; i < this.#sockets.length; i++) if (this.#sockets[i]!.isReadable) return true;
+    return false;
   }
 
   #waitMs(longestMs: number): number {
@@ -174,7 +176,9 @@ export class Lane {
     if (!socket) return;
     if ((bits & EPOLLIN) !== 0) socket.isReadable = true;
     if ((bits & EPOLLOUT) === 0) return;
-    for (const peer of this.#peers) peer.drain(fd);
+    let isEmpty = true;
+    for (const peer of this.#peers) isEmpty = peer.drain(fd) && isEmpty;
+    if (isEmpty) this.#parts.poller.watch(fd, 0, EPOLLIN);
   }
 
   #obey(): void {
@@ -221,6 +225,7 @@ export class Lane {
             datagrams: this.#parts.datagrams,
             counters: this.#parts.counters,
             fault: this.#fault,
+            blocked: (fd) => this.#parts.poller.watch(fd, 0, EPOLLIN | EPOLLOUT),
             streamOf: (path) => this.#streams.of(index, path),
             fdOf: (local) => this.#sockets.find((one) => one.local === local)?.fd ?? -1,
           },
@@ -236,7 +241,7 @@ export class Lane {
   #useSocket(local: string, fd: number): void {
     this.#dropSocket(local);
     this.#sockets.push({ fd, local, isReadable: true });
-    this.#parts.poller.watch(fd, 0);
+    this.#parts.poller.watch(fd, 0, EPOLLIN);
     this.#socketsChanged();
   }
 

@@ -43,6 +43,16 @@ export interface Sender {
   dropAll(): void;
 }
 
+export interface PathSenderParts {
+  /** What `datagrams` knows the remote by. */
+  readonly slot: number;
+  readonly datagrams: Datagrams;
+  readonly fault: (fault: Fault) => void;
+  readonly sent: (datagrams: number, bytes: number) => void;
+  /** The socket takes no more: `drain` is to be called when it does again. */
+  readonly blocked: (fd: number) => void;
+}
+
 export class PathSender implements Sender {
   /** Of the data socket of our end's address; -1 while there is none. */
   fd = -1;
@@ -52,16 +62,17 @@ export class PathSender implements Sender {
   readonly #datagrams: Datagrams;
   readonly #fault: (fault: Fault) => void;
   readonly #sent: (datagrams: number, bytes: number) => void;
+  readonly #blocked: (fd: number) => void;
   #train = new Train();
   readonly #queue: Train[] = [];
   readonly #spare: Train[] = [];
 
-  /** @param slot what `datagrams` knows the remote by. */
-  constructor(slot: number, datagrams: Datagrams, fault: (fault: Fault) => void, sent: (datagrams: number, bytes: number) => void) {
+  constructor({ slot, datagrams, fault, sent, blocked }: PathSenderParts) {
     this.slot = slot;
     this.#datagrams = datagrams;
     this.#fault = fault;
     this.#sent = sent;
+    this.#blocked = blocked;
   }
 
   get isBlocked(): boolean {
@@ -92,6 +103,7 @@ export class PathSender implements Sender {
     if (train.datagrams === 0) return;
     if (this.#queue.length === 0 && this.#isDone(train)) return this.#clear(train);
     this.#queue.push(train);
+    if (this.#queue.length === 1) this.#blocked(this.fd);
     this.#train = this.#spare.pop() ?? new Train();
     if (this.#queue.length > QUEUE_MOST_TRAINS) this.#drop(this.#queue.shift()!, 'queue-full');
   }
