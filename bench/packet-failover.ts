@@ -141,8 +141,9 @@ async function aggregate(seconds: number): Promise<Finding[]> {
   const run = (reverse: boolean) => udpIperf3(set.lab, { rate: AGGREGATE_RATE, sizeBytes: SIZE_BYTES, seconds, reverse });
   const found: Finding[] = [];
   const note = (what: string, result: Awaited<ReturnType<typeof run>>) => {
-    const { receivedMbit, packets, lost, lostPercent, outOfOrder } = result;
-    const figures = { receivedMbit, packets, lost, lostPercent, outOfOrder, outOfOrderPercent: (100 * outOfOrder) / packets };
+    const { receivedMbit, packets, lost, lostPercent, outOfOrder, noRoom } = result;
+    const outOfOrderPercent = (100 * outOfOrder) / packets;
+    const figures = { receivedMbit, packets, lost, lostPercent, noRoomAtReader: noRoom, outOfOrder, outOfOrderPercent };
     found.push({
       part: 'aggregate',
       subject: 'braid',
@@ -168,7 +169,7 @@ async function soak(seconds: number): Promise<Finding[]> {
   const residents = [residentMb(set)];
   const looking = setInterval(() => residents.push(residentMb(set)), SOAK_LOOK_MS);
   try {
-    const { receivedMbit, packets, lost, lostPercent, outOfOrder } = await udpIperf3(set.lab, {
+    const { receivedMbit, packets, lost, lostPercent, outOfOrder, noRoom } = await udpIperf3(set.lab, {
       rate: SOAK_RATE,
       sizeBytes: SIZE_BYTES,
       seconds,
@@ -186,6 +187,7 @@ async function soak(seconds: number): Promise<Finding[]> {
           packets,
           lost,
           lostPercent,
+          noRoomAtReader: noRoom,
           outOfOrder,
           nearRssStartMb: series(0)[0]!,
           nearRssEndMb: series(0).at(-1)!,

@@ -123,6 +123,8 @@ export interface UdpIperf3Result {
   readonly lost: number;
   readonly lostPercent: number;
   readonly outOfOrder: number;
+  /** Of the lost: those that reached the reading host and found no room in iperf3's socket there. */
+  readonly noRoom: number;
 }
 
 /** `iperf3 -u`. @throws BraidError LAB with iperf3's own words where it fails */
@@ -134,7 +136,9 @@ export async function udpIperf3(lab: Lab, options: UdpIperf3Options): Promise<Ud
     await server.waitFor(/listening/, PATIENCE_MS);
     const size = sizeBytes === undefined ? [] : ['-l', String(sizeBytes)];
     const argv = ['iperf3', '-J', '-u', '-c', address, '-p', String(port), '-t', String(seconds), '-b', rate, ...size];
-    // What the kernel has no room for at the reader is no loss of the network.
+    // As much as `net.core.rmem_max` lets it have.
+    const reader = reverse ? from : to;
+    const noRoomBefore = await noRoomOf(lab, reader);
     const client = ends.start(from, [...argv, '-w', '400K', '--get-server-output', ...(reverse ? ['-R'] : [])]);
     const { stdout } = await client.finished(seconds * 1000 + PATIENCE_MS);
     const raw = JSON.parse(stdout) as Iperf3Json;
@@ -148,8 +152,14 @@ export async function udpIperf3(lab: Lab, options: UdpIperf3Options): Promise<Ud
       lost,
       lostPercent: (100 * lost) / Math.max(1, packets),
       outOfOrder: streams.reduce((sum, { udp }) => sum + (udp.out_of_order ?? 0), 0),
+      noRoom: (await noRoomOf(lab, reader)) - noRoomBefore,
     };
   });
+}
+
+async function noRoomOf(lab: Lab, node: string): Promise<number> {
+  const [names, values] = (await lab.must(node, ['grep', '^Udp:', '/proc/net/snmp'])).split('\n').map((line) => line.split(' '));
+  return Number(values![names!.indexOf('RcvbufErrors')]);
 }
 
 interface Iperf3Json {
