@@ -13,6 +13,7 @@ import type { Counters } from '../status/counters.ts';
 import { type IpAddress, parseAddress } from '../wire/ip.ts';
 import { laneMtus, lanePaths } from './lane-paths.ts';
 import { PacketLane } from './packet-lane.ts';
+import { PathTrust } from './path-trust.ts';
 
 export interface LaneDeskParts {
   readonly program: URL;
@@ -39,6 +40,8 @@ const LOOK_EVERY_MS = 1_000;
 export class LaneDesk {
   readonly #parts: LaneDeskParts;
   readonly #lane: PacketLane;
+  readonly #trust = new PathTrust();
+  readonly #trustOf = (peer: number, path: number, loss: number) => this.#trust.of(peer, path, loss, performance.now());
   #paths: readonly LanePaths[] = [];
   #mtus: readonly number[];
   #timer: NodeJS.Timeout | undefined;
@@ -90,7 +93,7 @@ export class LaneDesk {
   /** The paths may be others, or what is known of them. */
   look(): void {
     const site = this.#parts.site();
-    const paths = lanePaths(site, this.#parts.decided(), this.#parts.factsOf);
+    const paths = lanePaths(site, this.#parts.decided(), this.#parts.factsOf, this.#trustOf);
     if (JSON.stringify(paths) !== JSON.stringify(this.#paths)) {
       this.#paths = paths;
       this.#lane.pathsChanged(paths);

@@ -6,6 +6,7 @@ import type { Peer, Site } from '../site/types.ts';
 import { UNDERLAY_BYTES } from '../wire/mtu-probe.ts';
 
 export type FactsOf = (peer: number, path: number) => PathFacts | undefined;
+export type TrustOf = (peer: number, path: number, loss: number) => number;
 
 /** Where nothing is known, all paths are alike. */
 const EQUAL_BITS_PER_SECOND = 100e6;
@@ -13,7 +14,6 @@ const EQUAL_BITS_PER_SECOND = 100e6;
 const TELLING_BITS_PER_SECOND = 5e6;
 /** What a path delivered of late was all that it could, or all that was asked of it: never believed to be worse than this share of the best. */
 const SHARE_LEAST = 0.25;
-const SHARE_LOSSY = 0.1;
 /** Of the widest path's. */
 const NARROW_BELOW = 0.8;
 /** A stream cuts what it carries as it likes. */
@@ -21,8 +21,11 @@ const STREAM_MTU_BYTES = 1_500;
 /** Steps of a quarter: else each figure would be news. */
 const STEP = Math.log(1.25);
 
-export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: FactsOf): LanePaths[] {
-  return site.peers.map((peer) => (peer.packets === 'off' ? { carry: [] } : { carry: pathsOf(peer, decided[peer.index], factsOf) }));
+/** @param trustOf what of its share a path is given, 0 to 1 (path-trust.ts). */
+export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: FactsOf, trustOf: TrustOf): LanePaths[] {
+  return site.peers.map((peer) =>
+    peer.packets === 'off' ? { carry: [] } : { carry: pathsOf(peer, decided[peer.index], factsOf, trustOf) },
+  );
 }
 
 /**
@@ -40,7 +43,7 @@ export function laneMtus(site: Site, paths: readonly LanePaths[], before: readon
   });
 }
 
-function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf): LanePath[] {
+function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf, trustOf: TrustOf): LanePath[] {
   const known = (decided?.packets ?? []).flatMap(({ path, lane }) => {
     const facts = factsOf(peer.index, path);
     return facts && peer.paths[path] ? [{ path: peer.paths[path], lane, facts }] : [];
@@ -54,7 +57,7 @@ function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf): 
         path: path.index,
         local: text,
         remote: facts.remote,
-        weightBitsPerSecond: inSteps(weightOf(facts, best)),
+        weightBitsPerSecond: inSteps(weightOf(facts, best) * trustOf(peer.index, path.index, facts.loss)),
         rttMs: Math.round(facts.rttMs),
         mostPayloadBytes: mtu - UNDERLAY_BYTES[family],
         lane,
@@ -65,10 +68,10 @@ function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf): 
     );
 }
 
-function weightOf({ deliveredBytesPerSecond, loss }: PathFacts, best: number): number {
+function weightOf({ deliveredBytesPerSecond }: PathFacts, best: number): number {
   const delivered = deliveredBytesPerSecond * 8;
-  const known = best < TELLING_BITS_PER_SECOND ? EQUAL_BITS_PER_SECOND : delivered === 0 ? best : Math.max(delivered, best * SHARE_LEAST);
-  return known * Math.max(SHARE_LOSSY, 1 - 10 * loss);
+  if (best < TELLING_BITS_PER_SECOND) return EQUAL_BITS_PER_SECOND;
+  return delivered === 0 ? best : Math.max(delivered, best * SHARE_LEAST);
 }
 
 function inSteps(value: number): number {
