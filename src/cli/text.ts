@@ -79,7 +79,7 @@ export const BRIEF = {
   labSeconds: 'How long each number of flows is measured; default 3',
   labUplinks: 'Only over these; default both, equal and unequal ones',
   labScenario: 'What happens; default: list the scenarios',
-  demo: 'Show what Braid does, with two sites on this machine; takes a minute and a half',
+  demo: 'Show what Braid does, with two sites on this machine; takes some two minutes',
   version: 'Print the version',
   config: 'The configuration of the site',
   runDir: 'Where daemons put their sockets and undo journals',

@@ -1,5 +1,5 @@
 /**
- * `npm run demo`: what Braid does, seen from two LAN hosts, on one machine and in less than two minutes.
+ * `npm run demo`: what Braid does, seen from two LAN hosts, on one machine and in some two minutes.
  *
  *   1. a plain route over one uplink       what the sites had before
  *   2. Braid, one connection               over both uplinks, through the LANs, nothing changed on the hosts
@@ -7,12 +7,14 @@
  *   4. one uplink dies silently            and comes back, under a bulk flow and a thin one each way
  *   5. everything that is not TCP          ping, traceroute, DNS, GRE, UDP, while an uplink is pulled
  *   6. both sites behind 1:1 NAT           private addresses on the gateways
+ *   7. other ways to use both uplinks      what one flow gets of a static route, ECMP, MPTCP by hand, Braid (`braid lab compare` has it all)
  *
  * Every byte is verified by hash at the far end. Figures are printed as measured, also where they are unpleasant.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import { buildLab, type Lab } from './build.ts';
+import { type CompareReport, compareTable, runCompare } from './compare.ts';
 import { startBraid } from './daemons.ts';
 import { TWICE_RULE } from './datagrams.ts';
 import { type Blackholed, playBlackhole } from './demo-acts.ts';
@@ -65,6 +67,8 @@ export interface DemoReport {
   /** Goodput of one flow through Braid in units of one uplink. */
   readonly ratio: number;
   readonly requiredRatio: number;
+  /** What one flow gets of other ways to use both uplinks. */
+  readonly ways: CompareReport;
   /** Empty where all is well. */
   readonly problems: readonly string[];
 }
@@ -99,7 +103,8 @@ export async function runDemo({ out, json = false, secondsPerAct = 12, requiredR
     acts.push(await playPackets(stage, PULLED, `5  Braid, everything that is not TCP, ${PULLED} pulled`));
     await braids.stopAll();
     acts.push(await playBehindNat(stage));
-    const report = judge(lab, acts, requiredRatio);
+    const ways = await playWays(out);
+    const report = judge(lab, acts, requiredRatio, ways);
     if (!json) for (const line of table(report)) say(line);
     return report;
   } finally {
@@ -122,6 +127,15 @@ async function playBehindNat({ out, seconds }: Stage): Promise<DemoAct> {
   } finally {
     lab.close();
   }
+}
+
+/** Each in a lab of its own; one flow, as that is where they differ most. */
+async function playWays(out: DemoOptions['out']): Promise<CompareReport> {
+  out.write('\n7  Other ways to use both uplinks, one flow\n');
+  const ways = ['static route', 'ECMP, L4 hash', 'kernel MPTCP by hand', 'Braid'];
+  const report = await runCompare({ out: { write: () => {} }, ways, flows: [1], seconds: 2, uplinks: ['equal'], pull: false });
+  for (const line of compareTable(report).slice(1)) out.write(`   ${line}\n`);
+  return report;
 }
 
 export interface Stage {
@@ -189,7 +203,7 @@ function summary(act: DemoAct): string {
   return `${speed}; ${stall}; ${whole}; the server saw ${act.client}`;
 }
 
-function judge(lab: Lab, acts: readonly DemoAct[], requiredRatio: number): DemoReport {
+function judge(lab: Lab, acts: readonly DemoAct[], requiredRatio: number, ways: CompareReport): DemoReport {
   const client = lanAddress(lab.topology, 'berlin-pc');
   const speed = (name: DemoAct['name']) => acts.find((act) => act.name === name)?.goodputMbit ?? 0;
   const ratio = speed('plain') === 0 ? 0 : speed('braid') / speed('plain');
@@ -197,9 +211,10 @@ function judge(lab: Lab, acts: readonly DemoAct[], requiredRatio: number): DemoR
     ...(act.intact ? [] : [`${act.title}: ${act.fault ?? 'the bytes did not arrive as they were sent'}`]),
     ...(act.intact && act.client !== client ? [`${act.title}: the server expected to see ${client}, saw ${act.client}`] : []),
   ]);
+  problems.push(...ways.rows.flatMap((row) => row.problems));
   if (ratio < requiredRatio) problems.push(`one connection expected at least ${requiredRatio} uplinks' worth, got ${ratio.toFixed(2)}`);
   const uplinks = lab.topology.uplinks.map(({ name, rateMbit = 0, delayMs }) => ({ name, rateMbit, delayMs }));
-  return { schema: 1, uplinks, client, acts, ratio, requiredRatio, problems };
+  return { schema: 1, uplinks, client, acts, ratio, requiredRatio, ways, problems };
 }
 
 function table(report: DemoReport): string[] {
