@@ -380,4 +380,31 @@ describe('pair key', () => {
     expect(pairKeyOf(one, other).equals(pairKeyOf(other, one))).toBe(true);
     expect(pairKeyOf(one, other).equals(pairKeyOf(one, one))).toBe(false);
   });
+
+  it('take a peer at run time and let it go again, with its sessions and its key', async () => {
+    const world = worldOf();
+    const pairKey = new Secret(new Uint8Array(32).fill(9));
+    const rooms = [world.berlin.room, world.munich.room] as const;
+    for (const [i, room] of rooms.entries())
+      room.add({ site: i === 0 ? 'munich' : 'berlin', method: '2022-blake3-aes-128-gcm', pairKey, isBraid: true });
+    const [ours, theirs] = duplexPair();
+    rooms[0].opened(1, ours);
+    rooms[1].accepted(1, theirs);
+    await world.pass(100);
+    expect([rooms[0].connected(1), rooms[1].connected(1), rooms[0].connected(0)]).toEqual([true, true, false]);
+    const sealed = rooms[1].session(1)!.seal(96, Buffer.from('hello'))!;
+    rooms[0].remove(1, 'it is a peer no more');
+    await world.pass(100);
+    expect(world.berlin.said.at(-1)).toBe('lost it is a peer no more');
+    expect([rooms[0].connected(1), rooms[0].session(1), rooms[1].connected(1)]).toEqual([false, undefined, false]);
+    expect(rooms[0].sessions.open(sealed)).toEqual({ fault: 'stale-session' });
+    expect(pairKey.reveal().every((byte) => byte === 0)).toBe(true);
+    // Whatever comes late is let go.
+    const [late, other] = duplexPair();
+    rooms[0].accepted(1, late);
+    rooms[0].wake(1);
+    await world.pass(20_000);
+    expect([late.destroyed, world.berlin.said.filter((one) => one === 'open')]).toEqual([true, []]);
+    other.destroy();
+  });
 });

@@ -30,7 +30,7 @@ export interface GuestsParts {
 }
 
 const GUESTS_MOST = 4;
-const TALK_MOST_MS = 30_000;
+const TALK_MOST_MS = 60_000;
 /** Who holds a good code needs one talk, or a few where something goes wrong. */
 const TALKS_AT_ONCE = 16;
 const TALK_EACH_MS = 2_000;

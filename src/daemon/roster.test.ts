@@ -197,6 +197,16 @@ describe('peers of a daemon that runs', () => {
     expect(heard).toEqual([]);
   });
 
+  it('are not added under an identity key that the daemon has not', async () => {
+    const { put, roster, site, file, text } = daemon();
+    put('berlin.identity.key', key(40));
+    expect(await roster.reload()).toMatchObject({ added: [], needRestart: ['identity_key'] });
+    for (const [name, secret] of PARIS.keyFiles) put(name, secret);
+    writeFileSync(file, `${text()}\n${PARIS.section}`);
+    await expect(roster.reload()).rejects.toThrow('identity_key: is another than the daemon runs with');
+    expect(site.now.peers).toHaveLength(1);
+  });
+
   it('that are not there cannot be revoked', async () => {
     await expect(daemon().roster.revoke('rome')).rejects.toMatchObject({ code: 'USAGE', hint: 'this site has munich' });
   });

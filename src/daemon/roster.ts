@@ -109,7 +109,12 @@ export class Roster {
     const { site, ring } = this.#parts;
     const before = this.#loaded;
     const next = arrange(before, now);
-    const { added, revoked, changed } = next.changes;
+    const { added, revoked, changed, needRestart } = next.changes;
+    // New peers call under it, and those that are there know the old one.
+    if (added.length > 0 && needRestart.includes('identity_key'))
+      throw new BraidError('CONFIG_VALUE', 'identity_key: is another than the daemon runs with', {
+        hint: 'restart the daemon; then add peers',
+      });
     this.#checkRoom(added.length);
     if (added.length + revoked.length + changed.length === 0) return next.changes;
     const facts = await this.#facts();

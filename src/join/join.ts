@@ -58,7 +58,7 @@ interface Own {
   readonly undo: () => void;
 }
 
-const TALK_MOST_MS = 40_000;
+const TALK_MOST_MS = 90_000;
 
 /** @throws BraidError, BraidErrors */
 export async function joinSite(options: JoinOptions): Promise<JoinReport> {

@@ -36,15 +36,16 @@ export interface Outcome {
 /**
  * Nothing stays changed where a step fails for the first time; what an earlier run left stays for the next attempt or for undo.
  *
+ * @param alsoOurs keys of steps that are ours although no journal knows them yet.
  * @throws BraidError HOST_MARK_TAKEN, HOST_TABLE_TAKEN before anything changed; HOST_COMMAND, HOST_JOURNAL.
  */
-export async function applyPlan(plan: Plan, parts: ApplyParts): Promise<Outcome> {
+export async function applyPlan(plan: Plan, parts: ApplyParts, alsoOurs: readonly string[] = []): Promise<Outcome> {
   const { runner, journalPath } = parts;
   const journal = new Journal(journalPath);
   const fresh = journal.entries().length === 0;
   const state = await readHostState(runner);
   const listing = await nftListing(runner, plan.table);
-  const ours = new Set(journal.entries().map((entry) => stepKey(entry.step)));
+  const ours = new Set([...journal.entries().map((entry) => stepKey(entry.step)), ...alsoOurs]);
   const collision = findCollision(plan, state, listing !== undefined, ours);
   if (collision) throw collision;
   const done = new Doing(parts);

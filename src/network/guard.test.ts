@@ -55,6 +55,19 @@ async function guarded(devices: readonly string[] = ['eth1', 'eth2', 'eth3']) {
 }
 
 describe('the guard', () => {
+  it('follows a site that changed, with the device that its lane has made meanwhile, and says what the host refuses', async () => {
+    const { runner, events, guard, now } = await guarded();
+    now.plan = planNetwork(exampleSite(), exampleFacts);
+    runner.tuns.set('brd-berlin', { mtu: 1500, txqlen: 500 });
+    await guard.follow();
+    expect(runner.routes[4].filter(({ dev }) => dev === 'brd-berlin').length).toBeGreaterThan(0);
+    expect(events).toEqual([]);
+    now.plan = { ...now.plan, table: 'braid_other' };
+    runner.tables.set('braid_other', 'of somebody else');
+    await expect(guard.follow()).rejects.toMatchObject({ code: 'HOST_TABLE_TAKEN' });
+    await guard.stop();
+  });
+
   it('makes another plan true at once, without blaming anybody', async () => {
     const { runner, events, guard, now } = await guarded();
     now.plan = planNetwork(exampleSite(), { ...exampleFacts, onLink: [] }, null);

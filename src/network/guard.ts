@@ -109,7 +109,8 @@ export function startGuard(parts: GuardParts): Guard {
 
   const follow = async () => {
     const plan = await parts.plan();
-    const outcome = await applyPlan(plan, parts);
+    // The lane's thread may have made its device a moment ago, for the first peer.
+    const outcome = await applyPlan(plan, parts, [`link ${plan.claims.device}`]);
     before = plan;
     waiting = outcome.waiting;
   };

@@ -197,6 +197,17 @@ describe('a site that changes', () => {
     expect(near.falls).toEqual(['cable: eth3 has lost 10.1.0.1']);
   });
 
+  it('loses a peer that is revoked, at once and without a word of its paths', () => {
+    const world = new World([20, 20]).begin({ hasTraffic: true });
+    const [near] = world.sides;
+    const [peer] = near.site.peers;
+    near.monitor.siteChanged({ ...near.site, peers: [{ ...peer!, lan: [], addresses: [], paths: [], allow: [], revoked: true }] });
+    world.pass(50);
+    expect(near.paths).toMatchObject({ dial: [], carry: [] });
+    expect(near.monitor.health(0, 0)).toBeUndefined();
+    expect(near.falls).toEqual([]);
+  });
+
   it('has a path more on an uplink that is disabled: it is disabled, too', () => {
     const world = new World([20, 20]).begin();
     const [near] = world.sides;

@@ -1,5 +1,5 @@
 /** Sites become peers with a code, and stop being it, on the real kernel: nothing is configured by hand here. */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -97,6 +97,8 @@ const echoed = (from: string, to: string) =>
      s.on('connect', () => s.write('hello')); s.on('data', (d) => { console.log(String(d)); s.destroy(); }); s.on('error', (e) => console.log(e.code));`,
   );
 
+const pinged = async (from: string, to: string) => (await lab.exec(from, ['ping', '-c', '1', '-W', '2', to])).code === 0;
+
 beforeAll(async () => {
   lab = await buildLab(threeSites());
   for (const site of ['berlin', 'munich', 'paris']) await serveAlways(lab, `${site}-pc`, echo(9_000));
@@ -134,6 +136,8 @@ describe('sites that become peers with a code', { timeout: 180_000 }, () => {
       await expect.poll(() => pathsUp(site), POLL).toEqual([expect.stringContaining(`${peer}`)]);
     await expect.poll(() => pathsUp('munich'), POLL).toEqual(['berlin: cable fiber']);
     expect(await echoed('munich-pc', '172.16.0.10')).toBe('hello');
+    // Everything else, too, though the lane of packets had nobody to talk to when berlin started.
+    await expect.poll(() => pinged('munich-pc', '172.16.0.10'), POLL).toBe(true);
     const flow = talk('berlin-pc', '172.16.1.10');
     await flow.program.waitFor(/ready/, 20_000);
     const uplinks = async () =>
@@ -196,10 +200,23 @@ describe('sites that become peers with a code', { timeout: 180_000 }, () => {
     expect(after).not.toContain('munich');
     expect(readdirSync(lab.directory).filter((name) => name.startsWith('berlin.') && name.includes('munich'))).toEqual([]);
     expect(await echoed('munich-pc', '172.16.0.10')).not.toBe('hello');
+    expect(await Promise.all([pinged('munich-pc', '172.16.0.10'), pinged('paris-pc', '172.16.0.10')])).toEqual([false, true]);
     expect(await lab.must('berlin', ['ip', 'route', 'show', 'table', 'all'])).not.toContain('172.16.1.0/24 metric 4000');
     expect(await stays.stop()).toBe('whole');
     expect(await braid('berlin', 'peer', 'list', '--run-dir', runDir(), 'berlin')).toMatchObject({
       stdout: expect.stringMatching(/^PEER.*\nparis +up/),
+    });
+    const reload = () => braid('berlin', 'reload', '--run-dir', runDir(), 'berlin');
+    writeFileSync(fileOf('berlin'), `${after}snat = maybe\n`);
+    expect(await reload()).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining(`${fileOf('berlin')}:`) });
+    writeFileSync(
+      fileOf('berlin'),
+      after.replace('flows = false', 'flows = true').replace('site        = "paris"', 'site        = "paris"\nsnat        = true'),
+    );
+    expect(await reload()).toMatchObject({
+      code: 0,
+      stdout: 'paris: changed\n',
+      stderr: expect.stringContaining('a restart is needed for what changed in log'),
     });
     const again = await braid('berlin', 'peer', 'revoke', 'munich', '--run-dir', runDir(), 'berlin');
     expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('there is no peer munich')]);
