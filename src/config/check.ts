@@ -232,7 +232,7 @@ function networkProblems({ network = {}, listen = DEFAULTS.listen, uplink = [] }
       ...value(['network', 'mark'], `${hex(mark)} has bits outside the mask ${hex(mask)}`),
       hint: 'the mark lies within `mask`',
     });
-  const last = base + 1 + Math.max(1, uplink.length);
+  const last = base + 2 + Math.max(1, uplink.length);
   if (base <= 255 && last >= 253)
     found.push({
       ...value(['network', 'table_base'], `tables ${base} to ${last} run into 253 to 255, which are the kernel's`),

@@ -111,6 +111,7 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
       rulePreference: site.network.rule_preference,
       tproxyPort: site.network.tproxy_port,
       nexthopBase: site.network.nexthop_base,
+      ...(site.network.inner_addresses !== 'off' && { innerPrefix: prefixOf(site.network.inner_addresses) }),
     },
     logFlows: site.log.flows,
     place,

@@ -276,7 +276,7 @@ describe('what is wrong with a configuration is said in one line with its place'
     [
       "the kernel's own tables",
       added('[network]\ntable_base = 251'),
-      ["CONFIG_VALUE 19:14: network.table_base: tables 251 to 254 run into 253 to 255, which are the kernel's | the default is 4200"],
+      ["CONFIG_VALUE 19:14: network.table_base: tables 251 to 255 run into 253 to 255, which are the kernel's | the default is 4200"],
     ],
     [
       'one port for two things',

@@ -26,6 +26,7 @@ export const DEFAULTS = {
   rulePreference: 4200,
   tproxyPort: 8389,
   nexthopBase: 4200,
+  innerAddresses: '198.18.0.0/15',
 } as const;
 
 /** What a refinement says: one line, and the way out where it is known. */
@@ -350,6 +351,20 @@ export const networkSchema = z.strictObject({
     .default(DEFAULTS.nexthopBase)
     .describe('The first id of nexthop objects, 64 for each peer; used for peers with `transport = "ecmp"` only.'),
   tproxy_port: port.default(DEFAULTS.tproxyPort).describe('The TCP port on loopback where the kernel hands over the flows of the LAN.'),
+  inner_addresses: checkedText((text) => {
+    if (text === 'off') return undefined;
+    const found = parsePrefix(text);
+    return found?.family === 4 && found.length >= 8 && found.length <= 28
+      ? undefined
+      : {
+          message: `an IPv4 prefix of 8 to 28 bits, or "off", expected, got ${JSON.stringify(text)}`,
+          hint: `the default is ${DEFAULTS.innerAddresses}`,
+        };
+  })
+    .default(DEFAULTS.innerAddresses)
+    .describe(
+      'Each uplink gets an address from here on the packet lane\'s device, so that an uplink that takes MPTCP out of connections still adds to single flows: their subflow travels inside the lane. Nobody else sees these addresses; `"off"` does without.',
+    ),
 });
 
 const hostName = checkedText((text) =>

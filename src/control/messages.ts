@@ -37,12 +37,16 @@ const bytes32 = z
   .regex(/^[A-Za-z0-9+/]{43}=$/)
   .transform((text): Uint8Array => Buffer.from(text, 'base64'));
 
+/** Where the sender takes subflows inside the packet lane. */
+const inner = z.object({ address: address.refine((text) => parseAddress(text)?.family === 4), port: u16.min(1) });
+
 const pathRow = z.object({
   index: pathIndex,
   uplink: printable.min(1).max(32),
   role: z.enum(['active', 'backup']),
   metered: z.boolean(),
   publicAddress: address.optional(),
+  inner: inner.optional(),
 });
 
 /** From where we saw the receiver arrive: what it needs to know of a NAT in front of it. */

@@ -6,7 +6,7 @@ import type { Session } from '../control/session.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { hasLane, laneDevice, nominalLane } from '../network/lane.ts';
 import type { Log } from '../observe/log.ts';
-import type { FromLane, LanePaths } from '../packets/messages.ts';
+import type { FromLane, LanePaths, ToLane } from '../packets/messages.ts';
 import type { PathFacts, PeerPaths } from '../paths/types.ts';
 import type { Site } from '../site/types.ts';
 import type { Counters } from '../status/counters.ts';
@@ -28,6 +28,9 @@ export interface LaneDeskParts {
   readonly busy: (peer: number) => void;
   /** A heartbeat that came to the lane's socket. */
   readonly heartbeat: (bytes: Uint8Array, local: IpAddress, remote: SocketAddress) => void;
+  /** Of the fallback streams; `streamsGone`: all of them are, with the thread. */
+  readonly streamMoved: (message: Extract<FromLane, { readonly kind: 'stream-heartbeat' | 'stream-lost' }>) => void;
+  readonly streamsGone: () => void;
   /** All pairs of sockets are to be made anew. */
   readonly renewSockets: () => void;
   /** Only the end of the process gives its sockets back. */
@@ -62,6 +65,7 @@ export class LaneDesk {
         parts.log.error('packets', 'the packet lane is down: everything but TCP to the peers is answered "unreachable"', fields, {
           limit: why,
         });
+        parts.streamsGone();
         this.#moved();
       },
       lost: parts.lost,
@@ -117,6 +121,11 @@ export class LaneDesk {
     this.#lane.sessionChanged(session);
   }
 
+  /** @returns false where nobody is there to take it. */
+  tell(command: ToLane): boolean {
+    return this.#lane.tell(command);
+  }
+
   handOver(address: string, fd: number): 'taken' | 'parked' | 'none' {
     if (this.#lane.tell({ kind: 'socket', address, fd })) return 'taken';
     return hasLane(this.#parts.site()) ? 'parked' : 'none';
@@ -145,7 +154,7 @@ export class LaneDesk {
       }
       case 'stream-heartbeat':
       case 'stream-lost':
-        return;
+        return this.#parts.streamMoved(message);
     }
   }
 }

@@ -61,6 +61,7 @@ function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf, t
         rttMs: Math.round(facts.rttMs),
         mostPayloadBytes: mtu - UNDERLAY_BYTES[family],
         lane,
+        ...innerOf(decided, path.index),
       };
     })
     .sort(
@@ -76,4 +77,9 @@ function weightOf({ deliveredBytesPerSecond }: PathFacts, best: number): number 
 
 function inSteps(value: number): number {
   return Math.round(Math.exp(Math.round(Math.log(value) / STEP) * STEP));
+}
+
+function innerOf(decided: PeerPaths | undefined, path: number): Pick<LanePath, 'inner'> {
+  const inner = decided?.inner?.find((one) => one.path === path);
+  return inner ? { inner: { local: inner.local.bytes, remote: inner.remote.bytes, port: inner.port } } : {};
 }

@@ -31,7 +31,6 @@ class Desk {
       },
       dropsMptcp: (_, path) => path === 1,
       wants: (_, path) => path === this.wanted,
-      learn: () => undefined,
       opened: (peer, path) => this.opened.push(`${peer} ${path}`),
       gone: (peer, path) => this.gone.push(`${peer} ${path}`),
       heartbeat: (peer, path, bytes) => this.heartbeats.push(`${peer} ${path} ${bytes.length}`),
@@ -85,7 +84,7 @@ describe('a stream for packets', () => {
     desk.theirs(0, 41, at('198.51.100.7', 9));
     expect(desk.opened).toEqual(['0 1', '0 0']);
     desk.streams.heard({ kind: 'packet-stream', ticket: null, peer: 0, fd: 42, local: at('10.9.0.1', 8388), remote: at('10.9.0.2', 1) });
-    expect([desk.closed, desk.faults]).toEqual([[42], ['too-many-streams']]);
+    expect([desk.closed, desk.faults]).toEqual([[42], ['unknown-target']]);
   });
 
   it.each([
@@ -145,6 +144,16 @@ describe('a stream for packets', () => {
     desk.theirs(1, 40);
     desk.streams.laneGone();
     expect(desk.gone).toEqual(['0 0', '0 1']);
+  });
+
+  it('ends with the peer that is none any more', () => {
+    const desk = new Desk();
+    desk.ours(0, 30);
+    desk.theirs(1, 40);
+    desk.streams.endAll(0);
+    desk.streams.endAll(0);
+    expect(desk.kinds.slice(2)).toEqual(['stream-end', 'stream-end']);
+    expect(desk.gone).toEqual([]);
   });
 
   it('is refused to a peer that opens them without end', () => {

@@ -24,8 +24,6 @@ export interface PacketStreamsParts {
   readonly dropsMptcp: (peer: number, path: number) => boolean;
   /** Whether a stream is missed there. */
   readonly wants: (peer: number, path: number) => boolean;
-  /** The peer came from where no path leads. @returns the one that does now, if there is room for it. */
-  readonly learn: (peer: number, local: SocketAddress, remote: SocketAddress) => number | undefined;
   readonly opened: (peer: number, path: number) => void;
   readonly gone: (peer: number, path: number) => void;
   readonly heartbeat: (peer: number, path: number, bytes: Uint8Array) => void;
@@ -70,6 +68,10 @@ export class PacketStreams implements FallbackPort {
 
   end(peer: number, path: number): void {
     if (this.#open.delete(pathIndexOf(peer, path))) this.#parts.tellLane({ kind: 'stream-end', peer, path });
+  }
+
+  endAll(peer: number): void {
+    for (const one of [...this.#open.values()]) if (one.peer === peer) this.end(peer, one.path);
   }
 
   send(peer: number, path: number, bytes: Uint8Array): void {
@@ -118,9 +120,10 @@ export class PacketStreams implements FallbackPort {
   }
 
   #called(peer: number, fd: number, local: SocketAddress, remote: SocketAddress): void {
-    const path = this.#mayCall(peer) ? this.#pathOf(peer, local, remote) : undefined;
+    const mayCall = this.#mayCall(peer);
+    const path = mayCall ? this.#pathOf(peer, local, remote) : undefined;
     if (path !== undefined) return this.#stands(fd, { peer, path, weDialled: false });
-    this.#parts.fault('too-many-streams');
+    this.#parts.fault(mayCall ? 'unknown-target' : 'too-many-streams');
     this.#parts.close(fd);
   }
 
@@ -155,8 +158,6 @@ export class PacketStreams implements FallbackPort {
     const isHere = ({ localAddress }: Path) => sameAddress(localAddress.bytes, local.bytes);
     const here = paths.filter(isHere);
     const exact = here.find(({ peerAddress }) => sameAddress(peerAddress.address.bytes, remote.bytes));
-    const found = exact ?? here.find(({ index }) => this.#parts.wants(peer, index));
-    if (found) return found.index;
-    return this.#parts.learn(peer, local, remote) ?? here[0]?.index;
+    return (exact ?? here.find(({ index }) => this.#parts.wants(peer, index)) ?? here[0])?.index;
   }
 }

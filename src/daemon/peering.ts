@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto';
 import type { PeerKeys, SiteKeys } from '../config/types.ts';
 import type { ControlCallbacks } from '../control/control-peer.ts';
 import { ControlRoom, pairKeyOf } from '../control/control-room.ts';
-import type { ControlMessage, Hello } from '../control/messages.ts';
+import type { ControlMessage, Hello, PathTables } from '../control/messages.ts';
 import { SystemTimers } from '../control/timers.ts';
 import { Secret } from '../crypto/secret.ts';
 import type { FromWorker, PeerPaths, ToWorker } from '../engine/messages.ts';
@@ -19,6 +19,7 @@ import { MonotonicClock } from '../kernel/clock.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { ecmpPeers } from '../network/ecmp.ts';
+import { libcCalls } from '../native/index.ts';
 import type { Spares } from '../paths/decide.ts';
 import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
@@ -29,7 +30,10 @@ import type { Counters } from '../status/counters.ts';
 import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
+import { TheirInner } from './inner-ends.ts';
 import type { LaneDesk } from './lane-desk.ts';
+import { PacketStreams } from './packet-streams.ts';
+import { pathTables } from './path-tables.ts';
 import { NO_SPARES, reverseToAskFor, sparesFor } from './spares.ts';
 
 export interface PeeringParts {
@@ -47,7 +51,7 @@ export interface PeeringParts {
   /** What the kernel spreads goes over other paths now. */
   readonly networkChanged: () => void;
   /** The packet lane shares our sockets, keys and decisions. */
-  readonly lane: Pick<LaneDesk, 'look' | 'sessionChanged' | 'handOver' | 'takeBack'>;
+  readonly lane: Pick<LaneDesk, 'look' | 'sessionChanged' | 'handOver' | 'takeBack' | 'tell'>;
   /** An authentic peer came from where no path led: adds or moves one. @returns it, in the site from now on; undefined where there is no room. */
   readonly learn: (learned: Learned) => Path | undefined;
   readonly moved: (record: PathEventRecord) => void;
@@ -83,6 +87,9 @@ export class Peering {
   readonly #parts: PeeringParts;
   readonly #room: ControlRoom;
   readonly #streams: ControlStreams;
+  /** Those of the packet lane, where UDP does not pass. */
+  readonly packetStreams: PacketStreams;
+  readonly #inner = new TheirInner();
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
   readonly #known: Known[] = [];
@@ -107,6 +114,7 @@ export class Peering {
     });
     this.#streams = new ControlStreams({ room: this.#room, tellOne: parts.tellOne });
     for (const peer of site.peers) this.#add(peer, parts.keys.peers[peer.index]!);
+    this.packetStreams = this.#makePacketStreams();
     this.#datagrams = new UplinkDatagrams({
       port: site.listenPort,
       received: (bytes, local, remote) => this.received(bytes, local, remote),
@@ -120,6 +128,7 @@ export class Peering {
       unixMs: Date.now,
       sockets: this.#checkSockets,
       datagrams: this.#datagrams,
+      streams: this.packetStreams,
       sessionOf: (peer) => this.#room.session(peer),
       figuresOf: parts.figuresOf,
       links: parts.links.links,
@@ -165,6 +174,8 @@ export class Peering {
 
   /** The site has nothing of it any more. */
   revoked(peer: number): void {
+    this.packetStreams.endAll(peer);
+    this.#inner.forget(peer);
     this.#room.remove(peer, 'it is a peer no more');
   }
 
@@ -186,8 +197,12 @@ export class Peering {
   heard(message: FromWorker): boolean {
     switch (message.kind) {
       case 'stream':
-      case 'stream-failed':
         this.#streams.heard(message);
+        return true;
+      case 'packet-stream':
+        return this.packetStreams.heard(message);
+      case 'stream-failed':
+        if (!this.packetStreams.heard(message)) this.#streams.heard(message);
         return true;
       case 'busy':
         this.monitor.busy(message.peer);
@@ -230,6 +245,21 @@ export class Peering {
     this.monitor.setUplink(name, override);
   }
 
+  #makePacketStreams(): PacketStreams {
+    return new PacketStreams({
+      site: this.#parts.site,
+      tellOne: this.#parts.tellOne,
+      tellLane: (command) => this.#parts.lane.tell(command),
+      dropsMptcp: (peer, path) => this.health(peer, path)?.dropsMptcp === true,
+      wants: (peer, path) => this.health(peer, path)?.udp === 'blocked',
+      opened: (peer, path) => this.monitor.streamMoved(peer, path, true),
+      gone: (peer, path) => this.monitor.streamMoved(peer, path, false),
+      heartbeat: (peer, path, bytes) => this.#heardOver(peer, path, bytes),
+      close: (fd) => libcCalls.close(fd),
+      fault: (fault) => this.#parts.counters.fault(fault),
+    });
+  }
+
   #callbacks(): ControlCallbacks {
     const name = (peer: number) => this.#parts.site().peers[peer]!.site;
     return {
@@ -251,25 +281,18 @@ export class Peering {
     };
   }
 
-  #tables(peer: number): Pick<Hello, 'lan' | 'paths' | 'observed'> {
-    const { lan, peers } = this.#parts.site();
-    return {
-      lan: lan.map(({ text }) => text),
-      paths: peers[peer]!.paths.filter(({ learned }) => !learned).map(({ index, uplink }) => ({
-        index,
-        uplink: uplink.name,
-        role: this.monitor?.override(uplink.name).role ?? uplink.role,
-        metered: uplink.metered,
-        ...(uplink.publicAddress && { publicAddress: uplink.publicAddress.text }),
-      })),
-      observed: [],
-    };
+  #tables(peer: number): PathTables {
+    return pathTables(this.#parts.site(), peer, (uplink) => this.monitor?.override(uplink).role);
   }
 
   #told(peer: number, { paths }: Pick<Hello, 'paths'>): void {
     const { itsPaths } = this.#known[peer]!;
     this.#known[peer]!.itsPaths = new Set(paths.map(({ index }) => index));
     if (itsPaths) this.monitor.sparesChanged(peer);
+    const site = this.#parts.site();
+    const { ends, refused } = this.#inner.told(site, peer, paths);
+    this.monitor.innerEnds(peer, ends);
+    if (refused) this.#parts.said('peer', site.peers[peer]!.site, refused, true);
   }
 
   #message(peer: number, message: ControlMessage): void {
@@ -301,11 +324,23 @@ export class Peering {
   /** A datagram from the outside, whole. */
   received(bytes: Uint8Array, local: IpAddress, remote: SocketAddress): void {
     const opened = this.#room.sessions.open(bytes);
-    if ('fault' in opened) return;
-    const { peer, session, space, counter, plaintext } = opened;
-    if (session.number === 0) return; // the last word of its handshake is on its way
-    const isGood = this.monitor.received({ peer, session: session.number, space, counter, plaintext, local, remote });
-    if (!isGood) this.#parts.counters.fault('bad-datagram');
+    if (!('fault' in opened)) this.#opened({ ...opened, session: opened.session.number, local, remote });
+  }
+
+  /** A heartbeat that came over the fallback stream of this path. */
+  #heardOver(peer: number, path: number, bytes: Uint8Array): void {
+    const way = this.#parts.site().peers[peer]?.paths[path];
+    const opened = this.#room.sessions.open(bytes);
+    if ('fault' in opened || !way) return;
+    const { localAddress: local, peerAddress } = way;
+    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    if (opened.peer === peer) this.#opened({ ...opened, session: opened.session.number, local, remote, stream: path });
+    else this.#parts.counters.fault('bad-datagram');
+  }
+
+  #opened(datagram: OpenedDatagram): void {
+    if (datagram.session === 0) return; // the last word of its handshake is on its way
+    if (!this.monitor.received(datagram)) this.#parts.counters.fault('bad-datagram');
   }
 
   #decided(peers: readonly PeerPaths[]): void {

@@ -314,6 +314,8 @@ class Daemon {
       factsOf: (peer, path) => this.#peering?.monitor.facts(peer, path),
       busy: (peer) => this.#peering?.monitor.busy(peer),
       heartbeat: (bytes, local, remote) => this.#peering?.received(bytes, local, remote),
+      streamMoved: (message) => this.#peering?.packetStreams.laneHeard(message),
+      streamsGone: () => this.#peering?.packetStreams.laneGone(),
       renewSockets: () => this.#peering?.renewSockets(),
       lost: () => this.#endOfMemory('the packet lane'),
     });

@@ -3,6 +3,7 @@ import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { InvitationsTransfer, KeyRingTransfer } from '../shadowsocks/key-ring.ts';
 import type { Site } from '../site/types.ts';
 import type { Fault } from '../status/counters.ts';
+import type { IpAddress } from '../wire/ip.ts';
 
 export interface WorkerStart {
   readonly site: Site;
@@ -70,6 +71,19 @@ export interface PacketPath {
   readonly lane: PacketLane;
 }
 
+/** The ends of a path's subflows inside the packet lane. */
+export interface InnerEnds {
+  readonly local: IpAddress;
+  readonly remote: IpAddress;
+  readonly port: number;
+}
+
+export interface InnerPath extends InnerEnds {
+  readonly path: number;
+  /** Its uplink strips MPTCP: a subflow is made in here. Where not, one that the peer made may come. */
+  readonly isUsed: boolean;
+}
+
 /** What is decided about the paths of one peer. */
 export interface PeerPaths {
   /** A new connection may be dialled over these, best first; empty: none is alive, wait. */
@@ -80,6 +94,8 @@ export interface PeerPaths {
   readonly carry: readonly number[];
   /** Over these go packets that are no TCP, each by the lane that passes there: a path whose uplink strips MPTCP is one of them, too. */
   readonly packets: readonly PacketPath[];
+  /** The paths that have inner ends. */
+  readonly inner?: readonly InnerPath[];
   /** Bytes cost money on these: only users' flows use them, as long as another one carries. Absent: none. */
   readonly costly?: readonly number[];
   /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */

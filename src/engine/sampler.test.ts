@@ -45,6 +45,7 @@ class Sampled {
       post: (message) => this.posted.push(message),
       subflows: { gone: (flow) => this.gone.push(flow), came: (flow: Flow) => this.came.push(flow) },
       plain: { look: (flow) => this.plain.push(flow) },
+      near: { pathsOf: () => ({}) },
     });
   }
 

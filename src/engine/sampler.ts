@@ -12,7 +12,7 @@ import type { Path, Site } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
 import { sameAddress } from '../wire/ip.ts';
 import type { Flow, Join, SubflowFigures } from './flow.ts';
-import type { FromWorker } from './messages.ts';
+import type { FromWorker, PeerPaths } from './messages.ts';
 import { PathMeter } from './path-meter.ts';
 import { FLOOD_EVERY_MS } from './send-window.ts';
 
@@ -37,6 +37,7 @@ export interface SamplerParts {
   readonly post: (message: FromWorker) => void;
   readonly subflows: { gone(flow: Flow): void; came(flow: Flow): void };
   readonly plain: { look(flow: Flow): void };
+  readonly near: { pathsOf(peer: number): Pick<PeerPaths, 'inner'> };
 }
 
 export class Sampler {
@@ -177,7 +178,7 @@ export class Sampler {
 
   /** @returns whether it stands now and did not before. */
   #account(flow: Flow, now: SubflowSnapshot): boolean {
-    const known = flow.subflows.find((one) => isSame(one, now)) ?? this.#meet(flow, now);
+    const known = this.#knownOf(flow, now) ?? this.#meet(flow, now);
     const hasCome = now.state === TCP_ESTABLISHED && known.state !== TCP_ESTABLISHED;
     known.seen = true;
     if (isLiving(known.state) && !isLiving(now.state)) this.#leave(flow, known);
@@ -192,9 +193,19 @@ export class Sampler {
     return hasCome;
   }
 
+  /** One that came before anybody had told where the peer takes subflows inside the lane is met anew. */
+  #knownOf(flow: Flow, now: SubflowSnapshot): SubflowFigures | undefined {
+    const at = flow.subflows.findIndex((one) => isSame(one, now));
+    const known = flow.subflows[at];
+    if (!known || known.path >= 0 || this.#insideOf(flow.peer, now.local, now.remote) < 0) return known;
+    flow.subflows.splice(at, 1);
+    return undefined;
+  }
+
   #meet(flow: Flow, { local, remote, state }: SubflowSnapshot): SubflowFigures {
     const paths = this.#parts.site.peers[flow.peer]!.paths;
-    const exact = paths.findIndex((path) => joins(path, local, remote, flow.weDialled));
+    const outside = paths.findIndex((path) => joins(path, local, remote, flow.weDialled));
+    const exact = outside >= 0 ? outside : this.#insideOf(flow.peer, local, remote);
     // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.
     const path = exact >= 0 || flow.weDialled ? exact : paths.findIndex((one) => sameAddress(one.localAddress.bytes, local.bytes));
     const isFirst = flow.subflowsMost === 0 && flow.subflows.length === 0;
@@ -222,6 +233,13 @@ export class Sampler {
     flow.floodEveryMs = FLOOD_EVERY_MS;
     if (path >= 0 && isLiving(state)) this.#parts.counters.addSubflows(pathIndexOf(flow.peer, path), 1);
     return known;
+  }
+
+  /** The path whose subflow inside the packet lane has these ends; -1 where none has. */
+  #insideOf(peer: number, local: SocketAddress, remote: SocketAddress): number {
+    const { inner = [] } = this.#parts.near.pathsOf(peer);
+    const found = inner.find((one) => sameAddress(one.local.bytes, local.bytes) && sameAddress(one.remote.bytes, remote.bytes));
+    return found?.path ?? -1;
   }
 
   /** @returns whether any was dropped. */

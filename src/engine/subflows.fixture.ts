@@ -4,7 +4,7 @@ import type { Sockets } from '../kernel/sockets.ts';
 import type { Peer, Site } from '../site/types.ts';
 import { Counters } from '../status/counters.ts';
 import { Flow } from './flow.ts';
-import type { FromWorker } from './messages.ts';
+import type { FromWorker, InnerPath, PeerPaths } from './messages.ts';
 import { at, peerOf, siteOf } from './pair.fixture.ts';
 import { Sampler } from './sampler.ts';
 import { Subflows } from './subflows.ts';
@@ -21,6 +21,7 @@ export class Bench {
   readonly sampler: Sampler;
   readonly subflows: Subflows;
   site: Site;
+  decided: PeerPaths = { dial: [], carry: [], packets: [], upSinceMs: [], warm: 0, reverse: 0 };
 
   constructor(peer: Peer = threePaths) {
     this.site = siteOf('berlin', 16, 1, [peer], { uplinks: 3 });
@@ -49,6 +50,7 @@ export class Bench {
       flows: this.flows,
       pathManager: this.pathManager,
       plain: { look: () => {} },
+      near: { pathsOf: () => bench.decided },
       post: (message: FromWorker) => this.posted.push(message),
     };
     this.sampler = new Sampler(parts);
@@ -75,8 +77,9 @@ export class Bench {
     return this.pathManager.connections.get(flow.wanFd)!;
   }
 
-  carry(carry: number[], upSinceMs: number[] = [0, 0, 0], costly?: number[]): void {
-    this.subflows.usePaths([{ dial: carry, carry, ...(costly && { costly }), packets: [], upSinceMs, warm: 0, reverse: 0 }]);
+  carry(carry: number[], upSinceMs: number[] = [0, 0, 0], costly?: number[], inner?: readonly InnerPath[]): void {
+    this.decided = { dial: carry, carry, ...(costly && { costly }), packets: [], ...(inner && { inner }), upSinceMs, warm: 0, reverse: 0 };
+    this.subflows.usePaths([this.decided]);
   }
 
   turn(): void {

@@ -41,6 +41,67 @@ describe('a metered path', () => {
   });
 });
 
+describe('a path whose uplink strips MPTCP', () => {
+  const inner = (isUsed: boolean) => [
+    { path: 1, local: parseAddress('198.18.0.1')!, remote: parseAddress('198.18.0.2')!, port: 8_389, isUsed },
+  ];
+  const ends = (bench: Bench, flow: Parameters<Bench['paths']>[0]) =>
+    bench.kernel(flow).subflows.map(({ local, remote }) => `${local.bytes.join('.')} ${remote.bytes.join('.')}`);
+
+  it('has its subflow inside the packet lane, which counts as its own, and loses it when it carries no more', () => {
+    const bench = new Bench();
+    bench.pathManager.addresses.add('198.18.0.1');
+    const flow = bench.flow(0);
+    bench.carry([0, 1], undefined, undefined, inner(true));
+    bench.pass(50);
+    expect(ends(bench, flow)).toEqual(['10.0.0.1 10.0.0.2', '198.18.0.1 198.18.0.2']);
+    expect(bench.kernel(flow).subflows[1]!.remote.port).toBe(8_389);
+    bench.sampler.sample(flow);
+    expect(flow.subflows.map(({ path, isExact }) => [path, isExact])).toEqual([
+      [0, true],
+      [1, true],
+    ]);
+    expect([0, 1].map((path) => bench.counters.path(path).subflows)).toEqual([1, 1]);
+    bench.carry([0], undefined, undefined, inner(true));
+    bench.pass(50);
+    expect(ends(bench, flow)).toEqual(['10.0.0.1 10.0.0.2']);
+    bench.sampler.sample(flow);
+    expect(bench.counters.path(1).subflows).toBe(0);
+  });
+
+  it('no more has it outside, and one inside is as good as long as it stands', () => {
+    const bench = new Bench();
+    bench.pathManager.addresses.add('198.18.0.1');
+    const [old] = [bench.flow(0)];
+    bench.carry([0, 1], undefined, undefined, inner(true));
+    bench.pass(50);
+    bench.carry([0, 1], undefined, undefined, inner(false));
+    const young = bench.flow(0);
+    bench.subflows.look(young);
+    bench.pass(50);
+    expect(ends(bench, old!)[1]).toBe('198.18.0.1 198.18.0.2');
+    expect(ends(bench, young)).toEqual(['10.0.0.1 10.0.0.2', '10.1.0.1 10.1.0.2']);
+  });
+
+  it('is recognised by the side that is called, also where that learns of the address later', () => {
+    const bench = new Bench();
+    const far = bench.flow(0, { weDialled: false });
+    bench
+      .kernel(far)
+      .subflows.push({ ...bench.kernel(far).subflows[0]!, local: at('198.18.0.1', 8_388), remote: at('198.18.0.2', 50_001) });
+    bench.carry([0, 1]);
+    bench.sampler.sample(far);
+    expect(far.subflows.map(({ path }) => path)).toEqual([0, -1]);
+    bench.carry([0, 1], undefined, undefined, inner(false));
+    bench.sampler.sample(far);
+    expect(far.subflows.map(({ path }) => path)).toEqual([0, 1]);
+    expect(bench.counters.path(1).subflows).toBe(1);
+    bench.carry([0], undefined, undefined, inner(false));
+    bench.settle();
+    expect(ends(bench, far)).toEqual(['10.0.0.1 10.0.0.2']);
+  });
+});
+
 describe('a path that carries no more', () => {
   it('loses its subflow at once where another stands, at both ends', () => {
     const bench = new Bench();

@@ -18,10 +18,11 @@
 import { TCP_ESTABLISHED, TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
 import type { PathManager, PathManagerAnswer, SubflowEnd } from '../kernel/mptcp-pm.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
-import type { Site } from '../site/types.ts';
+import type { Path, Site } from '../site/types.ts';
 import { pathIndexOf } from '../status/counters.ts';
 import { addressFromBytes, type IpAddress, sameAddress } from '../wire/ip.ts';
 import type { Flow, Join, SubflowFigures } from './flow.ts';
+import { LocalIds } from './local-ids.ts';
 import type { FromWorker, PeerPaths } from './messages.ts';
 import { isLiving, type Sampler } from './sampler.ts';
 
@@ -45,8 +46,6 @@ const LOOK_EVERY_MS = 20;
 const LOOK_MOST_MS = 320;
 /** An old subflow on a path that carries again is better than none, once nothing younger came for so long. */
 const SETTLE_MS = 1_000;
-/** Local ids of the protocol: 1 to 255, 0 is the first subflow's own address. */
-const LOCAL_IDS = 255;
 
 export interface SubflowsParts {
   readonly site: Site;
@@ -73,7 +72,7 @@ interface Trouble {
 export class Subflows {
   readonly #parts: SubflowsParts;
   readonly #decisions: (Decision | undefined)[] = [];
-  readonly #localIds = new Map<string, number>();
+  readonly #localIds = new LocalIds();
   readonly #trouble = new Map<number, Trouble>();
   #work: Flow[] = [];
   #done = 0;
@@ -86,18 +85,19 @@ export class Subflows {
     this.useSite(parts.site);
   }
 
-  /** One local address has one id for a connection's life; the same for all connections is simplest, so none is ever given to another. */
   useSite(site: Site): void {
-    for (const uplink of site.uplinks)
-      for (const { text } of uplink.addresses)
-        if (!this.#localIds.has(text)) this.#localIds.set(text, (this.#localIds.size % LOCAL_IDS) + 1);
+    for (const uplink of site.uplinks) for (const { text } of uplink.addresses) this.#localIds.give(text);
   }
 
   usePaths(peers: readonly PeerPaths[]): void {
     const changed = new Set<number>();
     peers.forEach((paths, peer) => {
       const before = this.#decisions[peer];
-      if (before && isSameDecision(before.paths, paths)) return;
+      for (const { local } of paths.inner ?? []) this.#localIds.give(local.text);
+      if (before && isSameDecision(before.paths, paths)) {
+        this.#decisions[peer] = { ...before, paths };
+        return;
+      }
       this.#decisions[peer] = { paths, generation: (before?.generation ?? 0) + 1, sinceMs: this.#parts.nowMs };
       changed.add(peer);
       for (const path of paths.carry) this.#trouble.delete(pathIndexOf(peer, path));
@@ -208,7 +208,7 @@ export class Subflows {
     for (const text of told)
       if (!carrying.has(text)) {
         told.delete(text);
-        this.#ask(() => this.#parts.pathManager.takeBackAddress(flow.token, this.#localIds.get(text) ?? LOCAL_IDS));
+        this.#ask(() => this.#parts.pathManager.takeBackAddress(flow.token, this.#localIds.of(text)));
       }
     if (flow.weDialled || !flow.widened) return Number.POSITIVE_INFINITY;
     let againAtMs = Number.POSITIVE_INFINITY;
@@ -216,7 +216,7 @@ export class Subflows {
       if (told.has(text) || flow.subflows.some((one) => isLiving(one.state) && sameAddress(one.local.bytes, localAddress.bytes))) continue;
       // Behind 1:1 NAT the world knows it by another name.
       const shown = uplink.publicAddress?.family === localAddress.family ? uplink.publicAddress : localAddress;
-      const id = this.#localIds.get(text) ?? LOCAL_IDS;
+      const id = this.#localIds.of(text);
       if (this.#ask(() => this.#parts.pathManager.announceAddress(flow.token, shown, id)) === 'ok') told.add(text);
       else againAtMs = nowMs + JOIN_AGAIN_MS;
     }
@@ -262,15 +262,10 @@ export class Subflows {
   }
 
   #create(flow: Flow, join: Join, nowMs: number): number {
-    const { localAddress, peerAddress } = this.#parts.site.peers[flow.peer]!.paths[join.path]!;
+    const { localAddress, peerAddress } = this.#endsOf(flow.peer, join.path);
     const isFirst = this.#isFirst(flow, localAddress);
     const answer = this.#ask(() =>
-      this.#parts.pathManager.createSubflow(
-        flow.token,
-        localAddress,
-        isFirst ? 0 : (this.#localIds.get(localAddress.text) ?? LOCAL_IDS),
-        peerAddress,
-      ),
+      this.#parts.pathManager.createSubflow(flow.token, localAddress, isFirst ? 0 : this.#localIds.of(localAddress.text), peerAddress),
     );
     if (answer === 'ok') {
       join.createdAtMs = nowMs;
@@ -301,6 +296,13 @@ export class Subflows {
     this.#parts.post({ kind: 'join-failed', peer: flow.peer, path: join.path, why });
   }
 
+  /** Inside the packet lane, where the path's uplink strips MPTCP. */
+  #endsOf(peer: number, path: number): Pick<Path, 'localAddress' | 'peerAddress'> {
+    const inner = this.#pathsOf(peer).inner?.find((one) => one.path === path && one.isUsed);
+    if (!inner) return this.#parts.site.peers[peer]!.paths[path]!;
+    return { localAddress: inner.local, peerAddress: { address: inner.remote, port: inner.port } };
+  }
+
   /** What it says does not matter: gone is gone, and the next sample shows what is there. */
   #destroy(flow: Flow, one: SubflowFigures): void {
     if (flow.isForeign) this.#takeBack(flow, one);
@@ -315,7 +317,7 @@ export class Subflows {
     );
     if (isShared) return;
     flow.toldOf?.delete(local.text);
-    const id = this.#isFirst(flow, local) ? 0 : (this.#localIds.get(local.text) ?? LOCAL_IDS);
+    const id = this.#isFirst(flow, local) ? 0 : this.#localIds.of(local.text);
     this.#ask(() => this.#parts.pathManager.takeBackAddress(flow.token, id));
   }
 
@@ -343,7 +345,7 @@ export class Subflows {
   }
 
   /** Before anybody has said which paths are alive, all of them are. */
-  #pathsOf(peer: number): Pick<PeerPaths, 'carry' | 'costly' | 'upSinceMs'> {
+  #pathsOf(peer: number): Pick<PeerPaths, 'carry' | 'costly' | 'upSinceMs' | 'inner'> {
     const known = this.#decisions[peer];
     return known ? known.paths : { carry: this.#parts.site.peers[peer]!.paths.map((path) => path.index), upSinceMs: [] };
   }

@@ -6,7 +6,7 @@
 import { BraidError } from '../error.ts';
 import type { Site } from '../site/types.ts';
 import { contains, type Family, type IpAddress, type Prefix, parseAddress, prefixAround } from '../wire/ip.ts';
-import { laneDevice, lanePrefixes } from './lane.ts';
+import { innerAddresses, laneDevice, lanePrefixes } from './lane.ts';
 import { hex } from './nft-table.ts';
 import type { Runner } from './runner.ts';
 
@@ -107,7 +107,23 @@ function needsOf(site: Site): Need[] {
         rule: `meta mark and ${hex(mask)} == ${hex(mark)}`,
         iptables: `-m mark --mark ${hex(mark)}/${hex(mask)}`,
       });
-  return [...needs, ...forwardNeeds(site)];
+  return [...needs, ...innerNeeds(site), ...forwardNeeds(site)];
+}
+
+/** Subflows inside the packet lane come out of its device. */
+function innerNeeds(site: Site): Need[] {
+  const [to] = innerAddresses(site);
+  if (!to) return [];
+  const device = laneDevice(site.name);
+  const port = site.listenPort;
+  return [
+    {
+      packet: { hook: 'input', protocol: 'tcp', family: 4, device, to, port, mark: 0 },
+      what: `TCP port ${port} on ${device}: an uplink that strips MPTCP adds nothing to single flows`,
+      rule: `iifname ${device} tcp dport ${port}`,
+      iptables: `-i ${device} -p tcp --dport ${port}`,
+    },
+  ];
 }
 
 function forwardNeeds(site: Site): Need[] {

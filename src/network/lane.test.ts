@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Site } from '../site/types.ts';
-import { parsePrefix } from '../wire/ip.ts';
+import { parseAddress, parsePrefix } from '../wire/ip.ts';
 import { applyPlan, repairPlan, undoJournal } from './apply.ts';
 import { exampleFacts, exampleSite } from './example.ts';
 import { type LaneFacts, nominalLane } from './lane.ts';
@@ -40,6 +40,35 @@ const plan = (lane: LaneFacts | null, site: Site = exampleSite()) => planNetwork
 const routesInto = (memory: MemoryHost) => memory.routes[4].filter(({ dev }) => dev === DEVICE);
 
 describe('the packet lane in the network plan', () => {
+  it('leads what comes from an inner address into the lane, and lets these be reached from there alone', async () => {
+    const inner = ['198.18.0.1', '198.18.0.3'].map((text) => parseAddress(text)!);
+    const plain = exampleSite();
+    const site = { ...plain, uplinks: plain.uplinks.map((uplink, i) => ({ ...uplink, inner: inner[i]! })) };
+    const memory = host();
+    const before = memory.snapshot();
+    await applyPlan(plan(null, site), parts(memory));
+    makeDevice(memory);
+    expect((await repairPlan(plan({ mtus: [1440] }, site), parts(memory))).problems).toEqual([]);
+    expect((await repairPlan(plan({ mtus: [1440] }, site), parts(memory))).changed).toEqual([]);
+    const text = renderPlan(plan({ mtus: [1440] }, site));
+    for (const line of [
+      'ip -4 rule add pref 4203 from 198.18.0.1 lookup 4204',
+      'ip -4 rule add pref 4204 from 198.18.0.3 lookup 4204',
+      'ip -4 route replace default dev brd-berlin table 4204',
+      'ip -4 route replace local 198.18.0.1 dev brd-berlin table 255',
+      'ip -4 route replace local 198.18.0.3 dev brd-berlin table 255',
+      '    iifname != "brd-berlin" ip saddr { 198.18.0.1, 198.18.0.3 } drop',
+      '    iifname != "brd-berlin" ip daddr { 198.18.0.1, 198.18.0.3 } drop',
+      '    ip daddr { 198.18.0.1, 198.18.0.3 } meta l4proto tcp accept',
+      '    ip saddr { 198.18.0.1, 198.18.0.3 } meta l4proto tcp accept',
+    ])
+      expect(text).toContain(line);
+    await undoJournal(parts(memory).journalPath, parts(memory));
+    memory.tuns.clear();
+    for (const name of DEVICE_SYSCTLS) memory.sysctls.delete(name);
+    expect(memory.snapshot()).toEqual(before);
+  });
+
   it('comes with its device, follows its MTU as a difference, and goes without a trace', async () => {
     const memory = host();
     const before = memory.snapshot();

@@ -5,7 +5,7 @@
  * carries the MTU of its peer's paths, so that the kernel fragments and answers "fragmentation needed" by itself; the device has the largest.
  */
 import type { Peer, Site } from '../site/types.ts';
-import type { Family, Prefix } from '../wire/ip.ts';
+import type { Family, IpAddress, Prefix } from '../wire/ip.ts';
 import { destinationText } from './destination.ts';
 import { ecmpPeers } from './ecmp.ts';
 import { type LinkStep, MAIN_TABLE, type RouteStep, type SysctlStep } from './steps.ts';
@@ -19,6 +19,7 @@ export interface LaneFacts {
 /** Headers of UDP and IP, ours, and the tag. */
 export const LANE_OVERHEAD_BYTES: Readonly<Record<Family, number>> = { 4: 60, 6: 80 };
 const ETHERNET_MTU = 1500;
+const LOCAL_TABLE = 255;
 /** IPv6 allows no link less; what is larger than its path is then answered by the lane itself. */
 const IPV6_MTU_LEAST = 1280;
 const IPV4_MTU_LEAST = 68;
@@ -62,6 +63,7 @@ export function laneSteps(site: Site, { mtus }: LaneFacts, values: ReadonlyMap<s
   return [
     ...deviceSysctls(site, device, values),
     link,
+    ...innerRoutes(site, device),
     ...peers.flatMap((peer) => routesOf(site, device, peer, mtus[peer.index] ?? IPV4_MTU_LEAST)),
   ];
 }
@@ -81,6 +83,26 @@ function routesOf(site: Site, device: string, { lan }: Peer, mtu: number): Route
       optional: true,
     };
   });
+}
+
+/** Behind those of the uplinks: all that comes from an inner address goes into the lane. */
+export function innerTable(site: Site): number {
+  return site.network.tableBase + 2 + site.uplinks.length;
+}
+
+export function innerAddresses(site: Site): IpAddress[] {
+  return hasLane(site) ? site.uplinks.flatMap(({ inner }) => inner ?? []) : [];
+}
+
+/** No address on the device: the kernel would choose it as a source for others. What is routed as local is one all the same. */
+function innerRoutes(site: Site, device: string): RouteStep[] {
+  const inner = innerAddresses(site);
+  if (inner.length === 0) return [];
+  const common = { kind: 'route', family: 4, device, optional: true } as const;
+  return [
+    { ...common, type: 'unicast', destination: 'default', table: innerTable(site) },
+    ...inner.map(({ text }): RouteStep => ({ ...common, type: 'local', destination: text, table: LOCAL_TABLE })),
+  ];
 }
 
 /** Values below /proc/sys that come and go with the device. */

@@ -7,16 +7,17 @@
  *                  belongs to a transparent socket (an answer, or an ICMP error about one): mark, so that routing delivers it here
  *                  other TCP from the LAN or from this gateway: to the listener as well, whose kernel answers with a reset
  *                  other TCP to a peer: drop; also what the rule above could not hand over because nobody listens
- *                  out of the packet lane: TCP, or not from a peer to the LAN: drop; nothing else here concerns it
+ *                  an inner address, and not out of the packet lane: drop
+ *                  out of the packet lane: a subflow inside it: accept; other TCP, or not from a peer to the LAN: drop; nothing else here concerns it
  *    forward       out of the packet lane to anything but the LAN: drop; from the LAN to others, on a host that is no router without us: drop;
  *                  there between uplinks and LAN only a peer's packets that the kernel spreads (ecmp.ts)
- *    postrouting   into the packet lane: TCP, or not from the LAN to a peer: drop
+ *    postrouting   into the packet lane: a subflow: accept; other TCP, or not from the LAN to a peer: drop
  *                  out of an uplink, to the LAN or a peer, or from a peer: drop; a SYN of ours, joins too: no larger segments than its route takes
  */
 import type { Site } from '../site/types.ts';
 import { contains, type Family, type Prefix } from '../wire/ip.ts';
 import { ecmpPrefixes, isEcmp } from './ecmp.ts';
-import { hasLane, laneDevice, lanePrefixes } from './lane.ts';
+import { hasLane, innerAddresses, laneDevice, lanePrefixes } from './lane.ts';
 
 export function tableName(site: string): string {
   return `braid_${site.replaceAll('-', '_')}`;
@@ -39,6 +40,7 @@ export function nftTable(site: Site, { isRouter }: { readonly isRouter: (family:
       'prerouting',
       [
         base('prerouting'),
+        ...keepInner(site),
         ...branch('iifname', 'from_uplinks'),
         ...lane.map((device) => `iifname "${device}" goto from_lane`),
         ...takeUp(site, 'tcp flags & (syn | ack | rst) == syn'),
@@ -102,18 +104,35 @@ function toUplinks(site: Site): string[] {
 
 /** TCP travels otherwise; everything else only from behind a peer to our LAN. Who of several peers sent it only the thread knows. */
 function fromLane(site: Site): string[] {
-  return ['meta l4proto tcp drop', ...onlyBetween(lanePrefixes(site), site.lan)];
+  const subflows = inside(site, 'daddr', ['meta l4proto tcp accept', 'icmp type destination-unreachable accept']);
+  return [...subflows, 'meta l4proto tcp drop', ...onlyBetween(lanePrefixes(site), site.lan)];
 }
 
 /** Other sources and destinations the thread refuses by itself, and counts; what our own kernel says to its neighbours on each device is no fault. */
 function toLane(site: Site): string[] {
   return [
+    ...inside(site, 'saddr', ['meta l4proto tcp accept']),
     'meta l4proto tcp drop',
     ...families.flatMap((family) => {
       const isNobodys = !lanePrefixes(site).some((prefix) => prefix.family === family);
       return isNobodys ? [`meta nfproto ipv${family} drop`] : [`${family === 4 ? 'ip daddr 224.0.0.0/4' : 'ip6 daddr ff00::/8'} drop`];
     }),
   ];
+}
+
+/** Nobody but the peers of the lane reaches an inner address, and nobody pretends to have one. */
+function keepInner(site: Site): string[] {
+  const ours = innerAddresses(site).map(({ text }) => text);
+  if (ours.length === 0) return [];
+  const elsewhere = `iifname != "${laneDevice(site.name)}"`;
+  return (['saddr', 'daddr'] as const).map((field) => `${elsewhere} ip ${field} { ${ours.join(', ')} } drop`);
+}
+
+/** Subflows inside the lane; which of a peer's addresses belongs to which path the thread knows, and looks. */
+function inside(site: Site, ours: 'saddr' | 'daddr', matches: readonly string[]): string[] {
+  const addresses = innerAddresses(site).map(({ text }) => text);
+  if (addresses.length === 0) return [];
+  return matches.map((match) => `ip ${ours} { ${addresses.join(', ')} } ${match}`);
 }
 
 /**

@@ -7,7 +7,7 @@ import type { Site, Uplink } from '../site/types.ts';
 import type { Family, Prefix } from '../wire/ip.ts';
 import { destinationText } from './destination.ts';
 import { ecmpPrefixes, ecmpSteps, isEcmp, type LivePaths, nexthopIds } from './ecmp.ts';
-import { hasLane, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
+import { hasLane, innerAddresses, innerTable, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
 import { hex, nftTable, tableName } from './nft-table.ts';
 import { applyCommand, MAIN_TABLE, type Plan, type RouteStep, type RuleStep, type Step, undoCommand } from './steps.ts';
 import { plannedSysctls } from './sysctls.ts';
@@ -38,7 +38,9 @@ export function planNetwork(
   live: LivePaths = site.peers.map(({ paths }) => paths.map(({ index }) => index)),
 ): Plan {
   const rules = planRules(site);
-  const tables = [0, 1, ...site.uplinks.map((uplink) => 2 + uplink.index)].map((offset) => site.network.tableBase + offset);
+  const { tableBase } = site.network;
+  const tables = [0, 1, ...site.uplinks.map((uplink) => 2 + uplink.index)].map((offset) => tableBase + offset);
+  if (innerAddresses(site).length > 0) tables.push(innerTable(site));
   const steps: Step[] = [
     ...lastResort(site),
     {
@@ -148,6 +150,7 @@ function planRules(site: Site): RuleStep[] {
     for (const uplink of site.uplinks)
       for (const address of uplink.addresses)
         if (address.family === family) selectors.push([['from', address.text], tableBase + 2 + uplink.index]);
+    if (family === 4) for (const { text } of innerAddresses(site)) selectors.push([['from', text], innerTable(site)]);
     for (const prefix of carriedPrefixes(site, family))
       selectors.push([['to', destinationText(prefix), 'iif', 'lo', 'ipproto', 'tcp'], tableBase + 1]);
     return selectors.map(([selector, table], at) => ({

@@ -15,8 +15,9 @@ import {
   writeDatagramHeader,
 } from '../wire/datagram.ts';
 import { emitTooBig } from '../wire/icmp.ts';
-import { InnerPacket } from '../wire/inner-packet.ts';
+import { InnerPacket, PROTOCOL } from '../wire/inner-packet.ts';
 import { type Admission, REFUSED } from './admission.ts';
+import type { InnerSubflows, Link } from './inner-subflows.ts';
 import type { LanePeer } from './lane-peer.ts';
 import { type LaneSession, type LaneSessions, NO_COUNTER } from './lane-session.ts';
 import type { Sender } from './path-sender.ts';
@@ -37,6 +38,7 @@ export interface EgressParts {
   readonly admission: Admission;
   readonly sessions: LaneSessions;
   readonly peers: readonly LanePeer[];
+  readonly inner: InnerSubflows;
   readonly counters: Counters;
   readonly fault: (fault: Fault) => void;
 }
@@ -82,6 +84,8 @@ export class Egress {
     const { admission, sessions, peers, counters, fault } = this.#parts;
     const packet = this.#packet;
     if (!packet.read(this.#slab.bytes, PACKET_AT, length, false)) return fault('malformed-inner');
+    const link = packet.protocol === PROTOCOL.tcp ? this.#parts.inner.leaving(packet) : undefined;
+    if (link !== undefined) return this.#takeSubflow(link, length, nowMs);
     const owner = admission.egress(packet, nowMs);
     if (owner === REFUSED) return fault(admission.refusal);
     const peer = peers[owner]!;
@@ -98,6 +102,20 @@ export class Egress {
     counters.addLanePackets(owner, 1, 0);
     counters.addPeerBytes(owner, length, 0);
     if (copy !== undefined) this.#copy(sender, copy, length + OVERHEAD_BYTES);
+    sender.add(length + OVERHEAD_BYTES);
+    this.#touch(sender);
+  }
+
+  /** It has its path, whatever would be better: what MPTCP knows of this subflow is that path. Its bytes are counted by their flow. */
+  #takeSubflow({ peer: owner, path }: Link, length: number, nowMs: number): void {
+    const { sessions, peers, counters, fault } = this.#parts;
+    const session = sessions.sendingTo(owner);
+    const peer = peers[owner];
+    const sender = peer?.senders[path];
+    if (session === undefined || sender === undefined) return fault(session === undefined ? 'no-session' : 'no-path');
+    if (!this.#seal(session, packetSpace(path), sender, length, nowMs)) return;
+    peer!.isBusy = true;
+    counters.addLanePackets(owner, 1, 0);
     sender.add(length + OVERHEAD_BYTES);
     this.#touch(sender);
   }

@@ -17,7 +17,8 @@ import type { Sender } from './path-sender.ts';
 
 /** 50 ms at 10 Mbit/s. */
 export const QUEUE_MOST_BYTES = 64 << 10;
-export const QUEUE_MOST_MS = 100;
+/** A lost segment, sent again after TCP's shortest timeout, costs no packet. */
+export const QUEUE_MOST_MS = 250;
 /** Those that nobody took for so long are old news. */
 const HEARTBEATS_MOST = 4;
 const FRAME_ROOM = FRAME_HEADER_BYTES + FRAME_MOST_BYTES;

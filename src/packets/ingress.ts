@@ -17,8 +17,9 @@ import {
   spaceAt,
   streamHeartbeatPathOf,
 } from '../wire/datagram.ts';
-import { InnerPacket } from '../wire/inner-packet.ts';
+import { InnerPacket, PROTOCOL } from '../wire/inner-packet.ts';
 import type { Admission } from './admission.ts';
+import type { InnerSubflows } from './inner-subflows.ts';
 import type { LanePeer } from './lane-peer.ts';
 import type { LaneSession, LaneSessions } from './lane-session.ts';
 import { Resequencer } from './resequencer.ts';
@@ -29,6 +30,7 @@ export const TURN_DATAGRAMS = 64;
 const TRAIN_AT = 64;
 const TRAIN_ROOM = 65_535;
 const ANY_PEER = -1;
+const ANY_PATH = -1;
 const OVERHEAD_BYTES = DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES;
 
 /** Where datagrams come from besides sockets: the path of the peer whose stream it is. */
@@ -49,6 +51,7 @@ export interface IngressParts {
   readonly admission: Admission;
   readonly sessions: LaneSessions;
   readonly peers: readonly LanePeer[];
+  readonly inner: InnerSubflows;
   readonly writer: TunWriter;
   readonly counters: Counters;
   readonly fault: (fault: Fault) => void;
@@ -134,11 +137,11 @@ export class Ingress {
     if (!session.opener.open(slab, at, length)) return fault('bad-datagram');
     const isLate = counter < window.newest;
     window.remember(counter);
-    this.#count(session.peer, way, length);
+    const path = this.#count(session.peer, way, length);
     this.#nowMs = nowMs;
     if (space === AGGREGATE_SPACE) return this.#resequence(session, counter, slab, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
     if (isLate) this.#parts.counters.addReordered(session.peer, 1);
-    this.#deliver(session.peer, slab, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
+    this.#deliver(session.peer, path, slab, at + DATAGRAM_HEADER_BYTES, length - OVERHEAD_BYTES);
   }
 
   /** Delivers what has waited for others long enough. @returns in how many milliseconds to ask again; -1 where nothing waits. */
@@ -158,7 +161,7 @@ export class Ingress {
 
   #resequence(session: LaneSession, counter: number, slab: Slab, at: number, length: number): void {
     session.resequencer ??= new Resequencer({
-      deliver: (slab, at, length) => this.#deliver(session.peer, slab, at, length),
+      deliver: (slab, at, length) => this.#deliver(session.peer, ANY_PATH, slab, at, length),
       settle: () => this.#parts.writer.flush(),
     });
     session.resequencer.take(counter, slab, at, length, this.#nowMs);
@@ -173,24 +176,39 @@ export class Ingress {
     session.latePackets = late;
   }
 
-  #count(peer: number, way: number | string, datagramBytes: number): void {
+  /** @returns the path it came over; ANY_PATH where that is not known. */
+  #count(peer: number, way: number | string, datagramBytes: number): number {
     const { peers, counters, datagrams } = this.#parts;
     counters.addLanePackets(peer, 0, 1);
     counters.addPeerBytes(peer, 0, datagramBytes - OVERHEAD_BYTES);
     const owner = peers[peer];
-    if (owner === undefined) return;
+    if (owner === undefined) return ANY_PATH;
     owner.isBusy = true;
     const path = typeof way === 'number' ? way : owner.pathFrom(way, datagrams.remote);
-    if (path < 0) return;
+    if (path < 0) return ANY_PATH;
     counters.addPathPackets(pathIndexOf(peer, path), 0, 1);
     counters.addPathBytes(pathIndexOf(peer, path), 0, datagramBytes);
+    return path;
   }
 
-  #deliver(peer: number, slab: Slab, at: number, length: number): void {
+  #deliver(peer: number, path: number, slab: Slab, at: number, length: number): void {
     const { admission, writer, fault } = this.#parts;
     if (!this.#packet.read(slab.bytes, at, length, true)) return fault('malformed-inner');
+    if (this.#packet.protocol === PROTOCOL.tcp && this.#deliverSubflow(peer, path, slab, at, length)) return;
     if (!admission.ingress(this.#packet, slab.bytes, peer, this.#nowMs)) return fault(admission.refusal);
     writer.write(slab, at, length);
+  }
+
+  /** @returns whether it belongs to a subflow inside the lane, which may come over its own path only. */
+  #deliverSubflow(peer: number, path: number, slab: Slab, at: number, length: number): boolean {
+    const { counters, inner, writer, fault } = this.#parts;
+    const link = inner.arriving(this.#packet, peer);
+    if (link === undefined) return false;
+    // Its flow counts them.
+    counters.addPeerBytes(peer, 0, -length);
+    if (link.path === path) writer.write(slab, at, length);
+    else fault('wrong-inner-path');
+    return true;
   }
 
   #passOn({ local }: LaneSocket, at: number, length: number): void {

@@ -17,6 +17,7 @@ import { Admission } from './admission.ts';
 import { Egress } from './egress.ts';
 import { FallbackStreams } from './fallback-streams.ts';
 import { Ingress, type LaneSocket } from './ingress.ts';
+import { InnerSubflows } from './inner-subflows.ts';
 import { LanePeer } from './lane-peer.ts';
 import { LaneSessions } from './lane-session.ts';
 import type { FromLane, LanePaths, ToLane } from './messages.ts';
@@ -64,6 +65,7 @@ export class Lane {
   readonly #egress: Egress;
   readonly #ingress: Ingress;
   readonly #streams: FallbackStreams;
+  readonly #inner: InnerSubflows;
   #sockets: Socket[] = [];
   #isTunReadable = true;
   #nextTickAtMs = 0;
@@ -92,7 +94,9 @@ export class Lane {
       lost: ({ peer, path }, why) => parts.post({ kind: 'stream-lost', peer, path, why }),
     });
     this.#useSite(site);
-    const shared = { tun, datagrams, admission: this.#admission, sessions: this.#sessions, peers: this.#peers, counters, fault };
+    this.#inner = new InnerSubflows(site.listenPort);
+    const ours = { admission: this.#admission, sessions: this.#sessions, peers: this.#peers, inner: this.#inner };
+    const shared = { tun, datagrams, ...ours, counters, fault };
     this.#egress = new Egress(shared);
     this.#ingress = new Ingress({
       ...shared,
@@ -235,6 +239,7 @@ export class Lane {
   }
 
   #usePaths(paths: readonly LanePaths[]): void {
+    this.#inner.usePaths(paths);
     for (const [index, { carry }] of paths.entries()) this.#peers[index]?.setPaths(carry);
   }
 

@@ -139,37 +139,29 @@ export class Gateway {
 
   /** @param paths those that carry. */
   carry(paths: readonly number[], more: Partial<LanePath> = {}): void {
-    const carry = paths.map((path): LanePath => {
-      const { localAddress, peerAddress } = this.site.peers[0]!.paths[path]!;
-      return {
-        path,
-        local: localAddress.text,
-        remote: { bytes: peerAddress.address.bytes, port: peerAddress.port },
-        weightBitsPerSecond: 100e6,
-        rttMs: 10 + path,
-        mostPayloadBytes: 1472,
-        lane: 'udp',
-        ...more,
-      };
-    });
-    this.tell({ kind: 'paths', peers: [{ carry }] });
+    this.carryEach(paths, () => more);
   }
 
   /** By which lane each path goes; those that are left out do not carry. */
   lanesOf(lanes: readonly ('udp' | 'stream')[]): void {
-    const path = (index: number, lane: 'udp' | 'stream'): LanePath => {
-      const { localAddress, peerAddress } = this.site.peers[0]!.paths[index]!;
-      const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
-      const common = { weightBitsPerSecond: 100e6, rttMs: 10 + index, mostPayloadBytes: 1472 };
-      return { path: index, local: localAddress.text, remote, ...common, lane };
-    };
-    this.tell({ kind: 'paths', peers: [{ carry: lanes.map((lane, index) => path(index, lane)) }] });
+    this.carryEach(lanes.keys(), (path) => ({ lane: lanes[path]! }));
+  }
+
+  carryEach(paths: Iterable<number>, more: (path: number) => Partial<LanePath>): void {
+    this.tell({ kind: 'paths', peers: [{ carry: [...paths].map((path) => ({ ...this.#pathOf(path), ...more(path) })) }] });
   }
 
   /** Lays a packet in and lets it through. */
   send(...packets: readonly Buffer[]): void {
     this.tun.waiting.push(...packets);
     this.lane.turn(0);
+  }
+
+  #pathOf(path: number): LanePath {
+    const { localAddress, peerAddress } = this.site.peers[0]!.paths[path]!;
+    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    const common = { weightBitsPerSecond: 100e6, rttMs: 10 + path, mostPayloadBytes: 1472, lane: 'udp' } as const;
+    return { path, local: localAddress.text, remote, ...common };
   }
 
   /** What reached the LAN since it was last asked. */

@@ -69,4 +69,6 @@ export interface LanePath {
   readonly mostPayloadBytes: number;
   /** `stream`: the uplink blocks UDP. */
   readonly lane: 'udp' | 'stream';
+  /** Between these, subflows may run inside this path's packets: IPv4, and the peer's port there. */
+  readonly inner?: { readonly local: Uint8Array; readonly remote: Uint8Array; readonly port: number };
 }

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseAddress } from '../wire/ip.ts';
 import { type DecidedPath, decide, NO_PATHS, samePaths } from './decide.ts';
 import { isAlive, NEW_PATH, type PathMachine } from './path-state.ts';
 
@@ -65,6 +66,25 @@ describe('what is decided', () => {
     expect(lanes(path(avoided), path({ packetLane: 'stream' }))).toEqual(['1 stream']);
     expect(lanes(path(avoided), path({ packetLane: undefined }))).toEqual(['0 udp']);
     expect(lanes(path({ machine: NEW_PATH }))).toEqual([]);
+  });
+
+  it('is to carry inside the packet lane over what strips MPTCP, where datagrams pass and both sites have an address for that', () => {
+    const inner = { local: parseAddress('198.18.0.1')!, remote: parseAddress('198.18.0.2')!, port: 8388 };
+    expect(decided(path({ inner }), path({ plain: true, inner }), path({ dropsMptcp: true, inner }))).toMatchObject({
+      dial: [0, 1, 2],
+      carry: [0, 1, 2],
+      inner: [
+        { path: 0, isUsed: false },
+        { path: 1, isUsed: true, ...inner },
+        { path: 2, isUsed: true },
+      ],
+    });
+    expect(decided(path(), path({ plain: true, inner, packetLane: 'stream' })).carry).toEqual([0]);
+    expect(decided(path(), path({ plain: true }))).not.toHaveProperty('inner');
+    const one = decided(path({ inner }));
+    expect(samePaths(one, decided(path({ inner })))).toBe(true);
+    expect(samePaths(one, decided(path({ inner: { ...inner, port: 1 } })))).toBe(false);
+    expect(samePaths(one, decided(path()))).toBe(false);
   });
 
   it('is to dial first over what refuses further subflows: so a flow has one on each path all the same', () => {

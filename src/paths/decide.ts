@@ -7,7 +7,7 @@
  * flow's last subflow may still wake up) and `dial` is empty: new flows wait.
  */
 import { isAlive, type PathMachine } from './path-state.ts';
-import type { PacketLane, PeerPaths } from './types.ts';
+import type { InnerEnds, PacketLane, PeerPaths } from './types.ts';
 
 export interface DecidedPath {
   readonly machine: PathMachine;
@@ -23,6 +23,8 @@ export interface DecidedPath {
   readonly learned: boolean;
   /** How packets get to the peer here; undefined where they do not, or not yet. */
   readonly packetLane: PacketLane | undefined;
+  /** Where subflows inside the packet lane begin and end; absent where either site has no address for that. */
+  readonly inner?: InnerEnds | undefined;
   /** The last connection check was not answered although datagrams come. */
   readonly isUndialable: boolean;
   /** When it is well; 0 where unknown. */
@@ -42,7 +44,7 @@ export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares:
   const living = indices.filter((index) => isAlive(paths[index]!.machine));
   const kept = orAll(living, (index) => !paths[index]!.isDrained);
   const inRole = orAll(kept, (index) => !paths[index]!.isBackup);
-  const multipath = inRole.filter((index) => !paths[index]!.plain && !paths[index]!.dropsMptcp);
+  const multipath = inRole.filter((index) => !strips(paths[index]!) || goesInside(paths[index]!));
   const carry = orAll(multipath, (index) => paths[index]!.machine.avoided === 'no');
   const packets = orAll(
     inRole.filter((index) => paths[index]!.packetLane !== undefined),
@@ -60,10 +62,25 @@ export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares:
     ...(first !== undefined && paths[first]!.refusesJoins && carry.includes(first) && { dialFirst: first }),
     carry: carry.length > 0 ? carry : before.carry,
     packets: packets.map((path) => ({ path, lane: paths[path]!.packetLane! })),
+    ...innerOf(paths),
     upSinceMs: paths.map(({ machine }) => machine.upSinceMs),
     warm: isDialledFree ? spares.warm : 0,
     reverse: dial.length > 0 ? spares.reverse : 0,
   };
+}
+
+function strips({ plain, dropsMptcp }: DecidedPath): boolean {
+  return plain || dropsMptcp;
+}
+
+/** Datagrams pass where MPTCP does not: the subflow is carried in them. Over a stream it would be TCP inside TCP, which helps nobody. */
+export function goesInside(path: DecidedPath): boolean {
+  return strips(path) && path.inner !== undefined && path.packetLane === 'udp';
+}
+
+function innerOf(paths: readonly DecidedPath[]): Pick<PeerPaths, 'inner'> {
+  const inner = paths.flatMap((one, path) => (one.inner ? [{ path, ...one.inner, isUsed: goesInside(one) }] : []));
+  return inner.length > 0 ? { inner } : {};
 }
 
 /** Those that `wanted` holds for, or all where it holds for none. */
@@ -86,6 +103,7 @@ export function samePaths(one: PeerPaths, other: PeerPaths): boolean {
     one.dialFirst === other.dialFirst &&
     sameNumbers(one.carry, other.carry) &&
     samePackets(one.packets, other.packets) &&
+    sameInner(one.inner ?? [], other.inner ?? []) &&
     sameNumbers(one.costly ?? [], other.costly ?? []) &&
     sameNumbers(one.upSinceMs, other.upSinceMs) &&
     one.warm === other.warm &&
@@ -99,4 +117,9 @@ function sameNumbers(one: readonly number[], other: readonly number[]): boolean 
 
 function samePackets(one: PeerPaths['packets'], other: PeerPaths['packets']): boolean {
   return one.length === other.length && one.every(({ path, lane }, i) => path === other[i]!.path && lane === other[i]!.lane);
+}
+
+function sameInner(one: NonNullable<PeerPaths['inner']>, other: NonNullable<PeerPaths['inner']>): boolean {
+  const text = ({ path, local, remote, port, isUsed }: (typeof one)[number]) => `${path} ${local.text} ${remote.text} ${port} ${isUsed}`;
+  return one.length === other.length && one.every((each, i) => text(each) === text(other[i]!));
 }

@@ -29,8 +29,9 @@ export const FAST_MS = 25;
 const WAITING_MS = 60;
 const WAITING_ALONE_MS = 250;
 const WAITING_UNPROVEN_MS = 200;
-/** Over a stream: a lost segment is sent again after a timeout of 200 ms and a round trip. */
-const LAGGING_MS = 250;
+/** Over a stream: a lost segment may be sent again after a timeout of 200 ms only, and four threads have a part in each heartbeat. */
+const LAGGING_MS = 350;
+const LAGGING_MOST_MS = 2_000;
 /** Nothing on any path: not one of them is dead, the peer or all of it is. */
 const ALL_SILENT_MS = 2_000;
 
@@ -68,8 +69,8 @@ function judgeOne(path: JudgedPath, paths: readonly JudgedPath[], clock: PeerClo
   const other = newestOther(path, paths);
   if (!other) return hastens(path, nowMs) ? HASTEN : TIMELY;
   const silentMs = nowMs - evidence.heardAtMs;
-  if (nowMs < path.mayLagUntilMs && silentMs < Math.max(LAGGING_MS, 4 * evidence.roundTrips.smoothedMs))
-    return hastens(path, nowMs) ? HASTEN : TIMELY;
+  const lagMs = Math.min(LAGGING_MOST_MS, Math.max(LAGGING_MS, 4 * evidence.roundTrips.smoothedMs));
+  if (nowMs < path.mayLagUntilMs && silentMs < lagMs) return hastens(path, nowMs) ? HASTEN : TIMELY;
   const missed = path.hasHeartbeats ? missedHeartbeats(evidence, clock, nowMs) : 0;
   const needed = neededMisses(evidence);
   const waitedMs = evidence.waitingSinceMs > 0 ? nowMs - Math.max(evidence.waitingSinceMs, evidence.heardAtMs) : 0;

@@ -143,7 +143,7 @@ export class World {
     const on = this.links[link]!;
     const open = (of: number) => {
       on.streams[of] = true;
-      this.sides[of]!.monitor.streamOpened(0, link);
+      this.sides[of]!.monitor.streamMoved(0, link, true);
     };
     this.send(side, link, false, () =>
       this.send(1 - side, link, false, () => {
@@ -161,7 +161,7 @@ export class World {
     this.send(side, link, false, () => {
       if (!on.streams[1 - side]) return;
       on.streams[1 - side] = false;
-      this.sides[1 - side]!.monitor.streamGone(0, link);
+      this.sides[1 - side]!.monitor.streamMoved(0, link, false);
     });
   }
 
@@ -331,7 +331,7 @@ export class Side {
   }
 
   #askStream(link: number): void {
-    const gone = () => this.monitor.streamGone(0, link);
+    const gone = () => this.monitor.streamMoved(0, link, false);
     if (!this.canDial) this.#world.at(this.#world.nowMs + 5, gone);
     else this.#world.dialStream(this.#index, link, gone);
   }

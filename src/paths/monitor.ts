@@ -16,6 +16,7 @@ import { NO_OVERRIDE, type PathSlot } from './slot.ts';
 import type {
   DatagramPort,
   FiguresOf,
+  InnerEnds,
   Links,
   OpenedDatagram,
   PathEventRecord,
@@ -185,22 +186,20 @@ export class PathMonitor {
     if (isNew) this.#remarked(this.#watches[peer]!);
   }
 
-  /** A fallback stream stands for this path, whoever dialled it; `streamGone`: it failed, or was lost. */
-  streamOpened(peer: number, path: number): void {
+  /** The peer told where it takes subflows inside the packet lane, by its own numbers of its paths. */
+  innerEnds(peer: number, theirs: ReadonlyMap<number, Pick<InnerEnds, 'remote' | 'port'>>): void {
     const watch = this.#watches[peer];
-    const slot = watch?.slots[path];
-    if (!slot) return;
-    watch!.streamOpened(slot, this.#time.nowMs());
-    this.#hurry();
+    watch?.useInner(theirs);
+    if (watch) this.#remarked(watch);
   }
 
-  streamGone(peer: number, path: number): void {
+  /** A fallback stream stands for this path, whoever dialled it; or it failed, or was lost. */
+  streamMoved(peer: number, path: number, stands: boolean): void {
     const watch = this.#watches[peer];
     const slot = watch?.slots[path];
-    if (!slot) return;
-    watch!.streamGone(slot, this.#time.nowMs());
-    if (watch!.decide(this.#parts.clock.nowMs())) this.#hasNews = true;
-    this.#hurry();
+    if (!watch || !slot) return;
+    watch[stands ? 'streamOpened' : 'streamGone'](slot, this.#time.nowMs());
+    this.#remarked(watch);
   }
 
   /** Its flows began to carry data. */

@@ -14,6 +14,7 @@ import { beginSession, type Pace, type ProbedPeer } from './prober.ts';
 import { isFair, poorness } from './quality.ts';
 import { PathSlot, remoteOf } from './slot.ts';
 import { AGE_UNKNOWN_MS, type FiguresOf, type PeerPaths } from './types.ts';
+import { watchUdp } from './udp-watch.ts';
 
 /** Far more than what happens to uplinks; what is put off is decided in a turn soon after. */
 const DECISIONS_AT_ONCE = 32;
@@ -22,14 +23,6 @@ const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
 /** Without any sign of its own for so long a path is not heard. */
 const UNHEARD_MS = 2_000;
-/** Missing for so long heartbeats are asked after by a connection; where that is answered and they are still missing, they cannot come. */
-const UDP_MISSED_MS = 250;
-const UDP_BLOCKED_MS = 500;
-/** None came yet since there are keys: the two sides did not have them in the same moment. */
-const UDP_FIRST_MS = 1_000;
-/** Nobody else's come either: then the peer may stand still, whatever its kernel answers. */
-const UDP_ALONE_MS = 2_000;
-const UDP_INTERVALS = 2.5;
 const MISSED_BY_PEER_MS = 2_000;
 const REPORT_AGE_MOST_MS = 3_000;
 const HEARD_BOTH_WAYS_MS = 120;
@@ -68,6 +61,7 @@ export class PeerWatch implements ProbedPeer {
   readonly #parts: WatchParts;
   readonly #decisions = new Allowance(DECISIONS_AT_ONCE, DECISION_EACH_MS);
   #busyUntilMs = 0;
+  #theirInner: PathSlot['theirInner'];
   /** Of the turn, for what happens in it. */
   #ownMs = 0;
   #hastenUntilMs = 0;
@@ -86,6 +80,7 @@ export class PeerWatch implements ProbedPeer {
       const slot = this.slots[path.index];
       if (!slot) {
         this.slots[path.index] = new PathSlot(path);
+        this.slots[path.index]!.theirInner = this.#theirInner;
         continue;
       }
       const before = slot.path;
@@ -110,6 +105,12 @@ export class PeerWatch implements ProbedPeer {
     this.lost();
     this.slots.length = 0;
     this.paths = NO_PATHS;
+  }
+
+  /** What the peer says of its inner ends. */
+  useInner(theirs: NonNullable<PathSlot['theirInner']>): void {
+    this.#theirInner = theirs;
+    for (const slot of this.slots) slot.theirInner = theirs;
   }
 
   get hasSession(): boolean {
@@ -172,7 +173,9 @@ export class PeerWatch implements ProbedPeer {
     this.#readFigures(ownMs, realMs);
     for (const slot of this.slots)
       if (slot.linkProblem !== undefined) this.apply(slot, { kind: 'linkLost', reason: slot.linkProblem }, realMs);
-    for (const slot of this.slots) this.#watchUdp(slot, ownMs, realMs);
+    if (this.hasSession)
+      for (const slot of this.slots)
+        watchUdp(slot, { sessionSinceMs: this.sessionSinceMs, others: this.#othersAreHeard(slot, ownMs), ownMs, realMs });
     const verdicts = judge(this.slots, this.clock, ownMs);
     for (const [index, slot] of this.slots.entries()) {
       if (slot.isAlive) this.#living(slot, verdicts[index]!, ownMs, realMs);
@@ -307,31 +310,6 @@ export class PeerWatch implements ProbedPeer {
   #isWatchedByChecks(slot: PathSlot, ownMs: number): boolean {
     if (!this.hasSession || slot.isMute) return true;
     return ownMs - this.sessionSinceMs < UNHEARD_MS && slot.evidence.heartbeatAtMs === 0;
-  }
-
-  /** Heartbeats are missing here and connections are answered: then UDP is blocked, or nobody sends any: the peer began anew, and must be dialled to hear of it. */
-  #watchUdp(slot: PathSlot, ownMs: number, realMs: number): void {
-    if (!this.hasSession || slot.isUdpBlocked || slot.linkProblem !== undefined || slot.machine.state === 'disabled') return;
-    const sinceMs = Math.max(slot.udpHeardAtMs, this.sessionSinceMs);
-    const patienceMs = UDP_INTERVALS * slot.evidence.intervalMs;
-    const silentMs = ownMs - sinceMs;
-    if (silentMs < Math.max(UDP_MISSED_MS, patienceMs)) return;
-    const isFirst = slot.udpHeardAtMs < this.sessionSinceMs;
-    const others = this.#othersAreHeard(slot, ownMs);
-    // All are silent: that is for the judge to say, and an answer of the peer's kernel must not put it off.
-    if (!others && !isFirst && slot.isAlive) return;
-    if (slot.fallback.isProven) slot.isUdpBlocked = silentMs >= UDP_FIRST_MS;
-    else if (slot.answeredChecks === 0) {
-      if (slot.udpAskedAtMs < sinceMs) slot.nextCheckAtMs = Math.min(slot.nextCheckAtMs, realMs);
-      slot.udpAskedAtMs = Math.max(slot.udpAskedAtMs, sinceMs);
-    } else {
-      const answeredAgoMs = ownMs - Math.max(slot.answeredSinceMs, sinceMs);
-      const isLong = answeredAgoMs >= Math.max(UDP_BLOCKED_MS, patienceMs) && silentMs >= (isFirst ? UDP_FIRST_MS : 0);
-      slot.isUdpBlocked = isLong && (silentMs >= UDP_ALONE_MS || others || isFirst);
-    }
-    if (!slot.isUdpBlocked) return;
-    slot.udpInARow = 0;
-    slot.nextCheckAtMs = Math.min(slot.nextCheckAtMs, realMs);
   }
 
   /** Also for a path that is still healing: what comes over the stream heals it sooner than connections do. */

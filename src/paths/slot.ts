@@ -1,14 +1,14 @@
 /** One path of one peer with all that is known of it, and what others read of it. The monitor's rooms share it; nothing is decided here. */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Path } from '../site/types.ts';
-import type { DecidedPath } from './decide.ts';
+import { type DecidedPath, goesInside } from './decide.ts';
 import { Evidence } from './evidence.ts';
 import { Fallback } from './fallback.ts';
 import type { JudgedPath } from './judge.ts';
 import { type MtuBounds, PathMtu } from './path-mtu.ts';
 import { BACKUP_BIT, DRAINED_BIT, isAlive, METERED_BIT, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
 import { type Poor, Tolerance } from './quality.ts';
-import type { Links, PacketLane, PathFacts, PathHealth, UplinkOverride } from './types.ts';
+import type { InnerEnds, Links, PacketLane, PathFacts, PathHealth, UplinkOverride } from './types.ts';
 
 /** What is older is no news to anybody. */
 const FLAPS_TOLD_MS = 300_000;
@@ -78,6 +78,8 @@ export class PathSlot implements JudgedPath, DecidedPath {
   /** Own time. */
   laneChangedAtMs = Number.NEGATIVE_INFINITY;
   nextProbeAtMs = 0;
+  /** The peer's inner ends, by its number for the path. */
+  theirInner: ReadonlyMap<number, Pick<InnerEnds, 'remote' | 'port'>> | undefined;
   /** What was said to be in the way here. */
   said: readonly string[] = [];
 
@@ -172,6 +174,12 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return this.isAlive && this.packetLane === 'udp';
   }
 
+  get inner(): InnerEnds | undefined {
+    const local = this.path.uplink.inner;
+    const their = this.theirInner?.get(this.peerPath);
+    return local && their && their.remote.text !== local.text ? { local, ...their } : undefined;
+  }
+
   get rttMs(): number {
     return this.evidence.roundTrips.baselineMs;
   }
@@ -215,6 +223,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
     const remarks: string[] = [];
     if (this.answersPlain) remarks.push('a middlebox takes MPTCP out of connections');
     else if (this.plain) remarks.push('a middlebox takes MPTCP out of connections once they stand');
+    if (goesInside(this)) remarks.push('flows have their subflow here inside the packet lane');
     if (this.refusesJoins) remarks.push('further subflows do not come to stand; connections started here do');
     if (this.dropsMptcp) remarks.push('drops SYNs with MPTCP');
     const udp = this.#udpRemark(ownMs);

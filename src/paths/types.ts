@@ -7,12 +7,12 @@
  *   connect checks ───┤
  *   links, uplinks ───┘
  */
-import type { PacketLane, PeerPaths } from '../engine/messages.ts';
+import type { InnerEnds, PacketLane, PeerPaths } from '../engine/messages.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { IpAddress } from '../wire/ip.ts';
 import type { PathState } from './path-state.ts';
 
-export type { PacketLane, PeerPaths };
+export type { InnerEnds, PacketLane, PeerPaths };
 
 /** A path's figures, workers taken together (sum or newest); moments are milliseconds of the monotonic clock, 0 for never. */
 export interface PathFigures {

@@ -12,6 +12,7 @@ import { PATHS_MOST } from '../status/counters.ts';
 import { contains, type Family, type IpAddress, type Prefix, prefixAround } from '../wire/ip.ts';
 import { appendPaths } from './append-paths.ts';
 import type { DeviceFacts, HostFacts } from './facts.ts';
+import { innerAddress } from './inner.ts';
 import { addressOfFamily, type Connected, type Pair, pair } from './pairing.ts';
 import type { Peer, Site } from './types.ts';
 
@@ -24,7 +25,12 @@ const ETHERNET_MTU = 1500;
  */
 export function resolveSite(config: Config, facts: HostFacts, previous?: Site): Site {
   const errors: BraidError[] = [];
-  const connected = config.uplinks.map((_, i) => resolveUplink(config, i, facts, errors));
+  const connected = withInner(
+    config,
+    config.uplinks.map((_, i) => resolveUplink(config, i, facts, errors)),
+    facts,
+    previous,
+  );
   const found = resolveLan(config, facts, errors);
   // A LAN device that is down for a moment: its addresses are still the ones that are meant.
   const lan = previous && found.lanAddresses.length === 0 ? previous : found;
@@ -87,6 +93,22 @@ function resolveUplink(config: Config, index: number, facts: HostFacts, errors: 
     .filter(({ address }) => addresses.includes(address))
     .map(({ address, prefixLength }) => prefixAround(address, prefixLength));
   return { uplink: { ...base, addresses, gateways, ...(addresses.length === 0 && { reason }) }, subnets };
+}
+
+/** Kept for as long as the daemon runs: peers know them. */
+function withInner(config: Config, connected: readonly Connected[], facts: HostFacts, previous?: Site): Connected[] {
+  const { innerPrefix } = config.network;
+  if (!innerPrefix || config.peers.every(({ packets }) => packets === 'off')) return [...connected];
+  const taken = new Set<string>();
+  const known = [...config.lan, ...config.peers.flatMap(({ lan }) => lan), ...facts.routes.map(({ destination }) => destination)];
+  const reached = known.filter(({ length }) => length > 0);
+  const isTaken = ({ text, bytes }: IpAddress) => taken.has(text) || reached.some((prefix) => contains(prefix, bytes));
+  return connected.map((one, i) => {
+    const inner = previous ? previous.uplinks[i]?.inner : innerAddress(config.site, one.uplink.name, innerPrefix, isTaken);
+    if (!inner) return one;
+    taken.add(inner.text);
+    return { ...one, uplink: { ...one.uplink, inner } };
+  });
 }
 
 /** The configured address of each family, or the first of the device that is not in our `lan`. */

@@ -36,6 +36,8 @@ export interface Uplink {
   /** At most one a family; absent where the peer is on-link. */
   readonly gateways: readonly IpAddress[];
   readonly publicAddress?: IpAddress;
+  /** On the packet lane's device: for subflows that travel inside the lane (inner.ts). */
+  readonly inner?: IpAddress;
   readonly role: 'active' | 'backup';
   readonly metered: boolean;
   /** Its share of the flows to peers with `transport = "ecmp"`. */
@@ -123,11 +125,13 @@ export interface PolicyRule {
 export interface NetworkNumbers {
   readonly mark: number;
   readonly mask: number;
-  /** `tableBase`: marked packets to loopback; +1: peer prefixes for the gateway's own connections; +2+i: uplink i. */
+  /** `tableBase`: marked packets to loopback; +1: peer prefixes for the gateway's own connections; +2+i: uplink i; behind them one for inner addresses. */
   readonly tableBase: number;
   readonly rulePreference: number;
   /** The transparent listener on loopback. */
   readonly tproxyPort: number;
   /** The first id of nexthop objects, for peers with `transport = "ecmp"`. */
   readonly nexthopBase: number;
+  /** Where inner addresses are taken from; absent: there are none. */
+  readonly innerPrefix?: Prefix;
 }

@@ -67,6 +67,7 @@ export const FAULTS = [
   'martian-inner',
   'looped',
   'tcp-in-lane',
+  'wrong-inner-path',
   'fragment-without-first',
   'no-path',
   'no-session',

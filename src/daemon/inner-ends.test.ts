@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { peerOf, siteOf } from '../engine/pair.fixture.ts';
+import { parseAddress } from '../wire/ip.ts';
+import { innerEndsOf, TheirInner } from './inner-ends.ts';
+
+const plain = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2)]);
+const site = { ...plain, uplinks: plain.uplinks.map((uplink) => ({ ...uplink, inner: parseAddress('198.18.0.1')! })) };
+const row = (index: number, address?: string) => ({
+  index,
+  uplink: 'fiber',
+  role: 'active' as const,
+  metered: false,
+  ...(address !== undefined && { inner: { address, port: 8389 } }),
+});
+
+describe('inner ends that a peer tells', () => {
+  it('are known by its own numbers of its paths', () => {
+    const { ends, refused } = innerEndsOf(site, [row(3, '198.18.7.7'), row(4)], new Set());
+    expect([...ends]).toEqual([[3, { remote: parseAddress('198.18.7.7'), port: 8389 }]]);
+    expect(refused).toEqual([]);
+  });
+
+  it.each([
+    ['198.18.0.1', 'one of ours'],
+    ['10.0.0.1', 'one of ours'],
+    ['172.16.0.9', 'in our LAN'],
+    ['172.16.1.9', 'in the LAN of a peer'],
+    ['198.18.9.9', "another peer's"],
+  ])('%s is refused: %s', (address, why) => {
+    const { ends, refused } = innerEndsOf(site, [row(0, address), row(1, address)], new Set(['198.18.9.9']));
+    expect(ends.size).toBe(0);
+    expect(refused).toEqual([`its inner address ${address} is ${why}: no subflows inside the packet lane there`]);
+  });
+
+  it("are the first peer's that told them, and a refusal is said once", () => {
+    const two = { ...site, peers: [site.peers[0]!, peerOf(1, 'vienna', 18, 1, 3)] };
+    const known = new TheirInner();
+    expect(known.told(two, 0, [row(0, '198.18.7.7')]).ends.size).toBe(1);
+    const { ends, refused } = known.told(two, 1, [row(0, '198.18.7.7')]);
+    expect([ends.size, refused]).toEqual([0, "its inner address 198.18.7.7 is another peer's: no subflows inside the packet lane there"]);
+    expect(known.told(two, 1, [row(0, '198.18.7.7')]).refused).toBeUndefined();
+    known.forget(0);
+    expect(known.told(two, 1, [row(0, '198.18.7.7')]).ends.size).toBe(1);
+  });
+});

@@ -1,0 +1,59 @@
+/**
+ * Where a peer takes subflows inside the packet lane, as it told us: believed only where this host has no other use for the address, and no
+ * other peer told it before. Then its uplinks that strip MPTCP add nothing to single flows, which is said.
+ */
+import type { PathTables } from '../control/messages.ts';
+import type { InnerEnds } from '../paths/types.ts';
+import type { Site } from '../site/types.ts';
+import { contains, parseAddress } from '../wire/ip.ts';
+
+interface Believed {
+  /** By the peer's number of the path. */
+  readonly ends: ReadonlyMap<number, Pick<InnerEnds, 'remote' | 'port'>>;
+  /** Addresses that were not believed, and why, in words. */
+  readonly refused: readonly string[];
+}
+
+export class TheirInner {
+  /** By peer. */
+  readonly #addresses: (readonly string[] | undefined)[] = [];
+  readonly #said: (string | undefined)[] = [];
+
+  /** @returns `refused` in words, where they are others than the last time. */
+  told(site: Site, peer: number, rows: PathTables['paths']): { readonly ends: Believed['ends']; readonly refused: string | undefined } {
+    const others = new Set(this.#addresses.flatMap((addresses, index) => (index === peer ? [] : (addresses ?? []))));
+    const { ends, refused } = innerEndsOf(site, site.peers[peer]!.packets === 'off' ? [] : rows, others);
+    this.#addresses[peer] = [...ends.values()].map(({ remote }) => remote.text);
+    const words = refused.length > 0 ? refused.join('; ') : undefined;
+    const isNew = words !== this.#said[peer];
+    this.#said[peer] = words;
+    return { ends, refused: isNew ? words : undefined };
+  }
+
+  forget(peer: number): void {
+    this.#addresses[peer] = undefined;
+    this.#said[peer] = undefined;
+  }
+}
+
+/** @param others what other peers told, as text. */
+export function innerEndsOf(site: Site, rows: PathTables['paths'], others: ReadonlySet<string>): Believed {
+  const ends = new Map<number, Pick<InnerEnds, 'remote' | 'port'>>();
+  const refused = new Set<string>();
+  for (const { index, inner } of rows) {
+    const remote = inner && parseAddress(inner.address);
+    if (!inner || remote?.family !== 4) continue;
+    const why = whyNot(site, remote.bytes, remote.text, others);
+    if (why) refused.add(`its inner address ${remote.text} is ${why}: no subflows inside the packet lane there`);
+    else ends.set(index, { remote, port: inner.port });
+  }
+  return { ends, refused: [...refused] };
+}
+
+function whyNot({ lan, peers, uplinks }: Site, bytes: Uint8Array, text: string, others: ReadonlySet<string>): string | undefined {
+  if (uplinks.some(({ inner, addresses }) => inner?.text === text || addresses.some((address) => address.text === text)))
+    return 'one of ours';
+  if (lan.some((prefix) => contains(prefix, bytes))) return 'in our LAN';
+  if (peers.some((peer) => peer.lan.some((prefix) => contains(prefix, bytes)))) return 'in the LAN of a peer';
+  return others.has(text) ? "another peer's" : undefined;
+}

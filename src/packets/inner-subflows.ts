@@ -1,0 +1,66 @@
+/**
+ * TCP in the packet lane: only the subflows that an uplink which strips MPTCP has inside it, each between the inner addresses of its path
+ * (site/inner.ts), and pinned to that path. So it is one more subflow with that path's rate and loss, and MPTCP sees what it does.
+ *
+ *   from the kernel    ours → theirs, of one path ──▶ that path, or nowhere
+ *   from the peer      theirs → ours, of one path, over that path ──▶ the kernel
+ *
+ * Either way TCP only, whole, and with the listener's port at one end: nothing else of this host can be reached there.
+ */
+import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
+import type { LanePaths } from './messages.ts';
+
+export interface Link {
+  readonly peer: number;
+  readonly path: number;
+  /** As in `InnerPacket.addresses`. */
+  readonly local: number;
+  readonly remote: number;
+  /** The peer's listener. */
+  readonly remotePort: number;
+}
+
+export class InnerSubflows {
+  readonly #listenPort: number;
+  #links: readonly Link[] = [];
+
+  constructor(listenPort: number) {
+    this.#listenPort = listenPort;
+  }
+
+  usePaths(peers: readonly LanePaths[]): void {
+    this.#links = peers.flatMap(({ carry }, peer) =>
+      carry.flatMap(({ path, inner }) =>
+        inner ? [{ peer, path, local: wordOf(inner.local), remote: wordOf(inner.remote), remotePort: inner.port }] : [],
+      ),
+    );
+  }
+
+  /** @returns the link that a packet of this kernel belongs to; undefined where it is none of these. */
+  leaving(packet: InnerPacket): Link | undefined {
+    return this.#find(packet, SOURCE, DESTINATION);
+  }
+
+  /** @returns the link that a packet of `peer` belongs to; undefined where it is none of these. */
+  arriving(packet: InnerPacket, peer: number): Link | undefined {
+    const link = this.#find(packet, DESTINATION, SOURCE);
+    return link?.peer === peer ? link : undefined;
+  }
+
+  #find(packet: InnerPacket, ours: number, theirs: number): Link | undefined {
+    if (packet.protocol !== PROTOCOL.tcp || packet.family !== 4 || packet.isFragment) return undefined;
+    const { addresses } = packet;
+    for (let i = 0; i < this.#links.length; i++) {
+      const link = this.#links[i]!;
+      if (link.local !== addresses[ours] || link.remote !== addresses[theirs]) continue;
+      const ourPort = ours === SOURCE ? packet.sourcePort : packet.destinationPort;
+      const theirPort = ours === SOURCE ? packet.destinationPort : packet.sourcePort;
+      return ourPort === this.#listenPort || theirPort === link.remotePort ? link : undefined;
+    }
+    return undefined;
+  }
+}
+
+function wordOf(bytes: Uint8Array): number {
+  return (bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!;
+}
