@@ -8,6 +8,8 @@
 import * as z from 'zod';
 import type { Method, PacketClass } from '../site/types.ts';
 import { parseAddress, parsePrefix, prefixAround } from '../wire/ip.ts';
+import { type Advice, checkedText } from './checked.ts';
+import { NETWORK_DEFAULTS, networkSchema, port } from './network-schema.ts';
 
 const METHOD_NAMES = [
   '2022-blake3-aes-128-gcm',
@@ -20,28 +22,8 @@ const PACKET_CLASSES = ['balanced', 'lowest-latency', 'duplicate', 'aggregate'] 
 export const DEFAULTS = {
   listen: 8388,
   method: METHOD_NAMES[0],
-  mark: 0x4200_0000,
-  mask: 0xff00_0000,
-  tableBase: 4200,
-  rulePreference: 4200,
-  tproxyPort: 8389,
-  nexthopBase: 4200,
-  innerAddresses: '198.18.0.0/15',
+  ...NETWORK_DEFAULTS,
 } as const;
-
-/** What a refinement says: one line, and the way out where it is known. */
-export interface Advice {
-  readonly message: string;
-  readonly hint?: string;
-}
-
-/** A string that `judge` finds nothing wrong with. */
-function checkedText(judge: (text: string) => Advice | undefined) {
-  return z.string().superRefine((text, context) => {
-    const advice = judge(text);
-    if (advice) context.addIssue({ code: 'custom', message: advice.message, params: { hint: advice.hint } });
-  });
-}
 
 /** One of `now`; a value of `later` gets told what this version does instead of it. */
 function choice<const T extends readonly [string, ...string[]]>(now: T, later: Readonly<Record<string, string>> = {}) {
@@ -143,8 +125,6 @@ export function splitPorts(text: string | number): { readonly first: number; rea
   const last = Number(match[2] ?? match[1]);
   return first >= 1 && first <= last && last <= 65_535 ? { first, last } : undefined;
 }
-
-const port = z.int().min(1).max(65_535);
 
 const keyFile = z.strictObject({
   file: z
@@ -322,48 +302,6 @@ export const peerSchema = z.strictObject({
     .default([])
     .describe(
       'What the peer may reach here, a `[[peer.allow]]` section for each rule; a flow needs one rule that fits, and what answers our own flows needs none. No section: everything from its `lan` to ours.',
-    ),
-});
-
-const wholeMark = z.int().min(1).max(0xffff_ffff);
-
-export const networkSchema = z.strictObject({
-  mark: wholeMark.default(DEFAULTS.mark).describe('The firewall mark of packets that Braid takes up.'),
-  mask: wholeMark.default(DEFAULTS.mask).describe("The bits of the mark that are Braid's; all other bits are left to other programs."),
-  table_base: z
-    .int()
-    .min(1)
-    .max(0xffff_ff00)
-    .default(DEFAULTS.tableBase)
-    .describe(
-      "The first routing table: this one for packets taken up, the next for the gateway's own connections, then one for each uplink.",
-    ),
-  rule_preference: z
-    .int()
-    .min(1)
-    .max(32_000)
-    .default(DEFAULTS.rulePreference)
-    .describe('The preference of the first policy rule; below 32766, where the main table is.'),
-  nexthop_base: z
-    .int()
-    .min(1)
-    .max(0xffff_0000)
-    .default(DEFAULTS.nexthopBase)
-    .describe('The first id of nexthop objects, 64 for each peer; used for peers with `transport = "ecmp"` only.'),
-  tproxy_port: port.default(DEFAULTS.tproxyPort).describe('The TCP port on loopback where the kernel hands over the flows of the LAN.'),
-  inner_addresses: checkedText((text) => {
-    if (text === 'off') return undefined;
-    const found = parsePrefix(text);
-    return found?.family === 4 && found.length >= 8 && found.length <= 28
-      ? undefined
-      : {
-          message: `an IPv4 prefix of 8 to 28 bits, or "off", expected, got ${JSON.stringify(text)}`,
-          hint: `the default is ${DEFAULTS.innerAddresses}`,
-        };
-  })
-    .default(DEFAULTS.innerAddresses)
-    .describe(
-      'Each uplink gets an address from here on the packet lane\'s device, so that an uplink that takes MPTCP out of connections still adds to single flows: their subflow travels inside the lane. Nobody else sees these addresses; `"off"` does without.',
     ),
 });
 

@@ -18,8 +18,8 @@ import type { FromWorker, PeerPaths, ToWorker } from '../engine/messages.ts';
 import { MonotonicClock } from '../kernel/clock.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
-import { ecmpPeers } from '../network/ecmp.ts';
 import { libcCalls } from '../native/index.ts';
+import { ecmpPeers } from '../network/ecmp.ts';
 import type { Spares } from '../paths/decide.ts';
 import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
@@ -87,7 +87,6 @@ export class Peering {
   readonly #parts: PeeringParts;
   readonly #room: ControlRoom;
   readonly #streams: ControlStreams;
-  /** Those of the packet lane, where UDP does not pass. */
   readonly packetStreams: PacketStreams;
   readonly #inner = new TheirInner();
   readonly #datagrams: UplinkDatagrams;
