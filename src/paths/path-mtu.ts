@@ -58,10 +58,13 @@ export class PathMtu {
   #askedOneMore = false;
   #settledAtMs = 0;
   #raisedAtMs = Number.NEGATIVE_INFINITY;
+  /** `bytes` was answered by nobody: nothing that was asked for passed. */
+  #isGuess = false;
 
   /** It leads elsewhere now. */
   reset(): void {
     this.bytes = undefined;
+    this.#isGuess = false;
     this.#sizes.clear();
     this.#size = 0;
     this.#nextAtMs = 0;
@@ -91,7 +94,7 @@ export class PathMtu {
 
   /** @returns when `due` is to be asked again at the latest. */
   nextAtMs({ confirmEveryMs }: MtuPace): number {
-    return this.#size > 0 || this.bytes === undefined ? this.#nextAtMs : this.#settledAtMs + confirmEveryMs;
+    return this.#size > 0 || this.bytes === undefined || this.#isGuess ? this.#nextAtMs : this.#settledAtMs + confirmEveryMs;
   }
 
   /** @returns a probe to be sent now, and whether `bytes` fell because nothing was answered. */
@@ -126,11 +129,11 @@ export class PathMtu {
     this.#sizes.clear();
     this.#low = 0;
     this.#high = Number.POSITIVE_INFINITY;
-    const isRaise = nowMs - this.#raisedAtMs >= RAISE_EVERY_MS;
+    const isRaise = this.#isGuess || nowMs - this.#raisedAtMs >= RAISE_EVERY_MS;
     this.#verified = 0;
     this.#askedOneMore = !isRaise;
     if (isRaise) this.#raisedAtMs = nowMs;
-    this.#ask(Math.min(most, this.bytes ?? most));
+    this.#ask(Math.min(most, this.#isGuess ? most : (this.bytes ?? most)));
   }
 
   #next(nowMs: number, bounds: MtuBounds): boolean {
@@ -143,9 +146,10 @@ export class PathMtu {
       return this.bytes !== before;
     }
     this.#size = 0;
+    this.#isGuess = this.#low === 0 && before !== undefined;
     if (this.#low > 0) this.bytes = this.#low;
     // Only what is smaller than any probe passes: as little as may be, until something is answered.
-    else if (before !== undefined) this.bytes = bounds.least;
+    else if (this.#isGuess) this.bytes = bounds.least;
     this.#settledAtMs = nowMs;
     this.#nextAtMs = nowMs + GIVE_UP_MS;
     return this.bytes !== before;

@@ -129,7 +129,10 @@ export class Prober {
   sendProbes(peer: ProbedPeer, pace: Pace, ownMs: number): void {
     if (!peer.answersProbes) return;
     for (const slot of peer.slots) {
-      if (!slot.isMtuProbed) continue;
+      if (!slot.isMtuProbed) {
+        slot.mtu.pause();
+        continue;
+      }
       const before = slot.mtu.bytes;
       const isBounded = slot.mtu.bound(slot.mtuBounds);
       const { probe, changed } = slot.mtu.due(ownMs, slot.mtuBounds, mtuPaceOf(slot, pace));
