@@ -88,6 +88,10 @@ export class ControlPeer implements StreamEvents {
     this.#openAfter(this.#lower ? 0 : PATIENCE_MS);
   }
 
+  renewSession(): void {
+    for (const stream of this.#streams) stream.renewKeys();
+  }
+
   opened(duplex: Duplex): void {
     this.#endOpening();
     this.#start('initiator', duplex);

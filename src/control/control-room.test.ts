@@ -192,6 +192,29 @@ describe('two control rooms', () => {
     }
   });
 
+  it('change keys when they are told to, whichever side is, also in the middle of a change', async () => {
+    for (const site of ['berlin', 'munich'] as const) {
+      const world = await joined();
+      const before = world[site].room.session(0);
+      await world.pass(2_000);
+      world[site].room.renewSessions();
+      await world.pass(100);
+      expect([world.berlin.said.at(-1), world.munich.said.at(-1)]).toEqual(['rekeyed', 'rekeyed']);
+      expect(world[site].room.session(0)).not.toBe(before);
+      const second = world[site].room.session(0);
+      // Too soon for the peer: with the next ping.
+      world[site].room.renewSessions();
+      await world.pass(100);
+      expect(world[site].room.session(0)).toBe(second);
+      await world.pass(6_000);
+      expect(world[site].room.session(0)).not.toBe(second);
+      expect(speak(world)).toBe(true);
+      await world.pass(20_000);
+      expect(world[site].said.filter((one) => one === 'rekeyed')).toHaveLength(2);
+      expect([...world.berlin.faults, ...world.munich.faults]).toEqual([]);
+    }
+  });
+
   it('understand each other however the bytes are cut on the way', async () => {
     for (const pieceBytes of [1, 2, 7, 100]) {
       const world = await joined({ pieceBytes });

@@ -76,6 +76,11 @@ export class ControlRoom {
     if (this.#isBraid[peer]) this.#peers[peer]?.wake();
   }
 
+  /** New keys with every peer as soon as they can be had; where no stream stands, they come with the next. */
+  renewSessions(): void {
+    for (const peer of this.#peers) peer.renewSession();
+  }
+
   /** The stream that `callbacks.open` asked for. It belongs to the room from now on. */
   opened(peer: number, duplex: Duplex): void {
     this.#peers[peer]!.opened(duplex);

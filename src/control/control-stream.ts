@@ -86,6 +86,8 @@ export class ControlStream {
   #offeredAtMs = 0;
   #theirOffer: { readonly unixMs: number; readonly heardAtUnixMs: number } | undefined;
   #keyedAtMs = 0;
+  /** Before their time. What was agreed on when this was asked for does not count. */
+  #wantsKeys = false;
 
   /** @param role `initiator` where we opened it. */
   constructor(side: Side, peer: Peer, role: Role, duplex: Duplex, events: StreamEvents) {
@@ -118,6 +120,12 @@ export class ControlStream {
     if (!this.established) return false;
     this.#write(emitMessage(message));
     return this.established;
+  }
+
+  /** Now, or where that is too soon after the last ones, with the next ping. */
+  renewKeys(): void {
+    this.#wantsKeys = true;
+    if (this.established && !this.#busy) this.#inTurn(() => this.#rekeyWhereDue());
   }
 
   /** May be called twice. Sessions that stand are not closed with it. */
@@ -217,6 +225,7 @@ export class ControlStream {
 
   #shake(kind: 'hello' | 'rekey', role: Role): void {
     const { timers, sessions } = this.#side;
+    this.#wantsKeys = false;
     this.#cancelHandshakeLimit();
     this.#cancelHandshakeLimit = timers.after(HANDSHAKE_MOST_MS, () =>
       this.#fail('bad-handshake', `the peer did not end the handshake within ${HANDSHAKE_MOST_MS / 1000} s`),
@@ -265,7 +274,8 @@ export class ControlStream {
 
   #rekeyWhereDue(): void {
     const old = this.#side.timers.nowMs() - this.#keyedAtMs >= REKEY_AFTER_MS;
-    if (this.#handshake || !(old || this.#session!.sentMost >= REKEY_AT_PACKETS)) return;
+    const isDue = old || this.#session!.sentMost >= REKEY_AT_PACKETS || (this.#wantsKeys && this.#isRekeyApart());
+    if (this.#handshake || !isDue) return;
     if (this.role === 'initiator') this.#shake('rekey', 'initiator');
     else this.send({ kind: 'rekey-wanted' });
   }

@@ -31,6 +31,8 @@ export interface LaneDeskParts {
   /** Of the fallback streams; `streamsGone`: all of them are, with the thread. */
   readonly streamMoved: (message: Extract<FromLane, { readonly kind: 'stream-heartbeat' | 'stream-lost' }>) => void;
   readonly streamsGone: () => void;
+  /** All peers need new sessions. */
+  readonly renewSessions: () => void;
   /** All pairs of sockets are to be made anew. */
   readonly renewSockets: () => void;
   /** Only the end of the process gives its sockets back. */
@@ -69,6 +71,7 @@ export class LaneDesk {
         this.#moved();
       },
       lost: parts.lost,
+      renewSessions: parts.renewSessions,
       heard: (message) => this.#heard(message),
     });
   }

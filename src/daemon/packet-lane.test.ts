@@ -29,7 +29,7 @@ const program = join(directory, 'puppet.mjs');
 writeFileSync(program, PUPPET);
 
 function puppet(devices: readonly string[] = ['good']) {
-  const seen = { starts: 0, ready: 0, heard: [] as string[], gone: [] as string[] };
+  const seen = { starts: 0, ready: 0, renewed: 0, heard: [] as string[], gone: [] as string[] };
   const lane = new PacketLane({
     program: pathToFileURL(program),
     start: () => ({ device: devices[Math.min(seen.starts++, devices.length - 1)] }) as unknown as LaneStart,
@@ -39,6 +39,9 @@ function puppet(devices: readonly string[] = ['good']) {
     },
     gone: (reason, againInMs, hint) => seen.gone.push(`${reason.split('\n')[0]} ${againInMs}${hint === undefined ? '' : ` ${hint}`}`),
     lost: () => {},
+    renewSessions: () => {
+      seen.renewed += 1;
+    },
     heard: (message) => message.kind === 'stream-lost' && seen.heard.push(message.why),
   });
   return { lane, seen };
@@ -78,20 +81,25 @@ describe('the packet lane of the daemon', () => {
     expect([lane.isReady, seen.gone]).toEqual([false, []]);
   });
 
-  it('that died is started again and told everything that still holds', async () => {
+  it('that died is started again, never with keys that it had, and asks for others', async () => {
     const { lane, seen } = puppet();
     await lane.start();
-    const { sessions, hex } = sessionTo(lane);
-    const gone = sessionTo(lane);
-    gone.sessions.remove(gone.session);
+    const { sessions, session } = sessionTo(lane);
     lane.pathsChanged([{ carry: [] }]);
     lane.tell({ kind: 'socket-gone', address: '10.0.0.1' });
     await expect.poll(() => seen.gone, { timeout: 20_000 }).toEqual(['Error: dies in the middle of it 100']);
+    expect(seen.renewed).toBe(1);
     seen.heard.length = 0;
+    const between = sessionTo(lane);
     await expect.poll(() => seen.ready, { timeout: 20_000 }).toBe(2);
-    await expect.poll(() => seen.heard).toEqual([`session 1 ${hex}`, 'session-state open', 'paths']);
+    session.state = 'retired';
+    const after = sessionTo(lane);
+    await expect
+      .poll(() => seen.heard)
+      .toEqual([`session 2 ${between.hex}`, 'session-state open', 'paths', `session 3 ${after.hex}`, 'session-state open']);
     await lane.stop();
-    sessions.close();
+    expect(seen.renewed).toBe(1);
+    for (const one of [sessions, between.sessions, after.sessions]) one.close();
   });
 
   it('that cannot have its device says why, keeps nobody waiting, and tries again', async () => {

@@ -1,7 +1,8 @@
 /**
  * The thread of the packet lane, watched over: started, spoken to by a port and a wake-up, started again when it dies. A new one knows
- * nothing: it is told the sessions and the paths again, and gets new sockets. Its device, and with it the routes, go with it: meanwhile the
- * last resort answers "unreachable".
+ * nothing: it is told the paths again, and gets new sockets. Not the sessions that the one before had: how far it had counted nobody knows, and
+ * its replay windows are gone. So their keys are the lane's no more, and new ones are asked for. Its device, and with it the routes, go with it:
+ * meanwhile the last resort answers "unreachable".
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { Session } from '../control/session.ts';
@@ -21,6 +22,8 @@ export interface PacketLaneParts {
   readonly gone: (reason: string, againInMs: number, hint?: string) => void;
   /** The thread ended without giving its sockets back: only the end of the process does. */
   readonly lost: () => void;
+  /** All peers need new sessions: the thread had those that there are, and has ended. */
+  readonly renewSessions: () => void;
   readonly heard: (message: Exclude<FromLane, { readonly kind: 'ready' | 'failed' }>) => void;
 }
 
@@ -40,6 +43,8 @@ export class PacketLane {
   readonly #wake = new Slab(SLAB_MIN_BYTES);
   /** Those that can be opened, in the order in which they came, which is their number. */
   readonly #sessions = new Map<Session, number>();
+  /** A thread that ended had their keys: a nonce would be used twice, and what was recorded be taken once more. */
+  readonly #spent = new WeakSet<Session>();
   #lastNumber = 0;
   #paths: readonly LanePaths[] = [];
   #thread: Thread | undefined;
@@ -89,6 +94,7 @@ export class PacketLane {
       if (this.#sessions.delete(session)) this.#tell({ kind: 'session-state', receiveId, state });
       return;
     }
+    if (this.#spent.has(session)) return;
     const isNew = !this.#sessions.has(session);
     if (isNew) this.#sessions.set(session, ++this.#lastNumber);
     if (!this.isReady) return;
@@ -161,7 +167,10 @@ export class PacketLane {
         if (message.kind === 'ready') libcCalls.close(message.wakeFd);
         else hear(message);
       }
-      if (thread.wakeFd >= 0) libcCalls.close(thread.wakeFd);
+      if (thread.wakeFd >= 0) {
+        libcCalls.close(thread.wakeFd);
+        this.#spend();
+      }
       thread.wakeFd = -1;
       port.close();
       this.#thread = undefined;
@@ -177,6 +186,12 @@ export class PacketLane {
       if (state !== 'pending') this.#tell({ kind: 'session-state', receiveId, state });
     }
     this.#tell({ kind: 'paths', peers: this.#paths });
+  }
+
+  #spend(): void {
+    for (const session of this.#sessions.keys()) this.#spent.add(session);
+    this.#sessions.clear();
+    if (!this.#isStopping) this.#parts.renewSessions();
   }
 
   #tryAgain(thread: Thread, reason: string, hint: string | undefined): void {

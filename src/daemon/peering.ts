@@ -158,6 +158,11 @@ export class Peering {
     if (!this.#isStopped) this.#datagrams.renew();
   }
 
+  /** Whoever had the keys of those that stand has lost count of what was sealed with them. */
+  renewSessions(): void {
+    if (!this.#isStopped) this.#room.renewSessions();
+  }
+
   siteChanged(): void {
     const site = this.#parts.site();
     this.#datagrams.follow(addressesOf(site));

@@ -316,6 +316,7 @@ class Daemon {
       heartbeat: (bytes, local, remote) => this.#peering?.received(bytes, local, remote),
       streamMoved: (message) => this.#peering?.packetStreams.laneHeard(message),
       streamsGone: () => this.#peering?.packetStreams.laneGone(),
+      renewSessions: () => this.#peering?.renewSessions(),
       renewSockets: () => this.#peering?.renewSockets(),
       lost: () => this.#endOfMemory('the packet lane'),
     });
