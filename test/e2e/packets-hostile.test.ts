@@ -11,7 +11,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Braids, buildLab, type Datagrams, inject, type Lab, monotonicMs, ping, twoSites, voice } from '../../src/lab/index.ts';
 import { icmpEcho, ipPacket, UDP, udpPacket } from '../../src/lab/traffic/packets.ts';
 import { Capture } from './support/capture.ts';
-import { counted, residentBytes, show, udp } from './support/packets.ts';
+import { counted, residentBytes, show, udp, untilLane } from './support/packets.ts';
 import { serve, start } from './support/programs.ts';
 import { recordedDatagrams } from './support/recorded.ts';
 
@@ -35,6 +35,7 @@ beforeAll(async () => {
   lab = await buildLab(twoSites({ uplinks: [uplink, uplink], hostsPerSite: 2 }));
   braids = new Braids(lab, { edit: lying });
   await braids.startAll();
+  await untilLane(braids);
 });
 beforeEach(({ onTestFailed }) => onTestFailed(() => console.log(braids?.logs())));
 afterAll(() => lab?.close());
