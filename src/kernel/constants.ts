@@ -90,6 +90,7 @@ export const VIRTIO_NET_HDR_GSO_UDP_L4 = 5;
 // linux/tcp.h
 export const SOL_TCP = 6;
 export const TCP_NODELAY = 1;
+export const TCP_MAXSEG = 2;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;

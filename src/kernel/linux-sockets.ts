@@ -28,6 +28,12 @@ const BACKLOG = 4096;
  * one stalled flow may take all of it, so a small host gives less.
  */
 export const PEER_RECEIVE_BUFFER_BYTES = Math.max(1 << 20, Math.min(12 << 20, Math.floor(totalmem() / 256)));
+/**
+ * What a LAN host may send in one segment: what fits the packet lane too (1,420 bytes, less IP and TCP headers), as every tunnel's gateway
+ * clamps it. Nothing here needs it, but programs take the size of their UDP from a TCP connection to the same host: `iperf3 -u` does, and
+ * ends with "Message too long" where a first datagram of 1,448 bytes is answered by ICMP.
+ */
+const LAN_SEGMENT_BYTES = { 4: 1380, 6: 1360 } as const;
 /** A LAN host that vanished is noticed after 60 + 4 × 15 s, a peer after 30 + 6 × 10 s. */
 const KEEPALIVE = {
   lan: { idleSeconds: 60, intervalSeconds: 15, count: 4 },
@@ -57,6 +63,7 @@ export class LinuxSockets implements Sockets {
     this.#transparent(fd, at.bytes.length);
     this.#lingerZero(fd, true);
     this.#number(fd, k.SOL_TCP, k.TCP_NODELAY, 1);
+    this.#number(fd, k.SOL_TCP, k.TCP_MAXSEG, LAN_SEGMENT_BYTES[at.bytes.length === 4 ? 4 : 6]);
     return this.#bindAndListen(fd, at);
   }
 
