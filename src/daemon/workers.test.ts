@@ -10,7 +10,7 @@ import { secretOf } from '../shadowsocks/fixture.ts';
 import { KeyRing, type KeyRingTransfer } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
 import type { Site } from '../site/types.ts';
-import { Counters } from '../status/counters.ts';
+import { Counters, PEERS_MOST } from '../status/counters.ts';
 import { Workers } from './workers.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'braid-workers-'));
@@ -132,7 +132,7 @@ describe('the real worker', () => {
   }
 
   function real(site: Site, transfers: KeyRingTransfer[] = []): { workers: Workers; counters: Counters } {
-    const counters = new Counters(1);
+    const counters = new Counters(PEERS_MOST);
     const method = '2022-blake3-aes-128-gcm';
     const workers = new Workers({
       program: new URL('../engine/worker.ts', import.meta.url),
