@@ -88,7 +88,6 @@ export const libcCalls = {
   ) => number,
   eventfd: libc.func('int eventfd(uint, int)') as (initial: number, flags: number) => number,
   setns: libc.func('int setns(int, int)') as (fd: Fd, type: number) => number,
-  sched_yield: libc.func('int sched_yield()') as () => number,
   prctl: libc.func('int prctl(int, int64, int64, int64, int64)') as (option: number, a: number, b: number, c: number, d: number) => number,
   setrlimit: libc.func('int setrlimit(int, int64)') as (resource: number, limit: Address) => number,
 } as const;

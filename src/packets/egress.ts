@@ -44,8 +44,6 @@ export interface EgressParts {
 }
 
 export class Egress {
-  /** Packets of the last turn. */
-  moved = 0;
   readonly #parts: EgressParts;
   readonly #slab = new Slab(PACKET_AT + PACKET_ROOM + TUN_HEADROOM_BYTES);
   readonly #packet = new InnerPacket();
@@ -61,7 +59,6 @@ export class Egress {
   run(nowMs: number): boolean {
     const { tun } = this.#parts;
     let hasMore = true;
-    this.moved = 0;
     for (let i = 0; i < TURN_PACKETS; i++) {
       const n = tun.read(this.#slab, PACKET_AT, PACKET_ROOM);
       if (n < 0) {
@@ -70,7 +67,6 @@ export class Egress {
         break;
       }
       this.#take(n, nowMs);
-      this.moved++;
     }
     const dirty = this.#dirty;
     for (let sender = dirty.pop(); sender !== undefined; sender = dirty.pop()) {

@@ -62,8 +62,6 @@ export interface IngressParts {
 }
 
 export class Ingress {
-  /** Datagrams of the last turn. */
-  moved = 0;
   readonly #parts: IngressParts;
   readonly #slab = new Slab(TRAIN_AT + TRAIN_ROOM);
   readonly #packet = new InnerPacket();
@@ -78,19 +76,18 @@ export class Ingress {
   /** @returns whether the socket may have more. */
   run(socket: LaneSocket, nowMs: number): boolean {
     const { datagrams, writer } = this.#parts;
-    this.moved = 0;
-    while (this.moved < TURN_DATAGRAMS) {
+    for (let count = 0; count < TURN_DATAGRAMS; ) {
       const bytes = datagrams.receive(socket.fd, this.#slab, TRAIN_AT, TRAIN_ROOM);
       // An error that the socket kept from an earlier send is told once; only with none left there is nothing to read.
       if (bytes < 0) return false;
       const { segmentBytes } = datagrams;
       for (let at = 0; at < bytes; at += segmentBytes) {
         this.#takeFrom(socket, TRAIN_AT + at, Math.min(segmentBytes, bytes - at), nowMs);
-        this.moved++;
+        count++;
       }
       if (bytes === 0) {
         this.#parts.fault('bad-datagram');
-        this.moved++;
+        count++;
       }
       writer.flush();
     }

@@ -6,7 +6,6 @@ import { LinuxDatagrams } from '../kernel/datagram-sockets.ts';
 import { errnoName } from '../kernel/errno.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import { openTun } from '../kernel/tun.ts';
-import { libcCalls } from '../native/index.ts';
 import { Counters, PEERS_MOST } from '../status/counters.ts';
 import { Lane } from './lane.ts';
 import type { FromLane, LaneStart, ToLane } from './messages.ts';
@@ -37,7 +36,6 @@ try {
       counters: new Counters(PEERS_MOST, start.counters),
       clock: new MonotonicClock(),
       post,
-      giveWay: () => libcCalls.sched_yield(),
       nextCommand: () => receiveMessageOnPort(port)?.message as ToLane | undefined,
     });
     post({ kind: 'ready', wakeFd: sockets.wakeFd });

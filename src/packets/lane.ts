@@ -25,11 +25,6 @@ import { TunWriter } from './tun-writer.ts';
 
 /** Main is told that a peer is busy at most so often, and what its sessions have used. */
 const TICK_MS = 500;
-/**
- * After so many packets in a turn others may run first. Whoever is to have these packets (another thread of ours, a host's program on a
- * machine that is both) otherwise waits until we have nothing to do, and his buffer is full long before.
- */
-const GIVE_WAY_PACKETS = 16;
 /** Heartbeats that came in trains, passed on in a tick: some hundred paths' worth. */
 const HEARTBEATS_MOST = 4096;
 
@@ -46,8 +41,6 @@ export interface LaneParts {
   readonly counters: Counters;
   readonly clock: Clock;
   readonly post: (message: FromLane) => void;
-  /** Lets other threads of this core run, if any want to. */
-  readonly giveWay: () => void;
   /** The next command of the main thread, if one waits. */
   readonly nextCommand: () => ToLane | undefined;
 }
@@ -123,22 +116,13 @@ export class Lane {
     this.#hear(this.#parts.poller.wait(this.#hasWork ? 0 : this.#waitMs(longestWaitMs)));
     const nowMs = this.#parts.clock.nowMs();
     this.#nowMs = nowMs;
-    let moved = 0;
-    for (const socket of this.#sockets) {
-      if (!socket.isReadable) continue;
-      socket.isReadable = this.#ingress.run(socket, nowMs);
-      moved += this.#ingress.moved;
-    }
+    for (const socket of this.#sockets) if (socket.isReadable) socket.isReadable = this.#ingress.run(socket, nowMs);
     if (this.#streams.hasWork) this.#streams.run();
     const dueInMs = this.#ingress.due(nowMs);
     this.#dueAtMs = dueInMs < 0 ? Number.POSITIVE_INFINITY : nowMs + dueInMs;
-    if (this.#isTunReadable) {
-      this.#isTunReadable = this.#egress.run(nowMs);
-      moved += this.#egress.moved;
-    }
+    if (this.#isTunReadable) this.#isTunReadable = this.#egress.run(nowMs);
     for (const peer of this.#peers) if (peer.isBusy && !peer.wasBusy) this.#tellBusy(peer);
     if (nowMs >= this.#nextTickAtMs) this.#tick(nowMs);
-    if (moved >= GIVE_WAY_PACKETS) this.#parts.giveWay();
   }
 
   close(): void {

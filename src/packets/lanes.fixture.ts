@@ -119,7 +119,6 @@ export class Gateway {
       ciphers: new DatagramCiphers(),
       counters: this.counters,
       clock: this.clock,
-      giveWay: () => {},
       post: (message) => this.said.push(message),
       nextCommand: () => this.#commands.shift(),
     });
