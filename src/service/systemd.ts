@@ -93,6 +93,7 @@ Wants=network-online.target
 [Service]
 Type=notify
 ExecStart=${root}/bin/braid run -c /etc/braid/%i.toml
+ExecReload=${root}/bin/braid reload %i
 Restart=on-failure
 RestartSec=1
 WatchdogSec=30
