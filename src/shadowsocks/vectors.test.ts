@@ -12,6 +12,7 @@ import { KeyRing } from './key-ring.ts';
 import type { Opener } from './opener.ts';
 import { RequestSealer } from './request.ts';
 import { ResponseOpener } from './response.ts';
+import { readUotFrame, readUotRequest, writeUotHead, writeUotRequest } from './uot.ts';
 
 /** Bytes that unmodified sing-box and shadowsocks-rust programs put on the wire (test/vectors/README.md). */
 interface Direction {
@@ -34,6 +35,10 @@ interface Vector {
   readonly decoded: {
     readonly c2s: Direction & { readonly padding_length: number; readonly initial_payload_length: number };
     readonly s2c: Direction & { readonly first_payload_length: number };
+    readonly uot?: { readonly request?: { readonly hex: string } } & Record<
+      'c2s_frames' | 's2c_frames',
+      readonly { readonly length: number }[]
+    >;
   };
 }
 
@@ -142,6 +147,47 @@ describe('recorded connections', () => {
     const answer = new ResponseOpener(codecOf(ring, at(one.decoded.s2c)), facts, key, Buffer.from(other.decoded.c2s.salt, 'hex'));
     expect(answer.openBatch(slabWith(wire), 0, wire.length)).toMatchObject({ failed: true, count: 0 });
     expect(answer.fault).toBe('wrong-request');
+  });
+});
+
+describe('recorded UDP over TCP', () => {
+  const uot = NAMES.filter((name) => name.startsWith('uot'));
+
+  it('is there in both versions, connected and not', () => {
+    expect(uot.map((name) => name.split('-')[1])).toEqual(expect.arrayContaining(['v1', 'v2', 'v2connect']));
+  });
+
+  it.each(uot)('%s holds the datagrams that were sent, and is what we write for them', (name) => {
+    const vector = load(name);
+    const { ring, peer } = ringOf(vector);
+    const { c2s, s2c, uot: decoded } = vector.decoded;
+    const wire = Buffer.from(vector.raw.c2s_b64, 'base64');
+    const { request, initial } = accept(codecOf(ring, at(c2s)), wire);
+    const there = Buffer.concat([initial, openAll(request.opener, wire.subarray(request.consumedBytes), [])]);
+    const { facts, key } = ring.callee(peer)!;
+    const answer = new ResponseOpener(codecOf(ring, at(s2c)), facts, key, Buffer.from(c2s.salt, 'hex'));
+    const back = openAll(answer, Buffer.from(vector.raw.s2c_b64, 'base64'), vector.raw.s2c_reads);
+    const asked = name.includes('-v1-') ? undefined : readUotRequest(there, 0, there.length);
+    if (typeof asked === 'string') throw new Error(asked);
+    expect(asked && there.toString('hex', 0, asked.bytes)).toBe(decoded!.request?.hex);
+    const connectedTo = asked?.isConnect ? asked.destination : undefined;
+    for (const [stream, frames, start] of [
+      [there, decoded!.c2s_frames, asked?.bytes ?? 0],
+      [back, decoded!.s2c_frames, 0],
+    ] as const) {
+      const own = Buffer.alloc(stream.length);
+      let offset: number = asked && start > 0 ? writeUotRequest(asked.destination, asked.isConnect, own, 0) : 0;
+      for (const { length } of frames) {
+        const frame = readUotFrame(stream, offset, stream.length, connectedTo);
+        if (typeof frame === 'string') throw new Error(frame);
+        expect(frame.payloadBytes).toBe(length);
+        const head = writeUotHead(connectedTo ? undefined : frame.address, length, own, offset);
+        stream.copy(own, offset + head, frame.payloadAt, frame.payloadAt + length);
+        offset += frame.bytes;
+      }
+      expect(offset).toBe(stream.length);
+      expect(own.equals(stream)).toBe(true);
+    }
   });
 });
 
