@@ -117,7 +117,7 @@ const ECMP_LIMITS: readonly string[] = [
 
 /** What it takes two Braids for. */
 const FOREIGN_LIMITS: readonly string[] = [
-  'no heartbeats: a silent path that carries our data is left after about 0.3 s, an idle one after 3 to 6 s; what the peer sends into it waits for its own kernel',
+  "no heartbeats: a silent path is left after about 0.3 s where it carries our data, 0.5 s where it carries the other side's, and 3 to 6 s where it is idle",
   'its flows arrive without the address of their client',
   'TCP only: other packets are answered "unreachable"',
 ];

@@ -24,6 +24,8 @@ export class Evidence {
   heardAtMs = 0;
   heartbeatAtMs = 0;
   tcpHeardAtMs = 0;
+  /** The same without connections that were tried: what flows made. */
+  flowsHeardAtMs = 0;
   /** Of the newest heartbeat: when the peer sent it by its own clock, and how often it sends here. */
   sentAt = 0;
   intervalMs = 0;
@@ -91,6 +93,7 @@ export class Evidence {
     const dataMs = this.#news(figures.lastDataAtMs, this.#lastDataAtMs, nowMs, realNowMs);
     this.#lastAckAtMs = figures.lastAckAtMs;
     this.#lastDataAtMs = figures.lastDataAtMs;
+    this.flowsHeardAtMs = Math.max(this.flowsHeardAtMs, ackMs, dataMs);
     this.tcpHeardAtMs = Math.max(this.tcpHeardAtMs, ackMs, dataMs);
     this.heardAtMs = Math.max(this.heardAtMs, ackMs, dataMs);
     if (figures.waitingSinceMs !== this.#waitingRawMs) {

@@ -28,6 +28,26 @@ describe('the paths to a peer that sends no heartbeats', () => {
     expect(near.paths).toMatchObject({ dial: [0], carry: [0] });
   });
 
+  it.each([0, 20, 60])('are left where the peer’s data stops and no connection is answered, at %i ms', (rttMs) => {
+    const made = world([rttMs, rttMs], true);
+    const [near] = made.sides;
+    made.senders = [1];
+    made.pass(1_000);
+    made.links[1]!.isDead = true;
+    expect(made.until(() => near.paths.carry.length === 1, 2_000)).toBeLessThan(150 + 250 + 80 + 6 * rttMs);
+    expect(near.falls).toMatchObject([expect.stringContaining('no data for')]);
+  });
+
+  it('stay where the peer merely has no use for one of them', () => {
+    const made = world([20, 20], true);
+    const [near] = made.sides;
+    made.senders = [1];
+    made.pass(1_000);
+    made.unused = 1;
+    made.pass(60_000);
+    expect([near.paths.carry, near.falls]).toEqual([[0, 1], []]);
+  });
+
   it('are left within seven seconds while nothing moves', () => {
     const made = world([20, 20]);
     const [near] = made.sides;

@@ -72,6 +72,10 @@ export class World {
   readonly sides: readonly [Side, Side];
   /** Data on every path both ways each 5 ms, and bytes for the rate. */
   hasTraffic = false;
+  /** Which sides send. */
+  senders: readonly number[] = [0, 1];
+  /** A link that nobody sends over. */
+  unused = -1;
   readonly #queue: { readonly atMs: number; readonly order: number; readonly run: () => void }[] = [];
   #order = 0;
   #toldBusyAtMs = Number.NEGATIVE_INFINITY;
@@ -183,7 +187,9 @@ export class World {
       if (isTold) this.#toldBusyAtMs = this.nowMs;
       for (const [from, side] of this.sides.entries()) {
         if (isTold) side.monitor.busy(0);
-        for (let link = 0; link < this.links.length; link++) side.kernel[link]!.send(this, from, link, this.sides[1 - from]!.kernel[link]!);
+        if (!this.senders.includes(from)) continue;
+        for (let link = 0; link < this.links.length; link++)
+          if (link !== this.unused) side.kernel[link]!.send(this, from, link, this.sides[1 - from]!.kernel[link]!);
       }
     }
     this.at(this.nowMs + 5, () => this.#carry());

@@ -309,7 +309,9 @@ export class PathMonitor {
       const leftMs = quietEveryMs(slot, watch.isForeign) - quietMs;
       const isToldOtherwise = slot.isAlive && !slot.hasHeartbeats && slot.nextCheckAtMs > 0 && slot.evidence.waitingSinceMs === 0;
       slot.nextCheckAtMs = realMs + (isToldOtherwise && leftMs > 0 ? leftMs : checkEveryMs(slot, quietMs, watch.isForeign));
-      if (!isToldOtherwise || leftMs <= 0) this.#checks.check(watch.index, slot.path);
+      if (isToldOtherwise && leftMs > 0) continue;
+      this.#checks.check(watch.index, slot.path);
+      slot.checkingSinceMs = this.#checks.isChecking(watch.index, slot.path.index) ? ownMs : 0;
     }
   }
 

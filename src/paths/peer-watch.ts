@@ -8,6 +8,7 @@ import type { CheckResult } from './connect-checks.ts';
 import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
 import { type FallbackPort, PATIENCE_MS } from './fallback.ts';
 import { judge, type Verdict } from './judge.ts';
+import { oneSided } from './one-sided.ts';
 import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfCode, step } from './path-state.ts';
 import { PeerClock } from './peer-clock.ts';
 import { beginSession, type Pace, type ProbedPeer } from './prober.ts';
@@ -178,7 +179,8 @@ export class PeerWatch implements ProbedPeer {
         watchUdp(slot, { sessionSinceMs: this.sessionSinceMs, others: this.#othersAreHeard(slot, ownMs), ownMs, realMs });
     const verdicts = judge(this.slots, this.clock, ownMs);
     for (const [index, slot] of this.slots.entries()) {
-      if (slot.isAlive) this.#living(slot, verdicts[index]!, ownMs, realMs);
+      if (slot.isAlive)
+        this.#living(slot, this.isForeign ? oneSided(slot, this.slots, verdicts[index]!, ownMs) : verdicts[index]!, ownMs, realMs);
       else this.#healing(slot, ownMs, realMs);
       slot.isNews = false;
       this.#fallback(slot, ownMs);
@@ -209,8 +211,7 @@ export class PeerWatch implements ProbedPeer {
   }
 
   checked(slot: PathSlot, result: CheckResult, ownMs: number, realMs: number): void {
-    slot.isUndialable = !result.answered;
-    slot.checkProblem = result.answered ? '' : result.reason;
+    slot.checked(result.answered ? '' : result.reason);
     if (result.answered) {
       slot.answersPlain = result.plain;
       slot.dropsMptcp = result.dropsMptcp;

@@ -58,6 +58,10 @@ export class PathSlot implements JudgedPath, DecidedPath {
   isUndialable = false;
   checkProblem = '';
   nextCheckAtMs = 0;
+  /** Own time: since when a check is under way; 0: none is. */
+  checkingSinceMs = 0;
+  /** Own time: when its flows had last been quiet while others went on, and a check was asked for. */
+  doubtedAtMs = 0;
   /** Connections that were answered since the last heartbeat, and since when. */
   answeredChecks = 0;
   answeredSinceMs = 0;
@@ -216,6 +220,13 @@ export class PathSlot implements JudgedPath, DecidedPath {
     const { state, holdDownMs, goodSinceMs } = this.machine;
     if (state === 'down') return holdDownMs;
     return state === 'probing' ? Math.max(0, holdDownMs - (realMs - goodSinceMs)) : 0;
+  }
+
+  /** A check has ended. @param problem in words; none where it was answered. */
+  checked(problem: string): void {
+    this.checkingSinceMs = 0;
+    this.isUndialable = problem !== '';
+    this.checkProblem = problem;
   }
 
   /** What there is to a path that lives. */
