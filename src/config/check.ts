@@ -110,7 +110,12 @@ function peerProblems(file: FileDraft): Problem[] {
     if (isForeign(peer) && peer.packets === 'udp')
       found.push({
         ...value(['peer', i, 'packets'], '"udp" is between two Braids only'),
-        hint: 'leave it out: with this peer only TCP is carried',
+        hint: 'set "uot" for UDP over its streams, or leave it out',
+      });
+    if (!isForeign(peer) && peer.packets === 'uot')
+      found.push({
+        ...value(['peer', i, 'packets'], '"uot" is with a peer of kind "shadowsocks" only'),
+        hint: 'leave it out: "udp" carries UDP and everything else',
       });
     if (peer.transport === 'ecmp') found.push(...ecmpProblems(peer, i));
     for (const [j, text] of entries(peer.addresses)) {

@@ -92,7 +92,12 @@ flows = true
   it('may name peers that are no Braids, with one key for both directions, beside one that is', () => {
     const foreign = THREE.replace('to-munich', 'copy').replace('site = "munich"', 'site = "munich"\nkind = "shadowsocks"');
     const { config, keys } = parseConfig(join(folder, 'berlin.toml'), `${foreign}[names]\n"NAS.example.org" = "172.16.0.20"\n`);
-    expect(config.peers.map(({ kind }) => kind)).toEqual(['shadowsocks', 'braid']);
+    expect(config.peers.map(({ kind, packets }) => [kind, packets])).toEqual([
+      ['shadowsocks', 'off'],
+      ['braid', 'udp'],
+    ]);
+    const withUdp = parseConfig(join(folder, 'berlin.toml'), `${BERLIN}kind = "shadowsocks"\npackets = "uot"\n`);
+    expect(withUdp.config.peers[0]!.packets).toBe('uot');
     expect([...config.names].map(([name, { text }]) => [name, text])).toEqual([['nas.example.org', '172.16.0.20']]);
     expect(keys.peers[0]!.send!.equals(keys.peers[0]!.receive)).toBe(true);
     const callsOnly = `${BERLIN.replace(/addresses = .*\n/, '').replace(/send_key = .*\n/, '')}kind = "shadowsocks"\n`;

@@ -134,7 +134,7 @@ function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], li
     transport: peer.transport,
     snat: peer.snat,
     // Only two Braids understand each other's datagrams.
-    packets: peer.kind === 'shadowsocks' || peer.transport === 'ecmp' ? 'off' : peer.packets,
+    packets: peer.transport === 'ecmp' || (peer.kind === 'shadowsocks' && peer.packets === 'udp') ? 'off' : peer.packets,
     policy: peer.policy.map((rule) => typedPolicy(rule, uplinks)),
     allow: rules.map(
       (rule: SiteFile['peer'][number]['allow'][number]): AllowRule => ({

@@ -203,7 +203,19 @@ describe('what is wrong with a configuration is said in one line with its place'
     [
       'the packet lane',
       added('packets = "uot"'),
-      ['CONFIG_VALUE 18:11: peer[0].packets: "uot" is not in this version | this version knows "udp" and "off" only'],
+      [
+        'CONFIG_VALUE 18:11: peer[0].packets: "uot" is with a peer of kind "shadowsocks" only | leave it out: "udp" carries UDP and everything else',
+      ],
+    ],
+    [
+      'datagrams of two Braids with something else',
+      added('kind = "shadowsocks"\npackets = "udp"'),
+      ['CONFIG_VALUE 19:11: peer[0].packets: "udp" is between two Braids only | set "uot" for UDP over its streams, or leave it out'],
+    ],
+    [
+      'UDP in the format of Shadowsocks',
+      added('kind = "shadowsocks"\npackets = "ss-udp"'),
+      ['CONFIG_VALUE 19:11: peer[0].packets: "ss-udp" is not in this version | this version knows "udp", "uot" and "off" only'],
     ],
     [
       'what ECMP does not do',

@@ -283,13 +283,10 @@ export const peerSchema = z.strictObject({
     .describe(
       'Flows that arrive from this peer are connected from the gateway\'s own LAN address instead of the client\'s: for far hosts whose way back does not lead through this gateway. Always so with `kind = "shadowsocks"`.',
     ),
-  packets: choice(['udp', 'off'], {
-    uot: 'this version knows "udp" and "off" only',
-    'ss-udp': 'this version knows "udp" and "off" only',
-  })
+  packets: choice(['udp', 'uot', 'off'], { 'ss-udp': 'this version knows "udp", "uot" and "off" only' })
     .default('udp')
     .describe(
-      'How everything but TCP travels (UDP, ICMP, GRE, ESP, ...). `udp`: each packet in a sealed datagram, over the uplinks, by the device `brd-SITE`. `off`: answered "unreachable".',
+      'How everything but TCP travels (UDP, ICMP, GRE, ESP, ...). `udp`: each packet in a sealed datagram, over the uplinks, by the device `brd-SITE`. `uot`: UDP alone, over the uplinks\' connections, as sing-box does it with `udp_over_tcp`; for `kind = "shadowsocks"` only, and what such a peer has unless it says `uot` is `off`. `off`: answered "unreachable".',
     ),
   policy: z
     .array(policySchema)

@@ -1,7 +1,7 @@
 /** A configuration file as a typed value: everything that can be known without looking at the host. site/ joins it with the host's facts. */
 import type { Secret } from '../crypto/secret.ts';
 import type { Place } from '../error.ts';
-import type { AllowRule, Method, NetworkNumbers, PeerAddress, PeerKind, PolicyRule, Transport } from '../site/types.ts';
+import type { AllowRule, Method, NetworkNumbers, PacketCarriage, PeerAddress, PeerKind, PolicyRule, Transport } from '../site/types.ts';
 import type { IpAddress, Prefix } from '../wire/ip.ts';
 import type { KeyPath } from './locate.ts';
 
@@ -43,7 +43,7 @@ export interface PeerConfig {
   readonly pairing: Pairing;
   readonly transport: Transport;
   readonly snat: boolean;
-  readonly packets: 'udp' | 'off';
+  readonly packets: PacketCarriage;
   readonly policy: readonly PolicyRule[];
   /** Of a daemon that runs: the file has it no more, and its place stays empty (config/arrange.ts). */
   readonly revoked?: true;

@@ -3,10 +3,13 @@
  * routes must know of it. Joins `packet-lane` with peering and the network; nothing is decided here.
  */
 import type { Session } from '../control/session.ts';
+import type { FromWorker, ToWorker } from '../engine/messages.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import { libcCalls } from '../native/index.ts';
 import { hasLane, laneDevice, nominalLane } from '../network/lane.ts';
 import type { Log } from '../observe/log.ts';
 import type { FromLane, LanePaths, ToLane } from '../packets/messages.ts';
+import { UOT_FIRST_TICKET } from '../packets/uot-lane.ts';
 import type { PathFacts, PeerPaths } from '../paths/types.ts';
 import type { Site } from '../site/types.ts';
 import type { Counters } from '../status/counters.ts';
@@ -33,6 +36,8 @@ export interface LaneDeskParts {
   readonly streamsGone: () => void;
   /** All peers need new sessions. */
   readonly renewSessions: () => void;
+  /** To some worker that lives. @returns false where none does. */
+  readonly tellOne: (command: ToWorker) => boolean;
   /** All pairs of sockets are to be made anew. */
   readonly renewSockets: () => void;
   /** Only the end of the process gives its sockets back. */
@@ -134,8 +139,28 @@ export class LaneDesk {
     return hasLane(this.#parts.site()) ? 'parked' : 'none';
   }
 
+  /** Of a worker: streams for UDP over TCP go to the thread. @returns false for what is none of our business. */
+  heardWorker(message: FromWorker): boolean {
+    if (message.kind === 'uot-stream') {
+      const { ticket, peer, fd, version } = message;
+      if (!this.#lane.tell({ kind: 'uot', ticket, peer, fd, version })) libcCalls.close(fd);
+      return true;
+    }
+    if (message.kind !== 'stream-failed' || message.ticket < UOT_FIRST_TICKET) return false;
+    this.#uotFailed(message.peer, message.ticket);
+    return true;
+  }
+
   takeBack(address: string): void {
     this.#lane.tell({ kind: 'socket-gone', address });
+  }
+
+  #askForUot(peer: number, ticket: number): void {
+    if (!this.#parts.tellOne({ kind: 'uot-stream', ticket, peer })) this.#uotFailed(peer, ticket);
+  }
+
+  #uotFailed(peer: number, ticket: number): void {
+    this.#lane.tell({ kind: 'uot', ticket, peer, fd: -1, version: 2 });
   }
 
   /** It came, or went: with its device and its sockets. */
@@ -155,6 +180,8 @@ export class LaneDesk {
         if (local) this.#parts.heartbeat(message.bytes, local, message.remote);
         return;
       }
+      case 'uot-wanted':
+        return this.#askForUot(message.peer, message.ticket);
       case 'stream-heartbeat':
       case 'stream-lost':
         return this.#parts.streamMoved(message);

@@ -24,7 +24,7 @@ const STEP = Math.log(1.25);
 /** @param trustOf what of its share a path is given, 0 to 1 (path-trust.ts). */
 export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: FactsOf, trustOf: TrustOf): LanePaths[] {
   return site.peers.map((peer) =>
-    peer.packets === 'off' ? { carry: [] } : { carry: pathsOf(peer, decided[peer.index], factsOf, trustOf) },
+    peer.packets !== 'udp' ? { carry: [] } : { carry: pathsOf(peer, decided[peer.index], factsOf, trustOf) },
   );
 }
 

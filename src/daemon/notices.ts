@@ -53,7 +53,7 @@ export function logNotice(log: Log, site: Site, notice: Notice): void {
 
 const TARGET_HINTS: Readonly<Record<string, string>> = {
   'mux-refused': 'switch multiplex off in its outbound: one MPTCP connection a flow is what the uplinks are joined by',
-  'uot-refused': 'UDP of this peer is not carried; take udp_over_tcp out of its outbound, or leave it to be refused',
+  'uot-refused': 'set packets = "uot" for it, or take udp_over_tcp out of its outbound',
   'unknown-target': 'a name is refused unless [names] says what address of our lan it stands for',
   'target-outside-lan': 'a gateway dials into its own lan only: check the route rules there',
 };

@@ -313,6 +313,7 @@ class Daemon {
       decided: () => this.#peering?.monitor.peerPaths() ?? [],
       factsOf: (peer, path) => this.#peering?.monitor.facts(peer, path),
       busy: (peer) => this.#peering?.monitor.busy(peer),
+      tellOne: (command) => this.#workers?.tellOne(command) ?? false,
       heartbeat: (bytes, local, remote) => this.#peering?.received(bytes, local, remote),
       streamMoved: (message) => this.#peering?.packetStreams.laneHeard(message),
       streamsGone: () => this.#peering?.packetStreams.laneGone(),
@@ -352,7 +353,7 @@ class Daemon {
   }
 
   #heard(index: number, message: FromWorker): void {
-    if (this.#peering?.heard(message)) return;
+    if (this.#lane.heardWorker(message) || this.#peering?.heard(message)) return;
     if (message.kind === 'guest') this.#members!.heard(message);
     else if (message.kind === 'notice') logNotice(this.#log, this.#site.now, message.notice);
     else if (message.kind === 'drained') this.#drained.add(index);

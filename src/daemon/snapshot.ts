@@ -104,8 +104,9 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
   };
 }
 
-function limitsOf({ kind, transport }: Peer): readonly string[] {
-  return kind === 'shadowsocks' ? FOREIGN_LIMITS : transport === 'ecmp' ? ECMP_LIMITS : [];
+function limitsOf({ kind, transport, packets }: Peer): readonly string[] {
+  if (kind === 'shadowsocks') return [...FOREIGN_LIMITS, packets === 'uot' ? UDP_LIMIT : TCP_LIMIT];
+  return transport === 'ecmp' ? ECMP_LIMITS : [];
 }
 
 const ECMP_LIMITS: readonly string[] = [
@@ -119,14 +120,15 @@ const ECMP_LIMITS: readonly string[] = [
 const FOREIGN_LIMITS: readonly string[] = [
   "no heartbeats: a silent path is left after about 0.3 s where it carries our data, 0.5 s where it carries the other side's, and 3 to 6 s where it is idle",
   'its flows arrive without the address of their client',
-  'TCP only: other packets are answered "unreachable"',
 ];
+const TCP_LIMIT = 'TCP only: other packets are answered "unreachable"';
+const UDP_LIMIT = 'TCP and UDP only; its UDP arrives from the first address of its lan';
 
 function packetsStatus({ laneCounters, laneMtus }: SnapshotParts, peer: Peer, paths: readonly PathStatus[]): PeerPacketsStatus | null {
   if (peer.packets === 'off') return null;
   const { txPackets, rxPackets, duplicates, reordered } = laneCounters.lane(peer.index);
   const { txBytes, rxBytes } = laneCounters.peer(peer.index);
-  const carried = paths.some(({ packets }) => packets?.lane);
+  const carried = paths.some(({ packets, carries }) => packets?.lane || (peer.packets === 'uot' && carries));
   const reason = laneMtus === undefined ? 'its device is not there; the log says why' : carried ? undefined : 'no path carries packets';
   return {
     state: reason === undefined ? 'up' : 'down',
@@ -142,7 +144,7 @@ function pathPackets(
   { index }: Path,
   health: PathHealth | undefined,
 ): PathPacketsStatus | null {
-  if (peer.packets === 'off') return null;
+  if (peer.packets !== 'udp') return null;
   const { tx: txPackets, rx: rxPackets } = laneCounters.pathPackets(pathIndexOf(peer.index, index));
   const { txBytes, rxBytes } = laneCounters.path(pathIndexOf(peer.index, index));
   return { lane: health?.lane ?? null, txPackets, rxPackets, txBytes, rxBytes };

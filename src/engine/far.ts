@@ -17,7 +17,7 @@ import { refusal } from './allowed.ts';
 import { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Flow } from './flow.ts';
-import { destinationOf, targetText } from './foreign.ts';
+import { destinationOf, targetText, uotVersionOf } from './foreign.ts';
 import { OpenPump } from './open-pump.ts';
 import { FRONT_BYTES } from './scratch.ts';
 import { SealPump } from './seal-pump.ts';
@@ -169,7 +169,12 @@ export class FarSide {
     const behindBytes = heardBytes - request.consumedBytes;
     if (peer.kind === 'shadowsocks') {
       if (!flow.down.preload(slab, at, payloadBytes, behind, behindBytes)) return this.#refuse(flow, 'memory-limit');
-      return this.#bringForeign(flow, target);
+      flow.uotVersion = peer.packets === 'uot' ? uotVersionOf(target) : 0;
+      if (flow.uotVersion === 0) return this.#bringForeign(flow, target);
+      flow.isForeign = true;
+      const fault = loop.streams.accept(flow);
+      if (fault) this.#refuse(flow, fault);
+      return;
     }
     const name = target.kind === 'name' ? target.name : '';
     const isStream = name === CONTROL_TARGET || (name === PACKETS_TARGET && peer.packets !== 'off');

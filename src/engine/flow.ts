@@ -63,6 +63,8 @@ export class Flow {
   keepsEnd = false;
   /** Its LAN leg leads to the main thread, or to that of the packets (streams.ts). */
   isStream = false;
+  /** It carries UDP over TCP of that version; 0: it does not. */
+  uotVersion: 0 | 1 | 2 = 0;
   /** It carries the packets of the path it was dialled over: no further subflows, a send window of its own, and no last words worth a wait. */
   isPinned = false;
   /** The path is known to drop SYNs with MPTCP. */

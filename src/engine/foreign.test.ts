@@ -4,7 +4,8 @@ import type { Target } from '../shadowsocks/address.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 import { caller, good, request, stranger } from './calls.fixture.ts';
 import { destinationOf } from './foreign.ts';
-import { at, Pair, SERVER } from './pair.fixture.ts';
+import { at, type Gateway, Pair, SERVER, Talker } from './pair.fixture.ts';
+import { UOT_STREAMS_FROM_PEER_MOST } from './streams.ts';
 import { Bench, threePaths } from './subflows.fixture.ts';
 
 const foreign = (options = {}) => new Pair({ kind: 'shadowsocks', ...options });
@@ -203,3 +204,43 @@ describe('a caller whose path manager is the kernel’s own', () => {
 
 /** Of the address on uplink 1, 2 and 3, as subflows.ts gives them out: one for each address in order, IPv4 before IPv6. */
 const ID_OF: Readonly<Record<number, number>> = { 1: 1, 2: 3, 3: 5 };
+
+describe('a stream for UDP over TCP', () => {
+  const uots = (gateway: Gateway) => gateway.posted.filter((message) => message.kind === 'uot-stream');
+
+  it('stands on both sides, and ends with a bare FIN', () => {
+    const pair = foreign({ packets: 'uot' });
+    pair.near.tell({ kind: 'uot-stream', ticket: 2 ** 40, peer: 0 });
+    pair.until(() => uots(pair.near).length > 0 && uots(pair.far).length > 0);
+    expect(uots(pair.near)).toMatchObject([{ ticket: 2 ** 40, peer: 0, version: 2 }]);
+    expect(uots(pair.far)).toMatchObject([{ ticket: null, peer: 0, version: 2 }]);
+    const [near, far] = [pair.near, pair.far].map((gateway) => new Talker(gateway.sockets, uots(gateway)[0]!.fd));
+    near!.write(Buffer.from('frames'));
+    far!.write(Buffer.from('answers'));
+    pair.settle();
+    near!.read();
+    far!.read();
+    expect([far!.received.toString(), near!.received.toString()]).toEqual(['frames', 'answers']);
+    near!.close();
+    far!.close();
+    pair.settle();
+    expect([pair.near.isClean, pair.far.isClean]).toEqual([true, true]);
+    expect([pair.near.counters.faults(), pair.far.counters.faults()]).toEqual([{}, {}]);
+  });
+
+  it('is answered in its first version, too, and one peer has so many and no more', () => {
+    const pair = foreign({ packets: 'uot' });
+    for (let i = 0; i < UOT_STREAMS_FROM_PEER_MOST + 3; i++)
+      stranger(pair).write(request(caller(pair), Buffer.from('x'), named('sp.udp-over-tcp.arpa', 0)));
+    pair.until(() => (pair.far.counters.faults()['too-many-streams'] ?? 0) === 3, 20_000);
+    expect(uots(pair.far)).toHaveLength(UOT_STREAMS_FROM_PEER_MOST);
+    expect(uots(pair.far)[0]).toMatchObject({ ticket: null, version: 1 });
+  });
+
+  it('that cannot be had is told', () => {
+    const pair = foreign({ packets: 'uot' });
+    pair.near.tell({ kind: 'uot-stream', ticket: 2 ** 40, peer: 9 });
+    pair.settle();
+    expect(pair.near.posted).toMatchObject([{ kind: 'stream-failed', ticket: 2 ** 40, peer: 9 }]);
+  });
+});

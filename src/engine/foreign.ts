@@ -11,6 +11,7 @@
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Target } from '../shadowsocks/address.ts';
+import { UOT_NAMES } from '../shadowsocks/uot.ts';
 import type { Peer, Site } from '../site/types.ts';
 import type { Fault } from '../status/counters.ts';
 import { addressFromBytes, endpointText, parseAddress } from '../wire/ip.ts';
@@ -21,8 +22,8 @@ import type { Flow } from './flow.ts';
 /** A server that answers at all begins by then; one that waits for the end of the request gets it so much later. */
 const QUIET_MS = 5_000;
 
-/** Names that other programs ask each other for (peers.md §3). */
-const UOT_NAMES: ReadonlySet<string> = new Set(['sp.v2.udp-over-tcp.arpa', 'sp.udp-over-tcp.arpa']);
+/** What we ask for to bring UDP. */
+export const UOT_REQUEST: Target = { kind: 'name', name: UOT_NAMES.v2, port: 0 };
 const MUX_NAME = 'sp.mux.sing-box.arpa';
 
 /** What a flow of ours asks such a peer for. */
@@ -37,6 +38,12 @@ export function destinationOf(site: Site, peer: Peer, target: Target): SocketAdd
   return refusal(site, peer, undefined, destination) ?? destination;
 }
 
+/** @returns which version of UDP over TCP is asked for; 0 for something else. */
+export function uotVersionOf(target: Target): 0 | 1 | 2 {
+  if (target.kind !== 'name') return 0;
+  return target.name === UOT_NAMES.v2 ? 2 : target.name === UOT_NAMES.v1 ? 1 : 0;
+}
+
 /** For the log: what was asked for. */
 export function targetText(target: Target): string {
   return target.kind === 'name' ? `${target.name}:${target.port}` : endpointText(addressFromBytes(target.bytes), target.port);
@@ -45,7 +52,7 @@ export function targetText(target: Target): string {
 function namedBy({ names }: Site, text: string, port: number): SocketAddress | Fault {
   const name = text.toLowerCase().replace(/\.$/, '');
   if (name === MUX_NAME) return 'mux-refused';
-  if (UOT_NAMES.has(name)) return 'uot-refused';
+  if (uotVersionOf({ kind: 'name', name, port }) > 0) return 'uot-refused';
   // Some programs write an address as a name.
   const address = parseAddress(name) ?? names.get(name);
   return address ? { bytes: address.bytes, port } : 'unknown-target';

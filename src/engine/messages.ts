@@ -39,6 +39,8 @@ export type FromWorker =
       readonly local: SocketAddress;
       readonly remote: SocketAddress;
     }
+  /** The like for UDP over TCP, of that version. */
+  | { readonly kind: 'uot-stream'; readonly ticket: number | null; readonly peer: number; readonly fd: number; readonly version: 1 | 2 }
   | { readonly kind: 'stream-failed'; readonly ticket: number; readonly peer: number; readonly reason: string }
   /** Flows wait, and the peer, which cannot be dialled, has no connection open to this worker. At most one each 100 ms. */
   | { readonly kind: 'reverse-wanted'; readonly peer: number }
@@ -61,6 +63,8 @@ export type ToWorker =
   | { readonly kind: 'stream'; readonly ticket: number; readonly peer: number }
   /** Open one for packets, over this path and no other. */
   | { readonly kind: 'packet-stream'; readonly ticket: number; readonly peer: number; readonly path: number; readonly plain: boolean }
+  /** Open one for UDP over TCP. */
+  | { readonly kind: 'uot-stream'; readonly ticket: number; readonly peer: number }
   | { readonly kind: 'stop' };
 
 /** `stream`: UDP does not pass here, length-prefixed packets over a connection do. */

@@ -17,7 +17,7 @@ import { emitProxyHeader, PROXY_HEADER_EMIT_MOST_BYTES } from '../wire/proxy-hea
 import { Held } from './blocks.ts';
 import { Deadlines } from './deadlines.ts';
 import { type Dial, type Flow, NO_DIALS } from './flow.ts';
-import { KeptEnds, targetOf } from './foreign.ts';
+import { KeptEnds, targetOf, UOT_REQUEST } from './foreign.ts';
 import type { PeerPaths } from './messages.ts';
 import { OpenPump } from './open-pump.ts';
 import { BROKEN } from './pump.ts';
@@ -149,7 +149,7 @@ export class NearSide {
 
   /** A peer that refuses a caller hears it out in silence and resets it then (far.ts): the wrong key looks like that from here. */
   peerReset(flow: Flow): void {
-    if (flow.side !== 'near' || flow.rxBytes > 0 || this.#loop.nowMs - flow.startedAtMs < UNANSWERED_MS) return;
+    if (flow.side !== 'near' || flow.isForeign || flow.rxBytes > 0 || this.#loop.nowMs - flow.startedAtMs < UNANSWERED_MS) return;
     this.#loop.fault('unanswered');
     this.#loop.notice({ what: 'unanswered', peer: flow.peer });
   }
@@ -288,7 +288,7 @@ export class NearSide {
     this.#hedging.remove(flow);
     for (const elder of flow.elders) this.#giveUp(flow, elder);
     const request = this.#requestOf(flow);
-    flow.keepsEnd = flow.isForeign;
+    flow.keepsEnd = flow.isForeign && !flow.isStream;
     flow.up = new SealPump(flow, loop, request);
     flow.down = new OpenPump(flow, loop, request.opener);
     loop.opened(flow);
@@ -305,6 +305,7 @@ export class NearSide {
 
   #requestOf(flow: Flow): RequestSealer {
     const { codec } = this.#loop;
+    if (flow.uotVersion > 0) return new RequestSealer(codec, flow.peer, UOT_REQUEST);
     if (flow.isStream) return new RequestSealer(codec, flow.peer, flow.isPinned ? PACKETS_REQUEST : CONTROL_REQUEST);
     if (flow.isForeign) return new RequestSealer(codec, flow.peer, targetOf(flow.target!), withEarly(NO_HEADER, flow));
     const length = emitProxyHeader(flow.client!, flow.target!, this.#proxyHeader);

@@ -65,7 +65,7 @@ export class Sampler {
     flow.notedBytes = movedBytes;
     flow.movedAtMs = nowMs;
     // The control stream's pings are no work, and heartbeats watch over it.
-    if (!flow.isUsers) return;
+    if (!flow.isUsers && flow.uotVersion === 0) return;
     if (!flow.isActive) {
       flow.isActive = true;
       this.#active.push(flow);

@@ -1,5 +1,5 @@
 /**
- * Streams between the main threads of two gateways (`control.braid.internal`), and between their packet threads (`packets.braid.internal`). On the way they are flows like any other: dialled, sealed, given
+ * Streams between the main threads of two gateways (`control.braid.internal`), between their packet threads (`packets.braid.internal`), and for UDP over TCP with a peer that is no Braid. On the way they are flows like any other: dialled, sealed, given
  * their subflows, reset by a cut. Only their LAN leg is one end of a socket pair, whose other end is handed to the main thread.
  *
  *   ours     asked (a ticket) ──▶ dialling ──▶ the dial stands: `stream` with the descriptor ──▶ open ──▶ closed
@@ -21,6 +21,8 @@ import type { WorkerLoop } from './worker-loop.ts';
 export const STREAMS_FROM_PEER_MOST = 4;
 /** One for each path, and some that replace others. */
 export const PACKET_STREAMS_FROM_PEER_MOST = 2 * PATHS_MOST;
+/** One for each socket behind it: as many as it keeps itself. */
+export const UOT_STREAMS_FROM_PEER_MOST = 1_024;
 /** What packets wait for inside the pair is latency. */
 const PACKET_PAIR_BYTES = 32 << 10;
 
@@ -46,7 +48,7 @@ export class Streams {
   }
 
   /** The main thread wants a stream to `peer`: for packets over the path that it says. */
-  ask(command: Extract<ToWorker, { readonly kind: 'stream' | 'packet-stream' }>): void {
+  ask(command: Extract<ToWorker, { readonly kind: 'stream' | 'packet-stream' | 'uot-stream' }>): void {
     const { ticket, peer } = command;
     const over = command.kind === 'packet-stream' ? command : undefined;
     const { codec, site } = this.#loop;
@@ -55,6 +57,8 @@ export class Streams {
     if (over && !known.paths[over.path]) return this.#fail(ticket, peer, 'no such path');
     const flow = this.#loop.newFlow('near');
     flow.peer = peer;
+    flow.isForeign = known.kind === 'shadowsocks';
+    if (command.kind === 'uot-stream') flow.uotVersion = 2;
     if (over) {
       flow.isPinned = true;
       flow.path = over.path;
@@ -80,8 +84,11 @@ export class Streams {
   accept(flow: Flow): Fault | undefined {
     let theirsOpen = 0;
     const { peer, isPinned } = flow;
-    for (const other of this.#all) if (!other.weDialled && other.peer === peer && other.isPinned === isPinned) theirsOpen++;
-    if (theirsOpen >= (isPinned ? PACKET_STREAMS_FROM_PEER_MOST : STREAMS_FROM_PEER_MOST)) return 'too-many-streams';
+    const isUot = flow.uotVersion > 0;
+    for (const other of this.#all)
+      if (!other.weDialled && other.peer === peer && other.isPinned === isPinned && other.uotVersion > 0 === isUot) theirsOpen++;
+    const most = isUot ? UOT_STREAMS_FROM_PEER_MOST : isPinned ? PACKET_STREAMS_FROM_PEER_MOST : STREAMS_FROM_PEER_MOST;
+    if (theirsOpen >= most) return 'too-many-streams';
     const theirs = this.#pair(flow);
     if (theirs < 0) return 'descriptor-limit';
     this.#loop.opened(flow);
@@ -114,6 +121,8 @@ export class Streams {
     const { sockets } = this.#loop;
     const { peer, wanFd } = flow;
     sockets.handOver(fd);
+    const { uotVersion: version } = flow;
+    if (version !== 0) return this.#loop.post({ kind: 'uot-stream', ticket, peer, fd, version });
     if (!flow.isPinned) return this.#loop.post({ kind: 'stream', ticket, peer, fd });
     const local = sockets.localAddress(wanFd) ?? NOWHERE;
     const remote = sockets.remoteAddress(wanFd) ?? NOWHERE;

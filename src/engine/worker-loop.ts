@@ -374,7 +374,7 @@ export class WorkerLoop {
     this.sockets.drainWake();
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
       if (command.kind === 'stop') this.#stopped = true;
-      else if (command.kind === 'stream' || command.kind === 'packet-stream') this.streams.ask(command);
+      else if (command.kind === 'stream' || command.kind === 'packet-stream' || command.kind === 'uot-stream') this.streams.ask(command);
       else if (command.kind === 'paths') takePaths(this, command.peers);
       else if (command.kind === 'site') this.#useSite(command.site);
       else if (command.kind === 'keys' || command.kind === 'invitations') useKeys(this.codec.ring, command);

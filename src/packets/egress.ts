@@ -22,6 +22,7 @@ import type { LanePeer } from './lane-peer.ts';
 import { type LaneSession, type LaneSessions, NO_COUNTER } from './lane-session.ts';
 import type { Sender } from './path-sender.ts';
 import { NO_PATH } from './schedule.ts';
+import type { UotLane } from './uot-lane.ts';
 
 /** Of one turn: enough for two full trains. */
 export const TURN_PACKETS = 128;
@@ -41,6 +42,7 @@ export interface EgressParts {
   readonly inner: InnerSubflows;
   readonly counters: Counters;
   readonly fault: (fault: Fault) => void;
+  readonly uot: Pick<UotLane, 'leave' | 'flush'>;
 }
 
 export class Egress {
@@ -73,6 +75,7 @@ export class Egress {
       sender.isDirty = false;
       sender.flush();
     }
+    this.#parts.uot.flush();
     return hasMore;
   }
 
@@ -85,6 +88,7 @@ export class Egress {
     const owner = admission.egress(packet, nowMs);
     if (owner === REFUSED) return fault(admission.refusal);
     const peer = peers[owner]!;
+    if (peer.isUot) return this.#parts.uot.leave(owner, packet, this.#slab.bytes, PACKET_AT, length);
     const session = sessions.sendingTo(owner);
     if (session === undefined) return fault('no-session');
     const decision = peer.policy.decide(packet, nowMs);

@@ -105,6 +105,16 @@ export class Ingress {
     this.#take(slab, at, length, space, source.peer, source.path, nowMs);
   }
 
+  /** A packet that a peer's frame was made into. */
+  bring(peer: number, slab: Slab, at: number, length: number, nowMs: number): void {
+    this.#nowMs = nowMs;
+    const { peers, counters } = this.#parts;
+    counters.addLanePackets(peer, 0, 1);
+    counters.addPeerBytes(peer, 0, length);
+    if (peers[peer]) peers[peer].isBusy = true;
+    this.#deliver(peer, ANY_PATH, slab, at, length);
+  }
+
   settle(): void {
     this.#parts.writer.flush();
   }

@@ -78,6 +78,11 @@ export class LanePeer {
     );
   }
 
+  /** UDP alone, over streams (uot-lane.ts). */
+  get isUot(): boolean {
+    return this.#site.packets === 'uot';
+  }
+
   /** A socket came or went. */
   useSockets(): void {
     for (const { path, local } of this.carry) {

@@ -22,6 +22,7 @@ import { LanePeer } from './lane-peer.ts';
 import { LaneSessions } from './lane-session.ts';
 import type { FromLane, LanePaths, ToLane } from './messages.ts';
 import { TunWriter } from './tun-writer.ts';
+import { UotLane } from './uot-lane.ts';
 
 /** Main is told that a peer is busy at most so often, and what its sessions have used. */
 const TICK_MS = 500;
@@ -59,6 +60,7 @@ export class Lane {
   readonly #ingress: Ingress;
   readonly #streams: FallbackStreams;
   readonly #inner: InnerSubflows;
+  readonly #uot: UotLane;
   #sockets: Socket[] = [];
   #isTunReadable = true;
   #nextTickAtMs = 0;
@@ -86,10 +88,27 @@ export class Lane {
       changed: (peer) => this.#peers[peer]?.useStreams(),
       lost: ({ peer, path }, why) => parts.post({ kind: 'stream-lost', peer, path, why }),
     });
+    this.#uot = new UotLane(
+      {
+        io: parts.io,
+        watch: (fd) => parts.poller.watch(fd, 0),
+        nowMs: () => parts.clock.nowMs(),
+        fault,
+        wanted: (peer, ticket) => parts.post({ kind: 'uot-wanted', peer, ticket }),
+        deliver: (peer, slab, at, length) => this.#ingress.bring(peer, slab, at, length, this.#nowMs),
+        settle: () => this.#ingress.settle(),
+        sent: (peer, bytes) => {
+          counters.addLanePackets(peer, 1, 0);
+          counters.addPeerBytes(peer, bytes, 0);
+          this.#peers[peer]!.isBusy = true;
+        },
+      },
+      site,
+    );
     this.#useSite(site);
     this.#inner = new InnerSubflows(site.listenPort);
     const ours = { admission: this.#admission, sessions: this.#sessions, peers: this.#peers, inner: this.#inner };
-    const shared = { tun, datagrams, ...ours, counters, fault };
+    const shared = { uot: this.#uot, tun, datagrams, ...ours, counters, fault };
     this.#egress = new Egress(shared);
     this.#ingress = new Ingress({
       ...shared,
@@ -118,6 +137,7 @@ export class Lane {
     this.#nowMs = nowMs;
     for (const socket of this.#sockets) if (socket.isReadable) socket.isReadable = this.#ingress.run(socket, nowMs);
     if (this.#streams.hasWork) this.#streams.run();
+    if (this.#uot.hasWork) this.#uot.run();
     const dueInMs = this.#ingress.due(nowMs);
     this.#dueAtMs = dueInMs < 0 ? Number.POSITIVE_INFINITY : nowMs + dueInMs;
     if (this.#isTunReadable) this.#isTunReadable = this.#egress.run(nowMs);
@@ -128,18 +148,20 @@ export class Lane {
   close(): void {
     // What was handed over and not taken yet has no other owner.
     for (let command = this.#parts.nextCommand(); command; command = this.#parts.nextCommand()) {
-      if (command.kind === 'socket' || command.kind === 'stream') this.#parts.datagrams.close(command.fd);
+      if (command.kind === 'socket' || command.kind === 'stream' || (command.kind === 'uot' && command.fd >= 0))
+        this.#parts.datagrams.close(command.fd);
       else if (command.kind === 'session') for (const key of [command.sendKey, command.receiveKey]) key.fill(0);
     }
     this.#sessions.close();
     for (const { fd } of this.#sockets) this.#parts.datagrams.close(fd);
     this.#sockets = [];
     this.#streams.close();
+    this.#uot.close();
     this.#parts.tun.close();
   }
 
   get #hasWork(): boolean {
-    if (this.#isTunReadable || this.#streams.hasWork) return true;
+    if (this.#isTunReadable || this.#streams.hasWork || this.#uot.hasWork) return true;
     for (let i = 0; i < this.#sockets.length; i++) if (this.#sockets[i]!.isReadable) return true;
     return false;
   }
@@ -155,7 +177,7 @@ export class Lane {
       const bits = poller.eventBits(i);
       if (fd === tun.fd) this.#isTunReadable ||= (bits & EPOLLIN) !== 0;
       else if (fd === poller.wakeFd) this.#obey();
-      else if (!this.#streams.woken(fd, bits)) this.#socketMoved(fd, bits);
+      else if (!this.#streams.woken(fd, bits) && !this.#uot.woken(fd, bits)) this.#socketMoved(fd, bits);
     }
   }
 
@@ -198,11 +220,15 @@ export class Lane {
         return this.#streams.end(command.peer, command.path);
       case 'stream-heartbeat':
         return this.#streams.heartbeat(command.peer, command.path, command.bytes);
+      case 'uot':
+        if (command.ticket === null) return this.#uot.serve(command.peer, command.fd, command.version);
+        return this.#uot.stands(command.ticket, command.fd);
     }
   }
 
   #useSite(site: Site): void {
     this.#admission.setSite(site);
+    this.#uot.setSite(site);
     for (const [index, peer] of site.peers.entries()) {
       const known = this.#peers[index];
       if (known) known.setSite(peer);
@@ -249,6 +275,7 @@ export class Lane {
   #tick(nowMs: number): void {
     this.#nextTickAtMs = nowMs + TICK_MS;
     this.#heartbeats = 0;
+    this.#uot.sweep(nowMs);
     this.#parts.counters.beat();
     for (const peer of this.#peers) {
       if (peer.isBusy && peer.wasBusy) this.#tellBusy(peer);

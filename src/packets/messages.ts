@@ -36,6 +36,8 @@ export type ToLane =
   | { readonly kind: 'stream-end'; readonly peer: number; readonly path: number }
   /** Sealed by main, to go over the path's stream. */
   | { readonly kind: 'stream-heartbeat'; readonly peer: number; readonly path: number; readonly bytes: Uint8Array }
+  /** One for UDP over TCP, asked for with that ticket or opened by the peer: the thread's from now on. -1: what was asked for cannot be had. */
+  | { readonly kind: 'uot'; readonly ticket: number | null; readonly peer: number; readonly fd: number; readonly version: 1 | 2 }
   | { readonly kind: 'stop' };
 
 export type FromLane =
@@ -49,7 +51,9 @@ export type FromLane =
   /** Packets of this peer move; told at once, then each half second while they do. */
   | { readonly kind: 'busy'; readonly peer: number }
   | { readonly kind: 'stream-heartbeat'; readonly peer: number; readonly path: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'stream-lost'; readonly peer: number; readonly path: number; readonly why: string };
+  | { readonly kind: 'stream-lost'; readonly peer: number; readonly path: number; readonly why: string }
+  /** A LAN socket has something for this peer: open it a stream. */
+  | { readonly kind: 'uot-wanted'; readonly peer: number; readonly ticket: number };
 
 export interface LanePaths {
   /** The live paths, best first; empty: packets for this peer are dropped. */

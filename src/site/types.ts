@@ -9,6 +9,9 @@ export type Method = '2022-blake3-aes-128-gcm' | '2022-blake3-aes-256-gcm' | '20
 /** `shadowsocks`: something that speaks SIP022 and nothing of ours (sing-box, shadowsocks-rust): no client's address, no control stream, no heartbeats. */
 export type PeerKind = 'braid' | 'shadowsocks';
 
+/** `uot`: UDP alone, as frames in streams, with a peer that is no Braid. */
+export type PacketCarriage = 'udp' | 'uot' | 'off';
+
 export interface Site {
   readonly name: string;
   readonly lan: readonly Prefix[];
@@ -62,7 +65,7 @@ export interface Peer {
   readonly transport: Transport;
   readonly snat: boolean;
   /** How everything but TCP travels. */
-  readonly packets: 'udp' | 'off';
+  readonly packets: PacketCarriage;
   /** What the peer may reach here. Never empty: the default is one rule, from anywhere in the peer's `lan` to all of ours. */
   readonly allow: readonly AllowRule[];
   /** How packets to this peer travel; the first rule that fits decides. May be empty: packets/policy.ts has the defaults behind them. */

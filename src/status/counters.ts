@@ -59,6 +59,8 @@ export const FAULTS = [
   'stale-session',
   'bad-datagram',
   'bad-frame',
+  'bad-uot',
+  'udp-only',
   'replayed-datagram',
   // the packet lane
   'malformed-inner',

@@ -1,0 +1,273 @@
+/**
+ * UDP with a peer that is no Braid (`packets = "uot"`): a LAN socket's packets from the TUN become frames of a stream of its own, and frames become
+ * packets to the TUN. Like the other program does it: one stream for each source address and port, wherever its datagrams go.
+ *
+ *   ours     first packet of a LAN socket ──▶ wanted ──▶ a worker dials; packets wait ──▶ open ──▶ idle for IDLE_MS, or the peer ended it
+ *   theirs   the peer opened it ──▶ open: its datagrams come from the first address of the peer's `lan` and a port of their own, since nobody
+ *            tells whose they are; what the LAN sends there goes back into the stream
+ *
+ * What may pass is admission's to say, as for any packet of a peer.
+ */
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/constants.ts';
+import { Slab } from '../native/index.ts';
+import type { Target } from '../shadowsocks/address.ts';
+import { UOT_FRAME_MOST_BYTES, type UotFrame, writeUotHead, writeUotRequest } from '../shadowsocks/uot.ts';
+import type { Peer, Site } from '../site/types.ts';
+import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
+import { addressFromBytes } from '../wire/ip.ts';
+import { type UdpEnd, udpFrontBytes, writeUdpFront } from '../wire/udp-packet.ts';
+import { SCRATCH_BYTES, UotStream, type UotStreamParts } from './uot-stream.ts';
+
+/** What sing-box keeps, too; the one that was used least lately makes room. */
+const STREAMS_MOST = 1_024;
+/** RFC 4787 asks for two minutes at least; whoever needs longer sends something. */
+const IDLE_MS = 180_000;
+const DIAL_MOST_MS = 15_000;
+const SWEEP_EVERY_MS = 5_000;
+const UDP_HEADER_BYTES = 8;
+/** Ports that stand for the peer's sockets: away from those of services. */
+const FIRST_PORT = 40_000;
+const PORTS = 20_000;
+
+/** Tickets of other streams are below (daemon/control-streams.ts, packet-streams.ts). */
+export const UOT_FIRST_TICKET = 2 ** 40;
+
+export interface UotLaneParts extends Pick<UotStreamParts, 'io' | 'fault' | 'settle'> {
+  readonly watch: (fd: number) => void;
+  /** Ask for a stream to this peer. */
+  readonly wanted: (peer: number, ticket: number) => void;
+  /** A packet from the peer: is it allowed, and to the TUN with it. */
+  readonly deliver: (peer: number, slab: Slab, at: number, length: number) => void;
+  readonly sent: (peer: number, bytes: number) => void;
+  readonly nowMs: () => number;
+}
+
+export class UotLane {
+  readonly #parts: UotLaneParts;
+  readonly #shared: UotStreamParts;
+  #site: Site;
+  /** By peer and the LAN socket, or by what stands for the peer's: the least lately used first. */
+  readonly #streams = new Map<string, UotStream>();
+  readonly #byFd = new Map<number, UotStream>();
+  readonly #dialled = new Map<number, { readonly key: string; readonly sinceMs: number }>();
+  #dirty: UotStream[] = [];
+  #lastTicket = UOT_FIRST_TICKET;
+  #lastPort = 0;
+  #packetId = 0;
+  #sweptAtMs = 0;
+
+  constructor(parts: UotLaneParts, site: Site) {
+    this.#parts = parts;
+    this.#site = site;
+    this.#shared = {
+      ...parts,
+      readSlab: new Slab(SCRATCH_BYTES),
+      writeSlab: new Slab(2 * UOT_FRAME_MOST_BYTES),
+      taken: (stream, frame) => this.#taken(stream, frame),
+    };
+  }
+
+  setSite(site: Site): void {
+    this.#site = site;
+    for (const [key, stream] of this.#streams) if (site.peers[stream.peer]?.packets !== 'uot') this.#end(key, stream);
+  }
+
+  /** A packet of the LAN's that is admitted. */
+  leave(peer: number, packet: InnerPacket, bytes: Buffer, at: number, length: number): void {
+    const payloadAt = at + packet.transportOffset + UDP_HEADER_BYTES;
+    if (packet.protocol !== PROTOCOL.udp || packet.isFragment || payloadAt > at + length) return this.#parts.fault('udp-only');
+    const from = endOf(packet, bytes, at, SOURCE);
+    const to = endOf(packet, bytes, at, DESTINATION);
+    const key = keyOf(peer, to, 'theirs');
+    const stream = this.#streams.get(key) ?? this.#ours(peer, from, to);
+    stream.usedAtMs = this.#parts.nowMs();
+    // The other end of the datagram: whither in a stream of ours, whence in one of theirs.
+    const other = targetOf(stream.isTheirs ? from : to);
+    const payloadBytes = at + length - payloadAt;
+    const frame = Buffer.allocUnsafe(22 + payloadBytes);
+    const head = writeUotHead(stream.connectedTo ? undefined : other, payloadBytes, frame, 0);
+    bytes.copy(frame, head, payloadAt, at + length);
+    stream.add(frame.subarray(0, head + payloadBytes));
+    this.#parts.sent(peer, length);
+    this.#touch(stream);
+  }
+
+  /** What was asked for stands, or does not (-1). */
+  stands(ticket: number, fd: number): void {
+    const dialled = this.#dialled.get(ticket);
+    this.#dialled.delete(ticket);
+    const stream = dialled && this.#streams.get(dialled.key);
+    if (!stream || stream.fd >= 0) {
+      if (fd >= 0) this.#parts.io.close(fd);
+      return;
+    }
+    if (fd < 0) {
+      this.#parts.fault('no-path');
+      return this.#end(dialled.key, stream);
+    }
+    this.#adopt(stream, fd);
+  }
+
+  /** The peer opened one. */
+  serve(peer: number, fd: number, version: 1 | 2): void {
+    const known = this.#site.peers[peer];
+    const own = known?.packets === 'uot' ? this.#standIn(known) : undefined;
+    if (!own) return this.#parts.io.close(fd);
+    const stream = new UotStream(this.#shared, peer, own, this.#parts.nowMs(), { version });
+    this.#keep(keyOf(peer, own, 'theirs'), stream);
+    this.#adopt(stream, fd);
+  }
+
+  /** @returns whether the descriptor is one of ours. */
+  woken(fd: number, bits: number): boolean {
+    const stream = this.#byFd.get(fd);
+    if (!stream) return false;
+    if ((bits & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) stream.isReadable = true;
+    if ((bits & EPOLLOUT) !== 0 && stream.isBlocked) this.#touch(stream);
+    return true;
+  }
+
+  get hasWork(): boolean {
+    if (this.#dirty.length > 0 || this.#byFd.size === 0) return this.#dirty.length > 0;
+    for (const stream of this.#byFd.values()) if (stream.isReadable) return true;
+    return false;
+  }
+
+  /** A turn: what has come, then what is to go. */
+  run(): void {
+    for (const stream of [...this.#byFd.values()]) if (stream.isReadable && !stream.run()) this.#lost(stream);
+    this.flush();
+  }
+
+  flush(): void {
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const stream of dirty) {
+      stream.isDirty = false;
+      if (!stream.flush()) this.#lost(stream);
+    }
+  }
+
+  /** Now and then: those that nobody uses any more. */
+  sweep(nowMs: number): void {
+    if (nowMs < this.#sweptAtMs + SWEEP_EVERY_MS) return;
+    this.#sweptAtMs = nowMs;
+    for (const [key, stream] of this.#streams) if (nowMs - stream.usedAtMs >= IDLE_MS) this.#end(key, stream);
+    for (const [ticket, { sinceMs }] of this.#dialled) if (nowMs - sinceMs >= DIAL_MOST_MS) this.stands(ticket, -1);
+  }
+
+  close(): void {
+    for (const [key, stream] of this.#streams) this.#end(key, stream);
+  }
+
+  #ours(peer: number, from: UdpEnd, to: UdpEnd): UotStream {
+    const key = keyOf(peer, from, 'ours');
+    const known = this.#streams.get(key);
+    if (known) return known;
+    const stream = new UotStream(this.#shared, peer, from, this.#parts.nowMs());
+    this.#keep(key, stream);
+    const request = Buffer.alloc(32);
+    stream.add(request.subarray(0, writeUotRequest(targetOf(to), false, request, 0)));
+    const ticket = ++this.#lastTicket;
+    this.#dialled.set(ticket, { key, sinceMs: this.#parts.nowMs() });
+    this.#parts.wanted(peer, ticket);
+    return stream;
+  }
+
+  #keep(key: string, stream: UotStream): void {
+    if (this.#streams.size >= STREAMS_MOST) {
+      let least: [string, UotStream] | undefined;
+      for (const entry of this.#streams) if (!least || entry[1].usedAtMs < least[1].usedAtMs) least = entry;
+      if (least) this.#end(...least);
+    }
+    this.#streams.set(key, stream);
+  }
+
+  #adopt(stream: UotStream, fd: number): void {
+    stream.fd = fd;
+    stream.isReadable = true;
+    this.#byFd.set(fd, stream);
+    this.#parts.watch(fd);
+    this.#touch(stream);
+  }
+
+  /** One datagram of the peer's. */
+  #taken(stream: UotStream, { address, payloadAt, payloadBytes }: UotFrame): void {
+    const { fault, deliver } = this.#parts;
+    stream.usedAtMs = this.#parts.nowMs();
+    const far = address.kind === 'name' ? named(this.#site, stream.isTheirs, address) : address;
+    if (!far) return fault('unknown-target');
+    const own = stream.isTheirs ? this.#standInFor(stream, far.bytes.length) : stream.own;
+    if (own?.bytes.length !== far.bytes.length || far.port === 0) return fault('destination-outside');
+    const [from, to] = stream.isTheirs ? [own, far] : [far, own];
+    const { readSlab } = this.#shared;
+    const length = writeUdpFront(from, to, this.#packetId++, readSlab.bytes, readSlab.view, payloadAt, payloadBytes);
+    deliver(stream.peer, readSlab, payloadAt - udpFrontBytes(from), length);
+  }
+
+  /** An address of the peer's, of either family, with the stream's port. */
+  #standInFor({ peer, own }: UotStream, length: number): UdpEnd | undefined {
+    if (own.bytes.length === length) return own;
+    const bytes = firstOf(this.#site.peers[peer]!, length);
+    return bytes && { bytes, port: own.port };
+  }
+
+  #standIn(peer: Peer): UdpEnd | undefined {
+    const bytes = firstOf(peer, 4) ?? firstOf(peer, 16);
+    if (!bytes) return undefined;
+    for (let tries = 0; tries < PORTS; tries++) {
+      const own = { bytes, port: FIRST_PORT + (this.#lastPort++ % PORTS) };
+      if (!this.#streams.has(keyOf(peer.index, own, 'theirs'))) return own;
+    }
+    return undefined;
+  }
+
+  #touch(stream: UotStream): void {
+    if (stream.isDirty || stream.fd < 0) return;
+    stream.isDirty = true;
+    this.#dirty.push(stream);
+  }
+
+  #lost(stream: UotStream): void {
+    for (const [key, one] of this.#streams) if (one === stream) return this.#end(key, stream);
+  }
+
+  #end(key: string, stream: UotStream): void {
+    this.#streams.delete(key);
+    this.#byFd.delete(stream.fd);
+    stream.close();
+  }
+}
+
+/** The port alone tells streams of theirs apart, whichever family a datagram has. */
+function keyOf(peer: number, { bytes, port }: UdpEnd, whose: 'ours' | 'theirs'): string {
+  return whose === 'theirs' ? `${peer} theirs ${port}` : `${peer} ${addressFromBytes(bytes).text} ${port}`;
+}
+
+function targetOf({ bytes, port }: UdpEnd): Target {
+  return { kind: bytes.length === 4 ? 'ipv4' : 'ipv6', bytes, port };
+}
+
+/** Of a request of theirs the configuration may know a name; an answer from a name is from nobody we asked. */
+function named({ names }: Site, isTheirs: boolean, { name, port }: Target & { readonly kind: 'name' }): UdpEnd | undefined {
+  const address = isTheirs ? names.get(name.toLowerCase().replace(/\.$/, '')) : undefined;
+  return address && { bytes: address.bytes, port };
+}
+
+/** The first address of its `lan` that a host may have. */
+function firstOf({ lan }: Peer, length: number): Uint8Array | undefined {
+  const prefix = lan.find(({ bytes }) => bytes.length === length);
+  if (!prefix) return undefined;
+  const bytes = Uint8Array.from(prefix.bytes);
+  if (prefix.length < 8 * length - 1) bytes[length - 1]! |= 1;
+  return bytes;
+}
+
+function endOf(packet: InnerPacket, bytes: Buffer, at: number, which: typeof SOURCE | typeof DESTINATION): UdpEnd {
+  const size = packet.family === 4 ? 4 : 16;
+  const start = at + (packet.family === 4 ? 12 : 8) + (which === SOURCE ? 0 : size);
+  return {
+    bytes: Uint8Array.from(bytes.subarray(start, start + size)),
+    port: which === SOURCE ? packet.sourcePort : packet.destinationPort,
+  };
+}
