@@ -1,4 +1,5 @@
 /** Two whole packet lanes on twins of TUN and sockets. */
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EAGAIN, EBADFD, EMSGSIZE } from '../kernel/constants.ts';
 import type { PacketClass, PolicyRule } from '../site/types.ts';
@@ -126,6 +127,32 @@ describe('the packet lane', () => {
     expect(pair.munich.counters.faults()).toEqual({ 'replayed-datagram': 3, 'unknown-session': 1, 'bad-datagram': 5 });
     pair.berlin.send(flow(2));
     expect(pair.munich.received()).toHaveLength(1);
+  });
+
+  it('takes any bytes from the network and from the device, counts them, and still works', () => {
+    const pair = lanes();
+    const bytes = fc.uint8Array({ maxLength: 200, size: 'max' });
+    const from = { bytes: Uint8Array.of(10, 0, 0, 1), port: PORT };
+    pair.berlin.send(flow(1));
+    const honest = [...underWay(pair, '10.0.0.2'), ...underWay(pair, '10.1.0.2')][0]!.bytes.subarray(0, 16);
+    pair.munich.received();
+    // Headers that were seen on the way find a session and a window: an old counter, one to come; and those of another session.
+    const changed = (at: number) => Buffer.from(honest.map((byte, i) => (i === at ? byte ^ 0x40 : byte)));
+    const heads = [Buffer.alloc(0), honest, changed(15), changed(0)];
+    let sent = 1;
+    fc.assert(
+      fc.property(bytes, fc.constantFrom(...heads), fc.constantFrom(20, 100, 1000), (noise, head, segmentBytes) => {
+        const train = { from, bytes: Buffer.concat([head, noise]), segmentBytes };
+        underWay(pair, '10.0.0.2').push(train);
+        expect(pair.munich.received()).toEqual([]);
+        pair.munich.send(Buffer.from(noise));
+        pair.berlin.send(flow(++sent));
+        expect(pair.munich.received()).toHaveLength(1);
+      }),
+    );
+    const faults = pair.munich.counters.faults();
+    expect(Object.keys(faults).sort()).toEqual(['bad-datagram', 'malformed-inner', 'replayed-datagram', 'unknown-session']);
+    expect(pair.berlin.counters.lane(0).txPackets).toBe(sent);
   });
 
   it('lets nothing through that the sites have not agreed on', () => {
