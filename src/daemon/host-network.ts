@@ -20,6 +20,8 @@ export interface HostNetworkParts {
   readonly laneMtus: () => readonly number[] | undefined;
   /** The paths of peers whose packets the kernel spreads. */
   readonly live: () => LivePaths;
+  /** The largest packet of a path, where it is known. */
+  readonly mtuOf: (peer: number, path: number) => number | undefined;
   readonly journalPath: string;
   readonly log: Log;
 }
@@ -30,6 +32,7 @@ export class HostNetwork {
   readonly #parts: { readonly runner: LinuxRunner; readonly journalPath: string; readonly log: (line: string) => void };
   readonly #laneMtus: () => readonly number[] | undefined;
   readonly #live: () => LivePaths;
+  readonly #mtuOf: HostNetworkParts['mtuOf'];
   #applied = false;
   #guard: Guard | undefined;
 
@@ -38,6 +41,7 @@ export class HostNetwork {
     this.#site = parts.site;
     this.#laneMtus = parts.laneMtus;
     this.#live = parts.live;
+    this.#mtuOf = parts.mtuOf;
     this.#log = log;
     this.#parts = { runner: new LinuxRunner(), journalPath, log: (line) => log.info('network', line) };
   }
@@ -81,7 +85,7 @@ export class HostNetwork {
   async #plan() {
     const site = this.#site();
     const mtus = this.#laneMtus();
-    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site), mtus ? { mtus } : null, this.#live());
+    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site), mtus ? { mtus } : null, this.#live(), this.#mtuOf);
   }
 
   #say(event: GuardEvent): void {

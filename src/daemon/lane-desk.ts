@@ -54,6 +54,7 @@ export class LaneDesk {
   readonly #trustOf = (peer: number, path: number, loss: number) => this.#trust.of(peer, path, loss, performance.now());
   #paths: readonly LanePaths[] = [];
   #mtus: readonly number[];
+  #narrow = '';
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: LaneDeskParts) {
@@ -116,7 +117,21 @@ export class LaneDesk {
       paths,
       site.peers.map((_, index) => before[index] ?? nominalLane(site).mtus[index]!),
     );
-    if (this.isReady && this.#mtus.join() !== before.join()) this.#parts.networkChanged();
+    const narrow = this.#narrowPaths(site);
+    if ((this.isReady && this.#mtus.join() !== before.join()) || narrow !== this.#narrow) this.#parts.networkChanged();
+    this.#narrow = narrow;
+  }
+
+  /** Those that take less than their device: routes to the peers' addresses say so, for TCP. */
+  #narrowPaths(site: Site): string {
+    const all = site.peers.flatMap((peer) =>
+      peer.paths.map(({ index, uplink }) => ({
+        name: `${peer.index} ${index}`,
+        most: uplink.mtu,
+        mtu: this.#parts.factsOf(peer.index, index)?.mtuBytes,
+      })),
+    );
+    return all.flatMap(({ name, most, mtu }) => (mtu !== undefined && mtu < most ? `${name} ${mtu}` : [])).join();
   }
 
   siteChanged(): void {

@@ -152,6 +152,7 @@ class Daemon {
       site: () => this.#site.now,
       laneMtus: () => this.#lane.mtus,
       live: () => this.#peering?.monitor.peerPaths().map(({ dial }) => dial) ?? [],
+      mtuOf: (peer, path) => this.#peering?.monitor.facts(peer, path)?.mtuBytes,
       journalPath: journalPath(runDir, site.name),
       log: this.#log,
     });

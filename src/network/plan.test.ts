@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parsePrefix } from '../wire/ip.ts';
+import { parseAddress, parsePrefix } from '../wire/ip.ts';
 import { exampleFacts, exampleSite } from './example.ts';
 import { nftTable } from './nft-table.ts';
 import { planNetwork, renderPlan, renderUndo } from './plan.ts';
@@ -18,6 +18,25 @@ describe('the network plan', () => {
     const kinds = plan.steps.map((step) => (step.kind === 'route' && step.type === 'unreachable' ? 'unreachable' : step.kind));
     expect(kinds.slice(0, 3)).toEqual(['unreachable', 'unreachable', 'nft']);
     expect(renderUndo(plan).at(-1)).toBe('ip -4 route del unreachable 172.16.1.0/24 metric 4000');
+  });
+
+  it('tells TCP of a path that takes less than its device, by a route to the address of the peer', () => {
+    const added = (mtuOf: (peer: number, path: number) => number | undefined) => {
+      const before = new Set(renderPlan(planNetwork(exampleSite(), exampleFacts)));
+      return renderPlan(planNetwork(exampleSite(), exampleFacts, undefined, undefined, mtuOf)).filter((line) => !before.has(line));
+    };
+    expect(added(() => 1_500)).toEqual([]);
+    // 10.0.0.2 is on-link although the uplink has a gateway; 10.1.0.2 has a route anyway.
+    expect(added((_, path) => (path === 0 ? 1_280 : 1_400))).toEqual([
+      'ip -4 route replace 10.0.0.2 dev eth2 mtu 1280 table 4202',
+      'ip -4 route replace 10.1.0.2 dev eth3 mtu 1400 table 4203',
+    ]);
+    const site = exampleSite();
+    const [munich] = site.peers;
+    const far = { address: parseAddress('203.0.113.9')!, port: 8388 };
+    const paths = munich!.paths.map((path) => (path.index === 0 ? { ...path, peerAddress: far } : path));
+    const lines = renderPlan(planNetwork({ ...site, peers: [{ ...munich!, paths }] }, exampleFacts, undefined, undefined, () => 1_300));
+    expect(lines).toContain('ip -4 route replace 203.0.113.9 via 10.0.0.254 dev eth2 mtu 1300 table 4202');
   });
 
   it('has one key for each step', () => {

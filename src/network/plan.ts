@@ -4,7 +4,7 @@
  * The order is that of fail closed: the last-resort routes first, then the table with its drops, then what makes traffic flow. Undone in reverse.
  */
 import type { Site, Uplink } from '../site/types.ts';
-import type { Family, Prefix } from '../wire/ip.ts';
+import { contains, type Family, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
 import { destinationText } from './destination.ts';
 import { ecmpPrefixes, ecmpSteps, isEcmp, type LivePaths, nexthopIds } from './ecmp.ts';
 import { hasLane, innerAddresses, innerTable, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
@@ -30,12 +30,14 @@ const families: readonly Family[] = [4, 6];
 /**
  * @param lane null: its device is not there yet. Left out: as it will be, for whoever wants to see the whole plan.
  * @param live left out: all paths, likewise.
+ * @param mtuOf the largest packet of a path, where it is known.
  */
 export function planNetwork(
   site: Site,
   facts: NetworkFacts,
   lane: LaneFacts | null = nominalLane(site),
   live: LivePaths = site.peers.map(({ paths }) => paths.map(({ index }) => index)),
+  mtuOf: (peer: number, path: number) => number | undefined = () => undefined,
 ): Plan {
   const rules = planRules(site);
   const { tableBase } = site.network;
@@ -49,7 +51,7 @@ export function planNetwork(
       ruleset: nftTable(site, { isRouter: (family) => isRouter(site, family, facts.sysctls) }),
     },
     ...localTables(site),
-    ...site.uplinks.flatMap((uplink) => uplinkTable(site, uplink, facts)),
+    ...site.uplinks.flatMap((uplink) => uplinkTable(site, uplink, facts, mtuOf)),
     ...rules,
     ...plannedSysctls(site, facts),
     ...(lane ? laneSteps(site, lane, facts.sysctls) : []),
@@ -107,7 +109,12 @@ function localTables(site: Site): RouteStep[] {
 }
 
 /** What leaves from an uplink's address leaves on that uplink. `throw` hands the LAN back to the main table: the address is reachable from there too. */
-function uplinkTable(site: Site, uplink: Uplink, facts: NetworkFacts): RouteStep[] {
+function uplinkTable(
+  site: Site,
+  uplink: Uplink,
+  facts: NetworkFacts,
+  mtuOf: (peer: number, path: number) => number | undefined,
+): RouteStep[] {
   const table = site.network.tableBase + 2 + uplink.index;
   const { device } = uplink;
   return uplink.addresses.flatMap(({ family, text: source }) => {
@@ -123,16 +130,28 @@ function uplinkTable(site: Site, uplink: Uplink, facts: NetworkFacts): RouteStep
     });
     const gateway = uplink.gateways.find((one) => one.family === family);
     const onLink = facts.onLink.filter((one) => one.family === family && one.device === device).map((one) => one.prefix);
-    const peers = site.peers
-      .flatMap((peer) => peer.paths)
-      .filter(
-        (path) => path.uplink.index === uplink.index && path.localAddress.text === source && path.peerAddress.address.family === family,
-      )
-      .map((path) => path.peerAddress.address.text);
+    const paths = site.peers.flatMap((peer) => peer.paths.map((path) => ({ path, mtu: mtuOf(peer.index, path.index) ?? uplink.mtu })));
+    /** The least of each address: several peers may share one. */
+    const peers = new Map<string, number>();
+    for (const { path, mtu } of paths) {
+      const { address } = path.peerAddress;
+      if (path.uplink.index !== uplink.index || path.localAddress.text !== source || address.family !== family) continue;
+      peers.set(address.text, Math.min(mtu, peers.get(address.text) ?? mtu));
+    }
+    const isOnLink = (peer: string) => onLink.some((prefix) => contains(parsePrefix(prefix)!, parseAddress(peer)!.bytes));
+    // TCP would find out by itself, but only after seconds: the kernel asks the route again for each segment.
+    const narrow = (peer: string) => (peers.get(peer)! < uplink.mtu ? { mtu: peers.get(peer)! } : {});
     return [
       ...site.lan.filter((prefix) => prefix.family === family).map((prefix) => thrown(family, destinationText(prefix), table)),
       ...[...new Set(onLink)].map((prefix) => route(prefix)),
-      ...(gateway ? [route('default', { gateway: gateway.text })] : [...new Set(peers)].map((peer) => route(peer))),
+      ...(gateway
+        ? [
+            route('default', { gateway: gateway.text }),
+            ...[...peers.keys()]
+              .filter((peer) => peers.get(peer)! < uplink.mtu)
+              .map((peer) => route(peer, { ...(!isOnLink(peer) && { gateway: gateway.text }), ...narrow(peer) })),
+          ]
+        : [...peers.keys()].map((peer) => route(peer, narrow(peer)))),
     ];
   });
 }
