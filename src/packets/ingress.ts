@@ -13,7 +13,8 @@ import {
   DATAGRAM_HEADER_BYTES,
   DATAGRAM_TAG_BYTES,
   DUPLICATE_SPACE,
-  heartbeatPathOf,
+  HEARTBEAT_SPACES_AT,
+  HEARTBEAT_SPACES_END,
   spaceAt,
   streamHeartbeatPathOf,
 } from '../wire/datagram.ts';
@@ -101,7 +102,7 @@ export class Ingress {
     if (!checkDatagram(bytes, at, length)) return fault('bad-datagram');
     const space = spaceAt(bytes, at);
     if (streamHeartbeatPathOf(space) >= 0) return this.#parts.streamHeartbeat(source, Uint8Array.from(bytes.subarray(at, at + length)));
-    if (heartbeatPathOf(space) >= 0) return fault('bad-datagram');
+    if (isForMain(space)) return fault('bad-datagram');
     this.#take(slab, at, length, space, source.peer, source.path, nowMs);
   }
 
@@ -123,7 +124,9 @@ export class Ingress {
     const { bytes } = this.#slab;
     if (!checkDatagram(bytes, at, length)) return this.#parts.fault('bad-datagram');
     const space = spaceAt(bytes, at);
-    if (heartbeatPathOf(space) >= 0 || streamHeartbeatPathOf(space) >= 0) this.#passOn(socket, at, length);
+    if (isForMain(space)) this.#passOn(socket, at, length);
+    // Those come over streams: whoever sends one here is a stranger, and main need not look at it.
+    else if (streamHeartbeatPathOf(space) >= 0) this.#parts.fault('bad-datagram');
     else this.#take(this.#slab, at, length, space, ANY_PEER, socket.local, nowMs);
   }
 
@@ -209,7 +212,7 @@ export class Ingress {
   /** @returns whether it belongs to a subflow inside the lane, which may come over its own path only. */
   #deliverSubflow(peer: number, path: number, slab: Slab, at: number, length: number): boolean {
     const { counters, inner, writer, fault } = this.#parts;
-    const link = inner.arriving(this.#packet, peer);
+    const link = inner.arriving(this.#packet, slab.bytes, peer);
     if (link === undefined) return false;
     // Its flow counts them.
     counters.addPeerBytes(peer, 0, -length);
@@ -222,4 +225,9 @@ export class Ingress {
     const { bytes, port } = this.#parts.datagrams.remote;
     this.#parts.heartbeat(Uint8Array.from(this.#slab.bytes.subarray(at, at + length)), local, { bytes: Uint8Array.from(bytes), port });
   }
+}
+
+/** Heartbeats and probes, which the kernel gives to main's socket unless they come in a train behind a packet. */
+function isForMain(space: number): boolean {
+  return space >= HEARTBEAT_SPACES_AT && space < HEARTBEAT_SPACES_END;
 }

@@ -7,11 +7,15 @@ import { type Gateway, lanes, type Pair, PORT } from './lanes.fixture.ts';
 const INNER = { berlin: ['198.18.0.1', '198.18.1.1'], munich: ['198.18.0.2', '198.18.1.2'] } as const;
 const CALLER_PORT = 50_000;
 
-function tcp(sourcePort: number, destinationPort: number, bytes = 100): Buffer {
-  const segment = Buffer.alloc(20 + bytes, 7);
+const SYN = 0x02;
+const ACK = 0x10;
+
+function tcp(sourcePort: number, destinationPort: number, flags = ACK): Buffer {
+  const segment = Buffer.alloc(120, 7);
   segment.writeUInt16BE(sourcePort, 0);
   segment.writeUInt16BE(destinationPort, 2);
   segment[12] = 5 << 4;
+  segment[13] = flags;
   return segment;
 }
 const segment = (from: string, to: string, payload: Buffer) => packet({ from, to, protocol: 6, payload });
@@ -63,6 +67,20 @@ describe('a subflow inside the packet lane', () => {
     pair.berlin.send(out(1));
     expect(pair.munich.received()).toEqual([]);
     expect(pair.munich.counters.faults()).toEqual({ 'wrong-inner-path': 1 });
+  });
+
+  it('is opened towards the listener only, whatever port the peer says is its own', () => {
+    const pair = withInner();
+    const [from, to] = [INNER.berlin[0], INNER.munich[0]];
+    const first = segment(from, to, tcp(CALLER_PORT, PORT, SYN));
+    const answers = [SYN | ACK, ACK].map((flags) => segment(from, to, tcp(PORT, CALLER_PORT, flags)));
+    for (const good of [first, ...answers]) {
+      pair.berlin.send(good);
+      expect(pair.munich.received()).toEqual([good]);
+    }
+    pair.berlin.send(segment(from, to, tcp(PORT, 22, SYN)));
+    expect(pair.munich.received()).toEqual([]);
+    expect(pair.munich.counters.faults()).toEqual({ 'source-outside': 1 });
   });
 
   it.each([

@@ -5,7 +5,8 @@
  *   from the kernel    ours → theirs, of one path ──▶ that path, or nowhere
  *   from the peer      theirs → ours, of one path, over that path ──▶ the kernel
  *
- * Either way TCP only, whole, and with the listener's port at one end: nothing else of this host can be reached there.
+ * Either way TCP only, whole, and with the listener's port at one end: nothing else of this host can be reached there. The peer names its own
+ * port, and so could come from it to any of ours: a first SYN must be for our listener.
  */
 import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
 import type { LanePaths } from './messages.ts';
@@ -19,6 +20,10 @@ export interface Link {
   /** The peer's listener. */
   readonly remotePort: number;
 }
+
+const TCP_FLAGS = 13;
+const SYN = 0x02;
+const ACK = 0x10;
 
 export class InnerSubflows {
   readonly #listenPort: number;
@@ -41,10 +46,12 @@ export class InnerSubflows {
     return this.#find(packet, SOURCE, DESTINATION);
   }
 
-  /** @returns the link that a packet of `peer` belongs to; undefined where it is none of these. */
-  arriving(packet: InnerPacket, peer: number): Link | undefined {
+  /** @param bytes where `packet` was read. @returns the link that a packet of `peer` belongs to; undefined where it is none of these. */
+  arriving(packet: InnerPacket, bytes: Uint8Array, peer: number): Link | undefined {
     const link = this.#find(packet, DESTINATION, SOURCE);
-    return link?.peer === peer ? link : undefined;
+    if (link?.peer !== peer) return undefined;
+    const flags = bytes[packet.at + packet.transportOffset + TCP_FLAGS]!;
+    return (flags & (SYN | ACK)) === SYN && packet.destinationPort !== this.#listenPort ? undefined : link;
   }
 
   #find(packet: InnerPacket, ours: number, theirs: number): Link | undefined {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EAGAIN, EBADFD, EMSGSIZE } from '../kernel/constants.ts';
 import type { PacketClass, PolicyRule } from '../site/types.ts';
-import { heartbeatSpace } from '../wire/datagram.ts';
+import { heartbeatSpace, probeSpace, streamHeartbeatSpace } from '../wire/datagram.ts';
 import { packet, udp } from '../wire/packets.fixture.ts';
 import { lanes, newSession, PORT, setState } from './lanes.fixture.ts';
 import { QUEUE_MOST_TRAINS } from './path-sender.ts';
@@ -179,11 +179,14 @@ describe('the packet lane', () => {
     expect([answered!.length > 56, answered![9], answered![20], answered![21], answered!.readUInt16BE(26)]).toEqual([true, 1, 3, 4, 68]);
   });
 
-  it('passes a heartbeat on that came among packets, as it is', () => {
+  it.each([
+    ['heartbeat', heartbeatSpace(1)],
+    ['probe', probeSpace(1)],
+  ])('passes a %s on that came among packets, as it is', (_, space) => {
     const pair = lanes();
     const bytes = Buffer.alloc(40, 1);
     bytes.fill(0, 8, 16);
-    bytes[8] = heartbeatSpace(1);
+    bytes[8] = space;
     underWay(pair, '10.1.0.2').push({ from: { bytes: Uint8Array.of(10, 1, 0, 1), port: PORT }, bytes, segmentBytes: 40 });
     pair.munich.received();
     expect(pair.munich.said).toContainEqual({
@@ -192,6 +195,18 @@ describe('the packet lane', () => {
       local: '10.1.0.2',
       remote: { bytes: Uint8Array.of(10, 1, 0, 1), port: PORT },
     });
+    expect(pair.munich.counters.faults()).toEqual({});
+  });
+
+  it('bothers main with nothing that only a stream brings', () => {
+    const pair = lanes();
+    const bytes = Buffer.alloc(40, 1);
+    bytes.fill(0, 8, 16);
+    bytes[8] = streamHeartbeatSpace(1);
+    underWay(pair, '10.1.0.2').push({ from: { bytes: Uint8Array.of(10, 1, 0, 1), port: PORT }, bytes, segmentBytes: 40 });
+    pair.munich.received();
+    expect(pair.munich.said).toEqual([]);
+    expect(pair.munich.counters.faults()).toEqual({ 'bad-datagram': 1 });
   });
 });
 
