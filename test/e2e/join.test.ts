@@ -8,7 +8,7 @@ import type { StatusSnapshot } from '../../src/status/types.ts';
 import { emitInviteCode, type InviteCode, parseInviteCode } from '../../src/wire/invite-code.ts';
 import { run, serveAlways, startScript } from './support/programs.ts';
 
-const POLL = { timeout: 30_000, interval: 200 };
+const POLL = { timeout: 60_000, interval: 200 };
 const PROGRAM = fileURLToPath(new URL('../../bin/braid', import.meta.url));
 
 /** Berlin and munich have two uplinks to each other, paris has one; every uplink reaches every other. */
@@ -99,15 +99,16 @@ const echoed = (from: string, to: string) =>
 
 const pinged = async (from: string, to: string) => (await lab.exec(from, ['ping', '-c', '1', '-W', '2', to])).code === 0;
 
-beforeAll(async () => {
-  lab = await buildLab(threeSites());
-  for (const site of ['berlin', 'munich', 'paris']) await serveAlways(lab, `${site}-pc`, echo(9_000));
-});
+async function build(topology: Topology): Promise<void> {
+  lab = await buildLab(topology);
+  daemons.clear();
+  for (const { name } of topology.sites) await serveAlways(lab, `${name}-pc`, echo(9_000));
+}
 
-afterAll(() => lab?.close());
-
-describe('sites that become peers with a code', { timeout: 180_000 }, () => {
+describe('sites that become peers with a code', { timeout: 240_000 }, () => {
   let firstCode = '';
+  beforeAll(() => build(threeSites()));
+  afterAll(() => lab?.close());
 
   it('two commands make a pair: init and join, nothing configured by hand, and no restart', async () => {
     const init = ['init', '--site', 'berlin', '--config', fileOf('berlin')];
@@ -139,7 +140,7 @@ describe('sites that become peers with a code', { timeout: 180_000 }, () => {
     // Everything else, too, though the lane of packets had nobody to talk to when berlin started.
     await expect.poll(() => pinged('munich-pc', '172.16.0.10'), POLL).toBe(true);
     const flow = talk('berlin-pc', '172.16.1.10');
-    await flow.program.waitFor(/ready/, 20_000);
+    await flow.program.waitFor(/ready/);
     const uplinks = async () =>
       (await statusOf('berlin'))!.peers[0]!.paths.filter(({ subflows, carries }) => subflows > 0 && carries).map(({ uplink }) => uplink);
     await expect.poll(async () => new Set(await uplinks()), POLL).toEqual(new Set(['fiber', 'cable', 'dsl']));
@@ -163,7 +164,7 @@ describe('sites that become peers with a code', { timeout: 180_000 }, () => {
 
   it('a third site joins while the flows of the others go on, and all of it is there after kill -9', async () => {
     const flow = talk('berlin-pc', '172.16.1.10');
-    await flow.program.waitFor(/ready/, 20_000);
+    await flow.program.waitFor(/ready/);
     const taken = await joinAt('paris', await newCode());
     expect([taken.code, taken.stderr]).toEqual([0, '']);
     await start('paris');
@@ -181,7 +182,7 @@ describe('sites that become peers with a code', { timeout: 180_000 }, () => {
   it('a peer that is revoked is out at once, and nobody else is harmed', async () => {
     const stays = talk('berlin-pc', '172.16.2.10');
     const goes = talk('berlin-pc', '172.16.1.10');
-    await Promise.all([stays.program.waitFor(/ready/, 20_000), goes.program.waitFor(/ready/, 20_000)]);
+    await Promise.all([stays.program.waitFor(/ready/), goes.program.waitFor(/ready/, 20_000)]);
     const before = readFileSync(fileOf('berlin'), 'utf8');
     expect(await braid('berlin', 'peer', 'revoke', 'munich', '--run-dir', runDir(), 'berlin')).toMatchObject({
       code: 0,
@@ -220,6 +221,28 @@ describe('sites that become peers with a code', { timeout: 180_000 }, () => {
     });
     const again = await braid('berlin', 'peer', 'revoke', 'munich', '--run-dir', runDir(), 'berlin');
     expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('there is no peer munich')]);
+  });
+});
+
+describe('sites behind NAT', { timeout: 240_000 }, () => {
+  beforeAll(() => build(twoSites({ ipv4Only: true, uplinks: [{ nat: ['1:1', 'cgnat'] }, { nat: ['1:1', 'cgnat'] }] })));
+  afterAll(() => lab?.close());
+
+  it('join with what only the administrator knows, and who cannot be dialled is not', async () => {
+    const publics = ['--public', 'fiber=203.0.113.1', '--public', 'cable=198.51.100.1'];
+    const made = await braid('berlin', 'init', '--site', 'berlin', '--config', fileOf('berlin'), ...publics);
+    await start('berlin');
+    const joined = await joinAt('munich', made.stdout.trim());
+    expect([joined.code, joined.stderr, joined.stdout]).toEqual([
+      0,
+      '',
+      expect.stringContaining('we dial it at  203.0.113.1, 198.51.100.1'),
+    ]);
+    expect(joined.stdout).toContain('it dials us at no address');
+    await start('munich');
+    await expect.poll(() => pathsUp('munich'), POLL).toEqual(['berlin: cable fiber']);
+    expect(await echoed('munich-pc', '172.16.0.10')).toBe('hello');
+    expect(await echoed('berlin-pc', '172.16.1.10')).toBe('hello');
   });
 });
 
