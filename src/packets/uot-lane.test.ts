@@ -29,6 +29,7 @@ class World {
   nowMs = 1_000;
   readonly lane: UotLane;
   readonly #packet = new InnerPacket();
+  readonly #train: (() => string)[] = [];
 
   constructor() {
     const site = berlin();
@@ -56,8 +57,11 @@ class World {
         nowMs: () => this.nowMs,
         fault: (fault) => void this.faults.push(fault),
         wanted: (_, ticket) => void this.wanted.push(ticket),
-        deliver: (_, slab, at, length) => this.arrived.push(this.#describe(slab, at, length)),
-        settle: () => {},
+        // As in a train: looked at only when all of a read are there.
+        deliver: (_, slab, at, length) => this.#train.push(() => this.#describe(slab, at, length)),
+        settle: () => {
+          for (const packet of this.#train.splice(0)) this.arrived.push(packet());
+        },
         sent: () => {},
       },
       { ...site, peers, names: new Map([['nas', parseAddress('172.16.0.10')!]]) },
@@ -149,6 +153,16 @@ describe('a LAN socket that speaks to a foreign peer', () => {
       '172.16.2.20 53 > 172.16.0.10 5000: ',
       '172.16.2.9 99 > 172.16.0.10 5000: late',
     ]);
+  });
+
+  it('gets a burst of answers whole', () => {
+    const world = new World();
+    world.send(CLIENT, SERVER, 'question');
+    world.lane.stands(world.wanted[0]!, 7);
+    const data = Array.from({ length: 300 }, (_, i) => String.fromCharCode(97 + (i % 26)).repeat(1_400));
+    world.say(7, ...data.map((one) => frame(target(SERVER), one)));
+    for (let i = 0; i < 10; i++) world.lane.run();
+    expect(world.arrived).toEqual(data.map((one) => `172.16.2.20 53 > 172.16.0.10 5000: ${one}`));
   });
 
   it('asks again where no stream could be had, and after the peer ended one', () => {

@@ -25,6 +25,9 @@ const IDLE_MS = 180_000;
 const DIAL_MOST_MS = 15_000;
 const SWEEP_EVERY_MS = 5_000;
 const UDP_HEADER_BYTES = 8;
+/** What the device wants in front of a packet. */
+const HEADROOM_BYTES = 64;
+const PACKETS_BYTES = 256 << 10;
 /** Ports that stand for the peer's sockets: away from those of services. */
 const FIRST_PORT = 40_000;
 const PORTS = 20_000;
@@ -54,6 +57,9 @@ export class UotLane {
   #lastTicket = UOT_FIRST_TICKET;
   #lastPort = 0;
   #packetId = 0;
+  /** What was made of frames, until the device has it. */
+  readonly #packets = new Slab(PACKETS_BYTES);
+  #packetsEnd = 0;
   #sweptAtMs = 0;
 
   constructor(parts: UotLaneParts, site: Site) {
@@ -64,6 +70,7 @@ export class UotLane {
       readSlab: new Slab(SCRATCH_BYTES),
       writeSlab: new Slab(2 * UOT_FRAME_MOST_BYTES),
       taken: (stream, frame) => this.#taken(stream, frame),
+      settle: () => this.#settle(),
     };
   }
 
@@ -200,9 +207,20 @@ export class UotLane {
     const own = stream.isTheirs ? this.#standInFor(stream, far.bytes.length) : stream.own;
     if (own?.bytes.length !== far.bytes.length || far.port === 0) return fault('destination-outside');
     const [from, to] = stream.isTheirs ? [own, far] : [far, own];
-    const { readSlab } = this.#shared;
-    const length = writeUdpFront(from, to, this.#packetId++, readSlab.bytes, readSlab.view, payloadAt, payloadBytes);
-    deliver(stream.peer, readSlab, payloadAt - udpFrontBytes(from), length);
+    // A packet's headers are longer than a frame's: in place they would write over the datagram before, which waits for its train.
+    const { bytes, view, lengthBytes } = this.#packets;
+    const front = udpFrontBytes(from);
+    if (this.#packetsEnd + HEADROOM_BYTES + front + payloadBytes > lengthBytes) this.#settle();
+    const at = this.#packetsEnd + HEADROOM_BYTES + front;
+    this.#shared.readSlab.bytes.copy(bytes, at, payloadAt, payloadAt + payloadBytes);
+    const length = writeUdpFront(from, to, this.#packetId++, bytes, view, at, payloadBytes);
+    this.#packetsEnd = at + payloadBytes;
+    deliver(stream.peer, this.#packets, at - front, length);
+  }
+
+  #settle(): void {
+    this.#parts.settle();
+    this.#packetsEnd = 0;
   }
 
   /** An address of the peer's, of either family, with the stream's port. */

@@ -13,9 +13,9 @@ import type { UdpEnd } from '../wire/udp-packet.ts';
 /** 20 ms at 100 Mbit/s, and any one datagram. */
 const QUEUE_MOST_BYTES = 256 << 10;
 const READS_A_TURN = 8;
-/** In front of what is read: what a packet's headers and the device want in front of the first payload. */
-export const READ_AT = 128;
-export const READ_BYTES = 4 * UOT_FRAME_MOST_BYTES;
+/** Where what is read begins. */
+const READ_AT = 0;
+const READ_BYTES = 4 * UOT_FRAME_MOST_BYTES;
 export const SCRATCH_BYTES = READ_AT + UOT_FRAME_MOST_BYTES + READ_BYTES;
 
 export interface UotStreamParts {
@@ -24,8 +24,9 @@ export interface UotStreamParts {
   readonly readSlab: Slab;
   readonly writeSlab: Slab;
   readonly fault: (fault: Fault) => void;
-  /** One datagram of the peer's; the payload lies in `readSlab`, with room in front, until `settle`. */
+  /** One datagram of the peer's; the payload lies in `readSlab`, and is written over by the next read. */
   readonly taken: (stream: UotStream, frame: UotFrame) => void;
+  /** All of a read are told. */
   readonly settle: () => void;
 }
 

@@ -22,7 +22,7 @@ if (!SSSERVER || !SSLOCAL)
   );
 
 const RATE_MBIT = 20;
-const FAST_MBIT = 1.4 * RATE_MBIT;
+const FAST_MBIT = 1.2 * RATE_MBIT;
 const EXCHANGE_BYTES = 2 << 20;
 /** The program has a TUN for IPv4 only, as the recipe has. */
 const WAYS = [
