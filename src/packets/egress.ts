@@ -15,7 +15,7 @@ import {
   writeDatagramHeader,
 } from '../wire/datagram.ts';
 import { emitTooBig } from '../wire/icmp.ts';
-import { InnerPacket, PROTOCOL } from '../wire/inner-packet.ts';
+import { InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
 import { type Admission, REFUSED } from './admission.ts';
 import type { InnerSubflows, Link } from './inner-subflows.ts';
 import type { LanePeer } from './lane-peer.ts';
@@ -83,8 +83,12 @@ export class Egress {
     const { admission, sessions, peers, counters, fault } = this.#parts;
     const packet = this.#packet;
     if (!packet.read(this.#slab.bytes, PACKET_AT, length, false)) return fault('malformed-inner');
-    const link = packet.protocol === PROTOCOL.tcp ? this.#parts.inner.leaving(packet) : undefined;
-    if (link !== undefined) return this.#takeSubflow(link, length, nowMs);
+    if (packet.protocol === PROTOCOL.tcp) {
+      const { inner } = this.#parts;
+      const link = inner.leaving(packet);
+      if (link !== undefined) return this.#takeSubflow(link, length, nowMs);
+      if (inner.isStray(packet, SOURCE)) return fault('no-path');
+    }
     const owner = admission.egress(packet, nowMs);
     if (owner === REFUSED) return fault(admission.refusal);
     const peer = peers[owner]!;

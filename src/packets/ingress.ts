@@ -18,7 +18,7 @@ import {
   spaceAt,
   streamHeartbeatPathOf,
 } from '../wire/datagram.ts';
-import { InnerPacket, PROTOCOL } from '../wire/inner-packet.ts';
+import { DESTINATION, InnerPacket, PROTOCOL } from '../wire/inner-packet.ts';
 import type { Admission } from './admission.ts';
 import type { InnerSubflows } from './inner-subflows.ts';
 import type { LanePeer } from './lane-peer.ts';
@@ -213,10 +213,10 @@ export class Ingress {
   #deliverSubflow(peer: number, path: number, slab: Slab, at: number, length: number): boolean {
     const { counters, inner, writer, fault } = this.#parts;
     const link = inner.arriving(this.#packet, slab.bytes, peer);
-    if (link === undefined) return false;
+    if (link === undefined && !inner.isStray(this.#packet, DESTINATION)) return false;
     // Its flow counts them.
     counters.addPeerBytes(peer, 0, -length);
-    if (link.path === path) writer.write(slab, at, length);
+    if (link?.path === path) writer.write(slab, at, length);
     else fault('wrong-inner-path');
     return true;
   }

@@ -2,9 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { parseAddress } from '../wire/ip.ts';
 import { packet } from '../wire/packets.fixture.ts';
-import { type Gateway, lanes, type Pair, PORT } from './lanes.fixture.ts';
+import { type Gateway, INNER, lanes, type Pair, PORT } from './lanes.fixture.ts';
 
-const INNER = { berlin: ['198.18.0.1', '198.18.1.1'], munich: ['198.18.0.2', '198.18.1.2'] } as const;
 const CALLER_PORT = 50_000;
 
 const SYN = 0x02;
@@ -57,7 +56,13 @@ describe('a subflow inside the packet lane', () => {
     const pair = withInner();
     tellInner(pair.berlin, [0]);
     pair.berlin.send(out(1));
-    expect(pair.berlin.counters.faults()).toEqual({ 'destination-outside': 1 });
+    expect(pair.berlin.counters.faults()).toEqual({ 'no-path': 1 });
+    // And is let in nowhere else.
+    tellInner(pair.berlin, [0, 1]);
+    tellInner(pair.munich, [0]);
+    pair.berlin.send(out(1));
+    expect(pair.munich.received()).toEqual([]);
+    expect(pair.munich.counters.faults()).toEqual({ 'wrong-inner-path': 1 });
   });
 
   it('that came over another path is dropped', () => {

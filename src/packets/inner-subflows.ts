@@ -8,6 +8,8 @@
  * Either way TCP only, whole, and with the listener's port at one end: nothing else of this host can be reached there. The peer names its own
  * port, and so could come from it to any of ours: a first SYN must be for our listener.
  */
+
+import type { Site } from '../site/types.ts';
 import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
 import type { LanePaths } from './messages.ts';
 
@@ -27,10 +29,13 @@ const ACK = 0x10;
 
 export class InnerSubflows {
   readonly #listenPort: number;
+  /** Our inner addresses, whether a path has a use for them now or not. */
+  readonly #ours: ReadonlySet<number>;
   #links: readonly Link[] = [];
 
-  constructor(listenPort: number) {
+  constructor({ listenPort, uplinks }: Pick<Site, 'listenPort' | 'uplinks'>) {
     this.#listenPort = listenPort;
+    this.#ours = new Set(uplinks.flatMap(({ inner }) => (inner ? [wordOf(inner.bytes)] : [])));
   }
 
   usePaths(peers: readonly LanePaths[]): void {
@@ -52,6 +57,11 @@ export class InnerSubflows {
     if (link?.peer !== peer) return undefined;
     const flags = bytes[packet.at + packet.transportOffset + TCP_FLAGS]!;
     return (flags & (SYN | ACK)) === SYN && packet.destinationPort !== this.#listenPort ? undefined : link;
+  }
+
+  /** Where there is no link: one of a path that does not carry at the moment, or never had these ends. @param end whose address is ours. */
+  isStray({ family, addresses }: InnerPacket, end: typeof SOURCE | typeof DESTINATION): boolean {
+    return family === 4 && this.#ours.has(addresses[end]!);
   }
 
   #find(packet: InnerPacket, ours: number, theirs: number): Link | undefined {

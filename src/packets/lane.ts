@@ -106,7 +106,7 @@ export class Lane {
       site,
     );
     this.#useSite(site);
-    this.#inner = new InnerSubflows(site.listenPort);
+    this.#inner = new InnerSubflows(site);
     const ours = { admission: this.#admission, sessions: this.#sessions, peers: this.#peers, inner: this.#inner };
     const shared = { uot: this.#uot, tun, datagrams, ...ours, counters, fault };
     this.#egress = new Egress(shared);

@@ -45,6 +45,7 @@ class EveryPoller implements Poller {
 
 const LAN = { berlin: ['172.16.0.0/24', 'fd00:16::/64'], munich: ['172.16.1.0/24', 'fd00:17::/64'] } as const;
 const UPLINKS = { berlin: ['10.0.0.1', '10.1.0.1'], munich: ['10.0.0.2', '10.1.0.2'] } as const;
+export const INNER = { berlin: ['198.18.0.1', '198.18.1.1'], munich: ['198.18.0.2', '198.18.1.2'] } as const;
 type Name = keyof typeof LAN;
 
 function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site {
@@ -59,6 +60,7 @@ function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site
     metered: false,
     weight: 1,
     mtu: 1500,
+    inner: parseAddress(INNER[name][index]!)!,
   }));
   const peer: Peer = {
     index: 0,
