@@ -25,13 +25,13 @@ import { PathMonitor } from '../paths/monitor.ts';
 import type { Links, OpenedDatagram, PathEventRecord, PathFigures, PathHealth, UplinkOverride } from '../paths/types.ts';
 import type { Learned } from '../site/append-paths.ts';
 import type { Path, Peer, Site } from '../site/types.ts';
-import { Allowance } from '../status/allowance.ts';
 import type { Counters } from '../status/counters.ts';
-import { addressFromBytes, type IpAddress } from '../wire/ip.ts';
+import type { IpAddress } from '../wire/ip.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
 import { TheirInner } from './inner-ends.ts';
 import type { LaneDesk } from './lane-desk.ts';
+import { Newcomers } from './newcomers.ts';
 import { PacketStreams } from './packet-streams.ts';
 import { pathTables } from './path-tables.ts';
 import { NO_SPARES, reverseToAskFor, sparesFor } from './spares.ts';
@@ -63,12 +63,7 @@ const REVERSE_WANTED_MS = 60_000;
 /** Beyond 30 s connections are refused (SIP022). */
 const SKEW_WARN_MS = 10_000;
 const REVERSE_ASK_EACH_MS = 1_000;
-/** A path to where the peer came from once, and nothing has come since. */
-const FORSAKEN_MS = 10_000;
 const PAIR_KEY_BYTES = 32;
-/** Places that a peer comes from and no path leads to: each changes the site, which all workers and peers hear of. */
-const LEARNED_AT_ONCE = 8;
-const LEARN_EACH_MS = 5_000;
 
 /** What one peer told, and what we noticed of it. */
 interface Known {
@@ -79,7 +74,6 @@ interface Known {
   reverseWanted: number;
   reverseWantedUntilMs: number;
   reverseAskedAtMs: number;
-  readonly learns: Allowance;
 }
 
 export class Peering {
@@ -95,8 +89,6 @@ export class Peering {
   #isStopped = false;
   /** Over which paths the kernel spreads, as it was last told. */
   #spread = '';
-  /** By peer and path. */
-  readonly #learnedAtMs: number[][] = [];
 
   constructor(parts: PeeringParts) {
     this.#parts = parts;
@@ -121,6 +113,8 @@ export class Peering {
       handOver: (address, fd) => parts.lane.handOver(address, fd),
       takeBack: (address) => parts.lane.takeBack(address),
     });
+    const { site: siteNow, learn, said } = parts;
+    const newcomers = new Newcomers({ site: siteNow, learn, said, health: (peer, path) => this.health(peer, path) });
     this.monitor = new PathMonitor({
       site,
       clock: new MonotonicClock(),
@@ -135,7 +129,7 @@ export class Peering {
       spares: (peer) => this.#spares(peer),
       changed: (peers) => this.#decided(peers),
       event: (record) => this.#moved(record),
-      learn: (peer, datagram) => this.#learn(peer, datagram),
+      learn: (peer, datagram) => newcomers.came(peer, datagram),
     });
   }
 
@@ -191,9 +185,7 @@ export class Peering {
       reverseWanted: 0,
       reverseWantedUntilMs: 0,
       reverseAskedAtMs: Number.NEGATIVE_INFINITY,
-      learns: new Allowance(LEARNED_AT_ONCE, LEARN_EACH_MS),
     });
-    this.#learnedAtMs.push([]);
     this.#room.add({ site, method, pairKey: pairKey(keys), isBraid: kind === 'braid' });
   }
 
@@ -361,26 +353,6 @@ export class Peering {
     const peer = this.#parts.site().peers.find(({ site, revoked }) => site === record.peer && !revoked);
     if (peer && record.to === 'up' && record.from !== 'up' && !this.#room.connected(peer.index)) this.#room.wake(peer.index);
     this.#parts.moved(record);
-  }
-
-  /** A path that led elsewhere before is moved there, where nothing comes any more; a CGNAT gives new ports as it likes. */
-  #learn(peer: number, { local, remote }: OpenedDatagram): void {
-    const site = this.#parts.site();
-    const uplink = site.uplinks.find(({ addresses }) => addresses.some(({ text }) => text === local.text));
-    if (!uplink || !this.#known[peer]!.learns.take(performance.now())) return;
-    const old = site.peers[peer]!.paths.find((path) => path.learned && path.uplink.index === uplink.index && this.#isForsaken(peer, path));
-    const place = { address: addressFromBytes(remote.bytes), port: remote.port };
-    const path = this.#parts.learn({ peer, uplink: uplink.index, remote: place, ...(old && { path: old.index }) });
-    if (!path) return;
-    this.#learnedAtMs[peer]![path.index] = performance.now();
-    this.#parts.said('peer', site.peers[peer]!.site, `comes over ${uplink.name} from ${place.address.text}, which no path led to`, false);
-  }
-
-  /** A fresh one has not lived yet, and one that fell just now may come back. */
-  #isForsaken(peer: number, { index }: Path): boolean {
-    const health = this.health(peer, index);
-    const learnedAgoMs = performance.now() - (this.#learnedAtMs[peer]![index] ?? 0);
-    return health?.state === 'down' && learnedAgoMs > FORSAKEN_MS && (health.quietMs ?? FORSAKEN_MS) >= FORSAKEN_MS;
   }
 
   #skew(peer: number, aheadMs: number): void {
