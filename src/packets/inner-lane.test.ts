@@ -85,7 +85,7 @@ describe('a subflow inside the packet lane', () => {
     }
     pair.berlin.send(segment(from, to, tcp(PORT, 22, SYN)));
     expect(pair.munich.received()).toEqual([]);
-    expect(pair.munich.counters.faults()).toEqual({ 'source-outside': 1 });
+    expect(pair.munich.counters.faults()).toEqual({ 'wrong-inner-path': 1 });
   });
 
   it.each([
