@@ -99,7 +99,9 @@ class Daemon {
   constructor(options: DaemonOptions, config: Config, facts: HostFacts) {
     this.#options = options;
     this.#site = new LiveSite(config, facts);
-    this.#counters = Array.from({ length: workerCount() }, () => new Counters(PEERS_MOST));
+    // One core is for the kernel's part and for us.
+    const workers = Math.max(1, availableParallelism() - 1);
+    this.#counters = Array.from({ length: workers }, () => new Counters(PEERS_MOST));
     this.#ownCounters = new Counters(PEERS_MOST);
     this.#laneCounters = new Counters(PEERS_MOST);
     this.#lane = this.#makeLane();
@@ -386,11 +388,6 @@ class Daemon {
     );
     this.#down.push(() => clearInterval(timer));
   }
-}
-
-/** One core is for the kernel's part and for us. */
-function workerCount(): number {
-  return Math.max(1, availableParallelism() - 1);
 }
 
 /** @throws BraidError RUNTIME_NO_OPENSSL, CRYPTO_SELF_TEST */
