@@ -85,7 +85,8 @@ export class HostNetwork {
   async #plan() {
     const site = this.#site();
     const mtus = this.#laneMtus();
-    return planNetwork(site, await readNetworkFacts(this.#parts.runner, site), mtus ? { mtus } : null, this.#live(), this.#mtuOf);
+    const { runner, journalPath } = this.#parts;
+    return planNetwork(site, await readNetworkFacts(runner, site, journalPath), mtus ? { mtus } : null, this.#live(), this.#mtuOf);
   }
 
   #say(event: GuardEvent): void {

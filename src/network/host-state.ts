@@ -5,6 +5,7 @@
 
 import type { Site } from '../site/types.ts';
 import type { Family } from '../wire/ip.ts';
+import { Journal } from './journal.ts';
 import { hex } from './nft-table.ts';
 import type { NetworkFacts } from './plan.ts';
 import { must, type Runner } from './runner.ts';
@@ -83,7 +84,11 @@ export async function readHostState(runner: Runner): Promise<HostState> {
   };
 }
 
-export async function readNetworkFacts(runner: Runner, site: Site): Promise<NetworkFacts> {
+/**
+ * @param journalPath sysctls that it knows are as they were before us: that the host forwards because we asked for it does not make it a router
+ *   for others, whose packets the plan would then let pass.
+ */
+export async function readNetworkFacts(runner: Runner, site: Site, journalPath?: string): Promise<NetworkFacts> {
   const { routes, devices } = await readHostState(runner);
   const ours = new Set([...site.uplinks.map(({ device }) => device), ...site.lanDevices]);
   const interfaces = devices.flatMap(({ kind, name }) =>
@@ -94,6 +99,8 @@ export async function readNetworkFacts(runner: Runner, site: Site): Promise<Netw
     const value = runner.readSysctl(name);
     if (value !== undefined) sysctls.set(name, value);
   }
+  for (const { step, previous } of journalPath === undefined ? [] : new Journal(journalPath).entries())
+    if (step.kind === 'sysctl' && previous !== undefined && sysctls.has(step.name)) sysctls.set(step.name, previous);
   return { sysctls, onLink: routes.flatMap(onLink), bridged: bridgedDevices(devices), interfaces };
 }
 

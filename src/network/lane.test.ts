@@ -6,6 +6,7 @@ import type { Site } from '../site/types.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 import { applyPlan, repairPlan, undoJournal } from './apply.ts';
 import { exampleFacts, exampleSite } from './example.ts';
+import { readNetworkFacts } from './host-state.ts';
 import { type LaneFacts, nominalLane } from './lane.ts';
 import { MemoryHost } from './memory-host.ts';
 import { planNetwork, renderPlan } from './plan.ts';
@@ -186,6 +187,22 @@ describe('the packet lane in the network plan', () => {
       'net.ipv6.conf.eth2.accept_ra=2',
       'net.ipv6.conf.all.forwarding=1',
     ]);
+  });
+
+  it('does not take the host for a router because it forwards for us, as a whole on kernels before 6.17', async () => {
+    const memory = host();
+    memory.sysctls.delete('net/ipv6/conf/eth1/force_forwarding');
+    const { journalPath } = parts(memory);
+    const now = async () => planNetwork(exampleSite(), await readNetworkFacts(memory, exampleSite(), journalPath), null);
+    const first = await now();
+    expect(renderPlan(first).join()).toContain('meta nfproto ipv6 iifname { "eth1" }');
+    await applyPlan(first, parts(memory));
+    expect(memory.sysctls.get('net/ipv6/conf/all/forwarding')).toBe('1');
+    expect(await now()).toEqual(first);
+    // Also of a run that was killed.
+    expect((await applyPlan(await now(), parts(memory))).changed).toEqual([]);
+    await undoJournal(journalPath, parts(memory));
+    expect(memory.sysctls.get('net/ipv6/conf/all/forwarding')).toBe('0');
   });
 
   it('lets the LAN into the lane and nowhere else, on a host that forwards only for us', () => {
