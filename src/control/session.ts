@@ -81,8 +81,8 @@ export class Session {
     this.changed?.(this);
   }
 
-  /** For the packet lane's thread, which wipes what it gets as its caller does. @returns undefined after `close`. */
-  copyKeys(): { readonly sendKey: Uint8Array; readonly receiveKey: Uint8Array } | undefined {
+  /** For the packet lane's thread, which wipes what it gets. @returns undefined after `close`. */
+  copyKeys(): { readonly sendKey: Uint8Array<ArrayBuffer>; readonly receiveKey: Uint8Array<ArrayBuffer> } | undefined {
     if (this.#state === 'closed') return undefined;
     const [sendKey, receiveKey] = this.#keys.map((key) => {
       // Not from Buffer's shared pool, which would be sent as a whole.

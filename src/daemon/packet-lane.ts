@@ -116,9 +116,9 @@ export class PacketLane {
     return true;
   }
 
-  #tell(command: ToLane): void {
+  #tell(command: ToLane, transfer: ArrayBuffer[] = []): void {
     if (!this.#thread) return;
-    this.#thread.port.postMessage(command);
+    this.#thread.port.postMessage(command, transfer);
     if (this.#thread.wakeFd >= 0) libcCalls.write(this.#thread.wakeFd, this.#wake.range(0, 8), 8);
   }
 
@@ -127,8 +127,9 @@ export class PacketLane {
     if (!keys) return;
     const { peer, sendId, receiveId } = session;
     const number = this.#sessions.get(session)!;
-    this.#tell({ kind: 'session', peer, number, sendId, receiveId, method: this.#parts.methodOf(peer), ...keys });
-    for (const key of Object.values(keys)) key.fill(0);
+    // Handed over, not copied: what a message is copied into on its way nobody could wipe.
+    const command: ToLane = { kind: 'session', peer, number, sendId, receiveId, method: this.#parts.methodOf(peer), ...keys };
+    this.#tell(command, [keys.sendKey.buffer, keys.receiveKey.buffer]);
   }
 
   #start(settled: () => void): void {

@@ -14,7 +14,7 @@ export type ToLane =
   | { readonly kind: 'site'; readonly site: Site }
   /** By peer index. Told in the same instant as the workers are. */
   | { readonly kind: 'paths'; readonly peers: readonly LanePaths[] }
-  /** A session that was never used; its state comes apart. Whoever sends the message wipes its copy of the keys, the thread wipes its own. */
+  /** A session that was never used; its state comes apart. The keys' memory is handed over, and wiped by the thread. */
   | {
       readonly kind: 'session';
       readonly peer: number;
