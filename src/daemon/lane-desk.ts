@@ -16,6 +16,7 @@ import type { Counters } from '../status/counters.ts';
 import { type IpAddress, parseAddress } from '../wire/ip.ts';
 import { laneMtus, lanePaths } from './lane-paths.ts';
 import { PacketLane } from './packet-lane.ts';
+import type { PacketStreams } from './packet-streams.ts';
 import { PathTrust } from './path-trust.ts';
 
 export interface LaneDeskParts {
@@ -31,9 +32,8 @@ export interface LaneDeskParts {
   readonly busy: (peer: number) => void;
   /** A heartbeat that came to the lane's socket. */
   readonly heartbeat: (bytes: Uint8Array, local: IpAddress, remote: SocketAddress) => void;
-  /** Of the fallback streams; `streamsGone`: all of them are, with the thread. */
-  readonly streamMoved: (message: Extract<FromLane, { readonly kind: 'stream-heartbeat' | 'stream-lost' }>) => void;
-  readonly streamsGone: () => void;
+  /** The fallback streams: what the thread says of them, and that all are gone with it. */
+  readonly streams: () => Pick<PacketStreams, 'laneHeard' | 'laneGone'> | undefined;
   /** All peers need new sessions. */
   readonly renewSessions: () => void;
   /** To some worker that lives. @returns false where none does. */
@@ -73,7 +73,7 @@ export class LaneDesk {
         parts.log.error('packets', 'the packet lane is down: everything but TCP to the peers is answered "unreachable"', fields, {
           limit: why,
         });
-        parts.streamsGone();
+        parts.streams()?.laneGone();
         this.#moved();
       },
       lost: parts.lost,
@@ -199,7 +199,7 @@ export class LaneDesk {
         return this.#askForUot(message.peer, message.ticket);
       case 'stream-heartbeat':
       case 'stream-lost':
-        return this.#parts.streamMoved(message);
+        return this.#parts.streams()?.laneHeard(message);
     }
   }
 }
