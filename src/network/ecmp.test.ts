@@ -66,6 +66,8 @@ describe('a peer whose packets the kernel spreads', () => {
     const forward = table.slice(table.indexOf('chain forward'));
     expect(forward).toContain('iifname { "eth2", "eth3" } oifname { "eth1" } ip saddr { 172.16.1.0/24 } accept');
     expect(forward).toContain('meta nfproto ipv4 iifname { "eth2", "eth3" } drop');
+    // One wire: no device is an uplink's alone, and nft takes no empty set.
+    expect(nftTable({ ...ecmpSite(), lanDevices: ['eth1', 'eth2', 'eth3'] }, { isRouter: () => false })).not.toContain('{  }');
   });
 });
 

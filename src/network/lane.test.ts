@@ -196,6 +196,7 @@ describe('the packet lane in the network plan', () => {
     const now = async () => planNetwork(exampleSite(), await readNetworkFacts(memory, exampleSite(), journalPath), null);
     const first = await now();
     expect(renderPlan(first).join()).toContain('meta nfproto ipv6 iifname { "eth1" }');
+    expect(renderPlan(first).join()).toContain('meta nfproto ipv6 iifname { "eth2", "eth3" } drop');
     await applyPlan(first, parts(memory));
     expect(memory.sysctls.get('net/ipv6/conf/all/forwarding')).toBe('1');
     expect(await now()).toEqual(first);

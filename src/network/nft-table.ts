@@ -143,8 +143,11 @@ function forwarded(site: Site, lane: readonly string[], isRouter: (family: Famil
   const hook = 'type filter hook forward priority filter; policy accept;';
   if (site.lanDevices.length === 0) return [hook, ...lane.map((device) => `iifname "${device}" drop`)];
   const lan = names(site.lanDevices);
-  const uplinks = names(uplinkDevices(site));
-  const ecmp = ecmpPrefixes(site);
+  const devices = uplinkDevices(site);
+  const uplinks = names(devices);
+  const ecmp = devices.length > 0 ? ecmpPrefixes(site) : [];
+  // IPv6 before Linux 6.17 is forwarded between all devices once it is between two.
+  const isWhole = (family: Family) => family === 6 && devices.length > 0 && lanePrefixes(site).some((prefix) => prefix.family === 6);
   return [
     hook,
     ...lane.map((device) => `iifname "${device}" oifname != ${lan} drop`),
@@ -155,7 +158,7 @@ function forwarded(site: Site, lane: readonly string[], isRouter: (family: Famil
         return [
           ...on(family, 'daddr', theirs, (toPeer) => `iifname ${lan} oifname ${uplinks} ${toPeer} accept`),
           ...on(family, 'saddr', theirs, (fromPeer) => `iifname ${uplinks} oifname ${lan} ${fromPeer} accept`),
-          ...(theirs.length > 0 ? [`meta nfproto ipv${family} iifname ${uplinks} drop`] : []),
+          ...(theirs.length > 0 || isWhole(family) ? [`meta nfproto ipv${family} iifname ${uplinks} drop`] : []),
           `meta nfproto ipv${family} iifname ${lan} oifname != ${names([...lane, ...site.lanDevices])} drop`,
         ];
       }),
