@@ -41,6 +41,9 @@ describe('roles', () => {
     near.monitor.setUplink('fiber', { disabled: true });
     expect(world.until(() => far.state(0) === 'down', 100)).toBeLessThan(40);
     expect([near.state(0), near.reason(0), far.reason(0)]).toEqual(['disabled', 'disabled by the administrator', 'disabled by the peer']);
+    // That connections are answered there does not make it a path that blocks UDP.
+    world.pass(10_000);
+    expect([far.state(0), far.reason(0), far.monitor.health(0, 0)!.udp]).toEqual(['down', 'disabled by the peer', 'ok']);
     near.monitor.setUplink('fiber', {});
     expect(world.until(() => world.sides.every(({ paths }) => paths.carry.length === 2), 3_000)).toBeLessThan(1_500);
   });

@@ -13,7 +13,7 @@ import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfC
 import { PeerClock } from './peer-clock.ts';
 import { beginSession, type Pace, type ProbedPeer } from './prober.ts';
 import { isFair, poorness } from './quality.ts';
-import { PathSlot, remoteOf } from './slot.ts';
+import { PathSlot, REPORT_AGE_MOST_MS, remoteOf } from './slot.ts';
 import { AGE_UNKNOWN_MS, type FiguresOf, type PeerPaths } from './types.ts';
 import { watchUdp } from './udp-watch.ts';
 
@@ -25,7 +25,6 @@ const HASTEN_FOR_MS = 500;
 /** Without any sign of its own for so long a path is not heard. */
 const UNHEARD_MS = 2_000;
 const MISSED_BY_PEER_MS = 2_000;
-const REPORT_AGE_MOST_MS = 3_000;
 const HEARD_BOTH_WAYS_MS = 120;
 const LOST_LEAST_MS = 150;
 /** A path that is well so soon after it was left alone was made poor by us. */

@@ -6,11 +6,13 @@ import { Evidence } from './evidence.ts';
 import { Fallback } from './fallback.ts';
 import type { JudgedPath } from './judge.ts';
 import { type MtuBounds, PathMtu } from './path-mtu.ts';
-import { BACKUP_BIT, DRAINED_BIT, isAlive, METERED_BIT, NEW_PATH, type PathMachine, stateCode } from './path-state.ts';
+import { BACKUP_BIT, DRAINED_BIT, isAlive, METERED_BIT, NEW_PATH, type PathMachine, stateCode, stateOfCode } from './path-state.ts';
 import { type Poor, Tolerance } from './quality.ts';
 import type { InnerEnds, Links, PacketLane, PathFacts, PathHealth, UplinkOverride } from './types.ts';
 
 /** What is older is no news to anybody. */
+/** Older ones say nothing of now. */
+export const REPORT_AGE_MOST_MS = 3_000;
 const FLAPS_TOLD_MS = 300_000;
 
 /** What each host takes in one piece (RFC 1122, RFC 8200). */
@@ -106,6 +108,12 @@ export class PathSlot implements JudgedPath, DecidedPath {
 
   get isAlive(): boolean {
     return isAlive(this.machine);
+  }
+
+  /** By its newest report, which comes over every path that it does send on. */
+  isDisabledByPeer(ownMs: number): boolean {
+    const { report, reportedAtMs } = this.evidence;
+    return report !== undefined && ownMs - reportedAtMs < REPORT_AGE_MOST_MS && stateOfCode(report.state) === 'disabled';
   }
 
   get hasHeartbeats(): boolean {

@@ -22,8 +22,14 @@ export interface UdpSurroundings {
 }
 
 /** For a peer with a session. Sets `isUdpBlocked`, and hastens a check that would tell. */
-export function watchUdp(slot: PathSlot, { sessionSinceMs, others, ownMs, realMs }: UdpSurroundings): void {
-  if (slot.isUdpBlocked || slot.linkProblem !== undefined || slot.machine.state === 'disabled') return;
+export function watchUdp(slot: PathSlot, surroundings: UdpSurroundings): void {
+  const { ownMs } = surroundings;
+  // The peer sends none there, on purpose, and says so over the other paths.
+  if (slot.isDisabledByPeer(ownMs)) slot.isUdpBlocked = false;
+  else if (!slot.isUdpBlocked && slot.linkProblem === undefined && slot.machine.state !== 'disabled') look(slot, surroundings);
+}
+
+function look(slot: PathSlot, { sessionSinceMs, others, ownMs, realMs }: UdpSurroundings): void {
   const sinceMs = Math.max(slot.udpHeardAtMs, sessionSinceMs);
   const patienceMs = INTERVALS * slot.evidence.intervalMs;
   const silentMs = ownMs - sinceMs;
