@@ -26,6 +26,9 @@ describe('inner ends that a peer tells', () => {
     ['172.16.0.9', 'in our LAN'],
     ['172.16.1.9', 'in the LAN of a peer'],
     ['198.18.9.9', "another peer's"],
+    ['127.0.0.1', "no host's"],
+    ['224.0.0.5', "no host's"],
+    ['255.255.255.255', "no host's"],
   ])('%s is refused: %s', (address, why) => {
     const { ends, refused } = innerEndsOf(site, [row(0, address), row(1, address)], new Set(['198.18.9.9']));
     expect(ends.size).toBe(0);

@@ -5,7 +5,10 @@
 import type { PathTables } from '../control/messages.ts';
 import type { InnerEnds } from '../paths/types.ts';
 import type { Site } from '../site/types.ts';
-import { contains, parseAddress } from '../wire/ip.ts';
+import { contains, parseAddress, parsePrefix } from '../wire/ip.ts';
+
+/** Ours would go to this host itself, or to many. */
+const NO_HOSTS = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].map((text) => parsePrefix(text)!);
 
 interface Believed {
   /** By the peer's number of the path. */
@@ -51,6 +54,7 @@ export function innerEndsOf(site: Site, rows: PathTables['paths'], others: Reado
 }
 
 function whyNot({ lan, peers, uplinks }: Site, bytes: Uint8Array, text: string, others: ReadonlySet<string>): string | undefined {
+  if (NO_HOSTS.some((prefix) => contains(prefix, bytes))) return "no host's";
   if (uplinks.some(({ inner, addresses }) => inner?.text === text || addresses.some((address) => address.text === text)))
     return 'one of ours';
   if (lan.some((prefix) => contains(prefix, bytes))) return 'in our LAN';
