@@ -60,9 +60,9 @@ const rooms: Rooms = {
     return { text: renderPlan(plan).join('\n'), json: { site: plan.site, claims: plan.claims, steps: plan.steps } };
   },
 
-  async checkHost(site) {
-    const { checkHost } = await import('./network/check-host.ts');
-    return checkHost(site);
+  async checkHost(site, runDir) {
+    const [{ checkHost }, { journalPath }] = await Promise.all([import('./network/check-host.ts'), import('./api/run-dir.ts')]);
+    return checkHost(site, { journalPath: journalPath(runDir, site.name) });
   },
 
   async cleanup({ site, runDir }) {

@@ -75,7 +75,7 @@ const verbs = {
   check: buildCommand<CheckFlags, [string?], Cli>({
     loader: async () => (await import('./verbs/check.ts')).default,
     parameters: {
-      flags: { config: { ...config, optional: true }, json },
+      flags: { config: { ...config, optional: true }, json, runDir },
       aliases: alias,
       positional: { kind: 'tuple', parameters: [{ ...argument('FILE', BRIEF.config), optional: true }] },
     },

@@ -25,7 +25,7 @@ export interface Rooms {
   /** What `run` would change, as the commands an administrator would type and as data. Changes nothing. */
   readonly plan: (site: Site) => Promise<{ readonly text: string; readonly json: object }>;
   /** What of this host would keep the site from working: ports, marks, tables, firewall, kernel. Changes nothing. */
-  readonly checkHost: (site: Site) => Promise<readonly BraidError[]>;
+  readonly checkHost: (site: Site, runDir: string) => Promise<readonly BraidError[]>;
   /** Undoes what a daemon that was killed has left behind. @returns what was done, and what could not be, a line each */
   readonly cleanup: (options: { readonly site: string; readonly runDir: string }) => Promise<{
     readonly changed: readonly string[];

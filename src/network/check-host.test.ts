@@ -1,7 +1,12 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { applyPlan } from './apply.ts';
 import { checkHost } from './check-host.ts';
 import { exampleFacts, exampleSite } from './example.ts';
 import { MemoryHost } from './memory-host.ts';
+import { planNetwork } from './plan.ts';
 
 const ROOT = 'CapEff:\t000001ffffffffff\n';
 
@@ -68,6 +73,20 @@ describe('the host check', () => {
     ]);
     const peers = exampleSite().peers.map((peer) => ({ ...peer, packets: 'off' as const }));
     expect(await checkHost(exampleSite({ peers }), without)).toEqual([]);
+  });
+
+  it("takes for ours what the site's daemon has, also where a fresh plan has other numbers", async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'braid-check-'));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const journalPath = join(directory, 'berlin.undo.json');
+    const host = parts((one) => {
+      for (const device of ['eth1', 'eth2', 'eth3']) one.devices.add(device);
+    });
+    const fresh = planNetwork(exampleSite(), exampleFacts, null);
+    const steps = fresh.steps.map((step) => (step.kind === 'rule' ? { ...step, preference: step.preference + 20 } : step));
+    await applyPlan({ ...fresh, steps }, { runner: host.runner, journalPath, log: () => undefined });
+    expect((await checkHost(exampleSite(), host)).map((problem) => problem.code)).toEqual(['HOST_MARK_TAKEN']);
+    expect(await checkHost(exampleSite(), { ...host, journalPath })).toEqual([]);
   });
 
   it('warns of a firewall, with the rule that lets us in', async () => {

@@ -13,7 +13,7 @@ import { stepKey } from './steps.ts';
 
 export interface HostParts {
   readonly runner: Runner;
-  /** Of the site's daemon, running or killed; absent: what equals the plan counts as ours. */
+  /** Of the site's daemon, running or killed: what it knows counts as ours, as does what equals the plan. */
   readonly journalPath?: string;
   readonly findProgram: (program: Program) => string | undefined;
   /** Text of /proc/self/status. */
@@ -83,8 +83,8 @@ function mayAdminister(status: string): boolean {
 
 async function collisionOf(site: Site, { runner, journalPath }: HostParts): Promise<BraidError | undefined> {
   const plan = planNetwork(site, await readNetworkFacts(runner, site));
-  const ours = new Set(
-    journalPath === undefined ? plan.steps.map(stepKey) : new Journal(journalPath).entries().map((entry) => stepKey(entry.step)),
-  );
+  // A daemon that a peer joined at run time has its rules at other places than a plan made afresh.
+  const done = journalPath === undefined ? [] : new Journal(journalPath).entries().map((entry) => entry.step);
+  const ours = new Set([...plan.steps, ...done].map(stepKey));
   return findCollision(plan, await readHostState(runner), (await nftListing(runner, plan.table)) !== undefined, ours);
 }

@@ -1,3 +1,4 @@
+import { checkRunDir } from '../../api/run-dir.ts';
 import { loadConfig } from '../../config/load.ts';
 import { BraidError, BraidErrors } from '../../error.ts';
 import { resolveSite } from '../../site/resolve.ts';
@@ -10,17 +11,19 @@ import { count } from '../units.ts';
 export interface CheckFlags {
   readonly config?: string;
   readonly json?: boolean;
+  readonly runDir: string;
 }
 
 /** File first, then the host, then what others on the host have claimed: each only where the one before is right, since it builds on it. */
-export default async function check(this: Cli, { config, json = false }: CheckFlags, argument?: string): Promise<void> {
+export default async function check(this: Cli, { config, json = false, runDir }: CheckFlags, argument?: string): Promise<void> {
   if (config !== undefined && argument !== undefined) throw new BraidError('USAGE', SAY.twoFiles);
   const file = config ?? argument;
   if (file === undefined) throw new BraidError('USAGE', SAY.noFile);
+  checkRunDir(runDir);
   try {
     const { config: loaded } = loadConfig(file);
     const site = resolveSite(loaded, await this.rooms.facts());
-    const findings = await this.rooms.checkHost(site);
+    const findings = await this.rooms.checkHost(site, runDir);
     if (findings.length > 0) throw new BraidErrors(findings);
     this.process.stdout.write(json ? document(file, []) : SAY.checked(file, countsOf(site)));
   } catch (error) {
