@@ -119,7 +119,7 @@ export const SAY = {
     `braid: good once, until ${clockText(expiresUnixMs)}; at the other site: braid join ${code}\n`,
   peersChanged,
   needRestart: (keys: readonly string[]) => `braid: a restart is needed for what changed in ${keys.join(', ')}\n`,
-  nothingToUndo: (site: string) => `nothing to undo for ${site}\n`,
+  nothingToUndo: (site: string, runDir: string) => `nothing to undo for ${site} in ${runDir}\n`,
   noLabs: 'no labs\n',
   noFile: 'which configuration? `braid check FILE`',
   twoFiles: 'either FILE or --config FILE, not both',

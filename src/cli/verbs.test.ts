@@ -81,7 +81,7 @@ describe('the other verbs', () => {
     expect(asked).toEqual([['cleanup', { site: 'berlin', runDir: join(folder, 'none') }]]);
     const idle = rooms({ cleanup: async () => ({ changed: [], problems: [] }) }).rooms;
     expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', join(folder, 'none')], idle)).toEqual({
-      stdout: 'nothing to undo for berlin\n',
+      stdout: 'nothing to undo for berlin in DIR/none\n',
       stderr: '',
       exitCode: 0,
     });

@@ -70,7 +70,7 @@ export const FIELDS = {
   'route rule': {
     ...all('type outbound action ip_cidr ip_is_private invert', read),
     // They say where the traffic comes from: Braid takes up all of the LAN's.
-    ...all('inbound network ip_version', left('Braid takes up all TCP from the LAN')),
+    ...all('inbound network ip_version', left('Braid takes up what the LAN sends to the peer')),
     ...all(
       'auth_user protocol client domain domain_suffix domain_keyword domain_regex geosite source_geoip geoip source_ip_cidr source_ip_is_private source_port source_port_range port port_range process_name process_path process_path_regex package_name user user_id clash_mode network_type network_is_expensive network_is_constrained interface_address network_interface_address default_interface_address wifi_ssid wifi_bssid preferred_by source_mac_address source_hostname rule_set rule_set_ip_cidr_match_source rule_set_ip_cidr_accept_any_address mode rules',
       left('Braid carries all of a prefix; who may reach what is said in [[peer.allow]] of the far site'),

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { fetchStatus } from '../api/client.ts';
+import { DEFAULT_RUN_DIR } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { logPath, startDetached, stopDetached } from './detached.ts';
@@ -56,7 +57,7 @@ export async function up(
   const daemon = await startDetached({ braid, configFile, runDir, site });
   say(`started process ${daemon.pid}; its log is ${logPath(runDir, site)}`);
   say(
-    `it is not there after a boot${manager.isPresent() ? '' : ': there is no systemd here'}; put \`braid up ${site} -c ${configFile}\` into what your system runs at boot`,
+    `it is not there after a boot${manager.isPresent() ? '' : ': there is no systemd here'}; put \`braid up ${site} -c ${configFile}${runDir === DEFAULT_RUN_DIR ? '' : ` --run-dir ${runDir}`}\` into what your system runs at boot`,
   );
   const check = () => {
     if (!daemon.hasEnded()) return;

@@ -22,7 +22,9 @@ export default async function cleanup(this: Cli, { config, runDir }: CleanupFlag
   const { changed, problems } = await this.rooms.cleanup({ site, runDir });
   const path = socketPath(runDir, site);
   const lines = (await removeStaleSocket(path)) === 'removed' ? [...changed, `rm ${path}`] : changed;
-  this.process.stdout.write(lines.length + problems.length > 0 ? lines.map((line) => `${line}\n`).join('') : SAY.nothingToUndo(site));
+  this.process.stdout.write(
+    lines.length + problems.length > 0 ? lines.map((line) => `${line}\n`).join('') : SAY.nothingToUndo(site, runDir),
+  );
   if (problems.length > 0) throw new BraidErrors(problems.map((problem) => new BraidError('HOST_COMMAND', problem)));
 }
 
