@@ -20,7 +20,7 @@ const HEAD = `# Configuration
 
 <!-- Written by scripts/config-doc.ts from the schema; \`node scripts/config-doc.ts\` writes it anew. -->
 
-One TOML file a site, by custom \`/etc/braid/SITE.toml\`. It is read once, when the daemon starts, and it is strict: an unknown key, or
+One TOML file a site, by custom \`/etc/braid/SITE.toml\`. It is read when the daemon starts, \`braid reload\` takes over what changed of peers, and it is strict: an unknown key, or
 one that this version would ignore, is an error. \`braid check FILE\` checks the file, this host, and one against the other;
 \`braid schema\` prints the JSON Schema that editors understand.
 
@@ -61,7 +61,7 @@ calling, so no key may stand for two peers or two directions.
 ## Uplinks that are not there yet
 
 Each \`device\` must exist when Braid starts. An uplink that is down, or has no address yet, is shown as down with the reason and is part of
-no path until the next start; one uplink at least must have an address. An \`address\` that is not on its device is an error where the device
+no path until it is up and has one; one uplink at least must have an address at the start. An \`address\` that is not on its device is an error where the device
 has another one of that family.
 
 ## Paths

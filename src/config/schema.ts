@@ -246,12 +246,15 @@ export const policySchema = z.strictObject({
 
 export const peerSchema = z.strictObject({
   site: siteName.describe("The other site's name, as its own configuration has it."),
-  lan: z.array(prefix).min(1).describe('The prefixes behind it. TCP to them is carried by Braid, and leaves this site in no other way.'),
+  lan: z
+    .array(prefix)
+    .min(1)
+    .describe('The prefixes behind it. Traffic to them is carried by Braid, and leaves this site in no other way.'),
   addresses: z
     .array(peerAddress)
     .default([])
     .describe(
-      'Where its uplinks can be reached, in the order of its uplinks: ADDRESS (port: our `listen`), ADDRESS:PORT or [IPV6]:PORT. Empty: it dials us, and this version starts no flows towards it.',
+      'Where its uplinks can be reached, in the order of its uplinks: ADDRESS (port: our `listen`), ADDRESS:PORT or [IPV6]:PORT. Empty: it cannot be dialled (CGNAT); it dials us, and our flows to it start over connections that it keeps open.',
     ),
   receive_key: keyFile.describe('It dials us with this key (in sing-box: the password of our inbound, or of its user there).'),
   send_key: keyFile
