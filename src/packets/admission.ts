@@ -14,7 +14,7 @@
 import type { AllowRule, Peer, PortRange, Site } from '../site/types.ts';
 import type { Fault } from '../status/counters.ts';
 import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
-import { contains, type Prefix, parsePrefix, prefixAround } from '../wire/ip.ts';
+import { addressFromBytes, contains, type Prefix, parsePrefix, prefixAround } from '../wire/ip.ts';
 import { Fragments } from './fragments.ts';
 import { isWithin } from './policy.ts';
 import { type PrefixEntry, PrefixTable } from './prefix-table.ts';
@@ -134,7 +134,8 @@ export class Admission {
 /** Addresses that are nobody's are longer than any `lan` around them; a `lan` inside them is left out. */
 function entriesOf({ lan, uplinks, peers }: Site): PrefixEntry[] {
   const ownUplinks = uplinks.flatMap(({ addresses, publicAddress }) => [...addresses, ...(publicAddress ? [publicAddress] : [])]);
-  const nobodys = [...NOWHERE, ...ownUplinks.map((address) => prefixAround(address, address.bytes.length * 8))];
+  const everybodys = [...lan, ...peers.flatMap((peer) => peer.lan)].flatMap(edgesOf);
+  const nobodys = [...NOWHERE, ...everybodys, ...ownUplinks.map((address) => prefixAround(address, address.bytes.length * 8))];
   const lans = [
     ...lan.map((prefix) => ({ prefix, value: OURS })),
     ...peers.flatMap(({ lan, packets }, index) => (packets === 'off' ? [] : lan.map((prefix) => ({ prefix, value: FIRST_PEER + index })))),
@@ -143,6 +144,13 @@ function entriesOf({ lan, uplinks, peers }: Site): PrefixEntry[] {
     ...nobodys.map((prefix) => ({ prefix, value: NOBODYS })),
     ...lans.filter(({ prefix }) => !nobodys.some((one) => isInside(prefix, one))),
   ];
+}
+
+/** An IPv4 network's own address, and that of everybody in it: whoever listens to broadcasts would hear a far site's. */
+function edgesOf({ family, length, bytes }: Prefix): Prefix[] {
+  if (family === 6 || length > 30 || length === 0) return [];
+  const last = bytes.map((byte, i) => byte | (0xff >> Math.min(8, Math.max(0, length - 8 * i))));
+  return [bytes, last].map((edge) => prefixAround(addressFromBytes(edge), 32));
 }
 
 function compile({ from, to, ports }: AllowRule): CompiledRule {
