@@ -25,7 +25,7 @@ const MESSAGES: readonly JoinMessage[] = [
   { kind: 'refused', why: 'the code was used already' },
 ];
 const WIRES = MESSAGES.map(emitJoinMessage);
-const PREFIX = /^[0-9a-f.:]+\/\d+$/;
+const PREFIX = /^[0-9a-f.:]+\/\d+$/i;
 
 const GOOD = emitInviteCode({
   method: METHOD,
