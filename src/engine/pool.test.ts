@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { METHODS, type Method } from '../crypto/methods.ts';
 import { ECONNRESET, EPIPE } from '../kernel/constants.ts';
+import { parseAddress } from '../wire/ip.ts';
 import { Pair } from './pair.fixture.ts';
 import { closeTheRoad, inPhase, said, UPLINKS, warmed } from './pool.fixture.ts';
 
@@ -195,6 +196,22 @@ describe('connections kept warm', () => {
       kind: 'paths',
       peers: [{ dial: [1, 0], dialFirst: 1, carry: [0, 1], packets: [], upSinceMs: [1, 1], warm: 2, reverse: 0 }],
     });
+    pair.pass(200);
+    expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([1, 1]);
+  });
+
+  it('are dialled anew elsewhere where a middlebox strips MPTCP, although the path carries, inside the packet lane', () => {
+    const pair = warmed(2);
+    const ends = { local: parseAddress('198.18.0.1')!, remote: parseAddress('198.18.0.2')!, port: 8_388 };
+    const inner = (isUsed: boolean) => [{ path: 0, ...ends, isUsed }];
+    const common = { carry: [0, 1], packets: [], upSinceMs: [1, 1], warm: 2, reverse: 0 } as const;
+    pair.near.tell({ kind: 'paths', peers: [{ ...common, dial: [1, 0], inner: inner(false) }] });
+    pair.pass(200);
+    expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([0, 0]);
+    pair.near.tell({ kind: 'paths', peers: [{ ...common, dial: [0], inner: inner(true) }] });
+    pair.pass(200);
+    expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([0, 0]);
+    pair.near.tell({ kind: 'paths', peers: [{ ...common, dial: [1, 0], inner: inner(true) }] });
     pair.pass(200);
     expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([1, 1]);
   });

@@ -91,6 +91,7 @@ export class Pool {
       const { dialFirst } = this.#loop.near.pathsOf(peer);
       if (dialFirst !== undefined)
         for (const flow of [...pool.warm]) if (flow.path !== dialFirst) this.#loop.end(flow, 'dialled elsewhere', 'close');
+      for (const flow of [...pool.warm]) if (this.#isStripped(flow)) this.#loop.end(flow, 'a middlebox takes MPTCP out of it', 'close');
       while (pool.warm.length > this.#loop.near.pathsOf(peer).warm) this.#loop.end(pool.warm[0]!, 'one too many', 'close');
     });
     if (!this.isStopped) this.#nextAtMs = 0;
@@ -252,6 +253,13 @@ export class Pool {
     if (flow.subflows.length === 0) return flow.path < 0 || carry.includes(flow.path);
     for (const { path } of flow.subflows) if (carry.includes(path)) return true;
     return false;
+  }
+
+  /** Its path carries, but inside the packet lane: dialled beside it, it is plain TCP, or will be. */
+  #isStripped(flow: Flow): boolean {
+    const { dial, inner = [] } = this.#loop.near.pathsOf(flow.peer);
+    const isInside = (path: number) => inner.some((one) => one.path === path && one.isUsed);
+    return isInside(flow.path) && dial.some((path) => !isInside(path));
   }
 
   // Connections are made ------------------------------------------------------------------------------------------------------------
