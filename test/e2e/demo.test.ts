@@ -6,7 +6,7 @@ import { runDemo } from '../../src/lab/index.ts';
 import { existsNamespace, startHere } from '../../src/lab/netns.ts';
 import { allStates, LAB_DIRECTORY } from '../../src/lab/state.ts';
 
-it('plays six acts, keeps every byte in each, and reports what it shows', async () => {
+it('plays seven acts, keeps every byte in each, and reports what it shows', async () => {
   const out = new PassThrough();
   const shown = text(out);
   const report = await runDemo({ out, secondsPerAct: 6, requiredRatio: 1.2 });
@@ -27,6 +27,7 @@ it('plays six acts, keeps every byte in each, and reports what it shows', async 
   expect({ hops, mtu }).toEqual({ hops: ['172.16.0.1', '172.16.1.1', '172.16.1.10'], mtu: 1440 });
   expect(flows.filter(({ flow, lost }) => flow.startsWith('voice twice') && lost > 0)).toEqual([]);
   expect(report.acts[5]!.goodputMbit).toBeGreaterThan(0);
+  expect(report.ways.rows.map(({ way, goodputMbit: [mbit] }) => mbit! > 10 || way)).toEqual([true, true, true, true]);
   const lines = await shown;
   expect(lines).toContain('fiber drops everything');
   expect(lines).toContain('SERVER SAW');
