@@ -6,10 +6,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import type { Lab } from './build.ts';
+import { FlowEnds } from './flow-ends.ts';
 import type { LabProcess } from './netns.ts';
 import type { DatagramFlowTask, DatagramsLook, DatagramsReport, DatagramsTask, ReadDatagrams } from './traffic/datagrams.ts';
 import { monotonicMs } from './traffic/gap-record.ts';
-import { type Between, endsOf, lastEvent, program } from './traffic.ts';
+import { type Between, endsOf, program } from './traffic.ts';
 
 export interface DatagramFlow {
   readonly name: string;
@@ -71,30 +72,19 @@ export function quicLike(mbit: number, name = 'quic'): DatagramFlow {
 }
 
 export class Datagrams {
-  readonly #server: LabProcess;
-  readonly #client: LabProcess;
+  readonly #ends: FlowEnds;
   readonly #directions: number;
   readonly #settleMs: number;
-  #looks = 0;
 
   constructor(server: LabProcess, client: LabProcess, directions: number, settleMs: number) {
-    this.#server = server;
-    this.#client = client;
+    this.#ends = new FlowEnds(server, client, LOOK_MS);
     this.#directions = directions;
     this.#settleMs = settleMs;
   }
 
   /** What arrived until now, by both ends. */
-  async look(): Promise<DatagramsLook['read']> {
-    const id = ++this.#looks;
-    const looks = await Promise.all(
-      [this.#server, this.#client].map(async (end) => {
-        end.write(`look ${id}\n`);
-        const [line] = await end.waitFor(new RegExp(`\\{"event":"look","id":${id},.*(?=\\n)`), LOOK_MS);
-        return (JSON.parse(line) as DatagramsLook).read;
-      }),
-    );
-    return looks.flat();
+  look(): Promise<DatagramsLook['read'][number][]> {
+    return this.#ends.look<DatagramsLook>();
   }
 
   /** Until every direction has brought something after `sinceMs`. @throws BraidError LAB where one has not in time */
@@ -111,27 +101,20 @@ export class Datagrams {
 
   /** Ends the senders, waits for what is under way, and removes both programs. @returns one result a direction and flow */
   async stop(): Promise<DatagramResult[]> {
-    const ends = [this.#server, this.#client];
-    try {
-      for (const end of ends) end.write('stop\n');
-      await Promise.all(ends.map((end) => end.waitFor(/"event":"report".*\n/, this.#settleMs + LOOK_MS)));
-      const reports = ends.map((end) => lastEvent<DatagramsReport>(end, end.stdout(), 'report'));
-      const writers = new Map(reports.flatMap((report) => report.sent).map((one) => [`${one.name} ${one.direction}`, one]));
-      return reports.flatMap(({ read, noRoom }) =>
-        read.map((one) => {
-          const { sent = 0, refused = {} } = writers.get(`${one.name} ${one.direction}`) ?? {};
-          const lost = sent - one.received;
-          const percent = (count: number) => (sent === 0 ? 0 : (100 * count) / sent);
-          return { ...one, sent, lost, lostPercent: percent(lost), reorderedPercent: percent(one.reordered), refused, noRoom };
-        }),
-      );
-    } finally {
-      await this.kill();
-    }
+    const reports = await this.#ends.stop<DatagramsReport>(this.#settleMs);
+    const writers = new Map(reports.flatMap((report) => report.sent).map((one) => [`${one.name} ${one.direction}`, one]));
+    return reports.flatMap(({ read, noRoom }) =>
+      read.map((one) => {
+        const { sent = 0, refused = {} } = writers.get(`${one.name} ${one.direction}`) ?? {};
+        const lost = sent - one.received;
+        const percent = (count: number) => (sent === 0 ? 0 : (100 * count) / sent);
+        return { ...one, sent, lost, lostPercent: percent(lost), reorderedPercent: percent(one.reordered), refused, noRoom };
+      }),
+    );
   }
 
-  async kill(): Promise<void> {
-    await Promise.all([this.#server.stop('SIGKILL'), this.#client.stop('SIGKILL')]);
+  kill(): Promise<void> {
+    return this.#ends.kill();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -6,10 +6,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import type { Lab } from './build.ts';
+import { FlowEnds } from './flow-ends.ts';
 import type { LabProcess } from './netns.ts';
 import { monotonicMs } from './traffic/gap-record.ts';
 import type { EndReport, FlowDirection, FlowKind, FlowTask, GapsTask, Look, ReadDirection } from './traffic/gaps.ts';
-import { type Between, endsOf, lastEvent, program } from './traffic.ts';
+import { type Between, endsOf, program } from './traffic.ts';
 
 export { type ArrivalRecord, bytesBetween, longestGapMs, monotonicMs } from './traffic/gap-record.ts';
 export type { FlowDirection, FlowKind } from './traffic/gaps.ts';
@@ -46,30 +47,19 @@ const LOOK_EVERY_MS = 25;
 const FLOWING_MS = 50;
 
 export class Gaps {
-  readonly #server: LabProcess;
-  readonly #client: LabProcess;
+  readonly #ends: FlowEnds;
   readonly #directions: number;
   readonly #settleMs: number;
-  #looks = 0;
 
   constructor(server: LabProcess, client: LabProcess, directions: number, settleMs: number) {
-    this.#server = server;
-    this.#client = client;
+    this.#ends = new FlowEnds(server, client, LOOK_MS);
     this.#directions = directions;
     this.#settleMs = settleMs;
   }
 
   /** What arrived until now, by both ends. */
-  async look(): Promise<Look['read']> {
-    const id = ++this.#looks;
-    const looks = await Promise.all(
-      [this.#server, this.#client].map(async (end) => {
-        end.write(`look ${id}\n`);
-        const [line] = await end.waitFor(new RegExp(`\\{"event":"look","id":${id},.*(?=\\n)`), LOOK_MS);
-        return (JSON.parse(line) as Look).read;
-      }),
-    );
-    return looks.flat();
+  look(): Promise<Look['read'][number][]> {
+    return this.#ends.look<Look>();
   }
 
   /** Until every direction has brought something. @throws BraidError LAB where one has not in time */
@@ -99,25 +89,18 @@ export class Gaps {
 
   /** Ends the flows and removes both programs. @returns one result a direction and flow */
   async stop(): Promise<FlowResult[]> {
-    const ends = [this.#server, this.#client];
-    try {
-      for (const end of ends) end.write('stop\n');
-      await Promise.all(ends.map((end) => end.waitFor(/"event":"report".*\n/, this.#settleMs + LOOK_MS)));
-      const reports = ends.map((end) => lastEvent<EndReport>(end, end.stdout(), 'report'));
-      const sent = new Map(reports.flatMap((report) => report.sent).map((one) => [`${one.name} ${one.direction}`, one.bytes]));
-      return reports
-        .flatMap((report) => report.read)
-        .map((read) => {
-          const sentBytes = sent.get(`${read.name} ${read.direction}`) ?? 0;
-          return { ...read, sentBytes, intact: read.finished && read.fault === undefined && read.bytes === sentBytes };
-        });
-    } finally {
-      await this.kill();
-    }
+    const reports = await this.#ends.stop<EndReport>(this.#settleMs);
+    const sent = new Map(reports.flatMap((report) => report.sent).map((one) => [`${one.name} ${one.direction}`, one.bytes]));
+    return reports
+      .flatMap((report) => report.read)
+      .map((read) => {
+        const sentBytes = sent.get(`${read.name} ${read.direction}`) ?? 0;
+        return { ...read, sentBytes, intact: read.finished && read.fault === undefined && read.bytes === sentBytes };
+      });
   }
 
-  async kill(): Promise<void> {
-    await Promise.all([this.#server.stop('SIGKILL'), this.#client.stop('SIGKILL')]);
+  kill(): Promise<void> {
+    return this.#ends.kill();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
