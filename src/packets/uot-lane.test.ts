@@ -8,8 +8,9 @@ import { InnerPacket } from '../wire/inner-packet.ts';
 import { addressFromBytes, parseAddress } from '../wire/ip.ts';
 import { udpFrontBytes, writeUdpFront } from '../wire/udp-packet.ts';
 import { berlin } from './site.fixture.ts';
-import { UotLane } from './uot-lane.ts';
+import { STREAMS_A_TURN, UotLane } from './uot-lane.ts';
 
+const MUNICH = 0;
 const HAMBURG = 1;
 const end = (text: string, port: number) => ({ bytes: parseAddress(text)!.bytes, port });
 const CLIENT = end('172.16.0.10', 5_000);
@@ -31,9 +32,9 @@ class World {
   readonly #packet = new InnerPacket();
   readonly #train: (() => string)[] = [];
 
-  constructor() {
+  constructor(foreign: readonly number[] = [HAMBURG]) {
     const site = berlin();
-    const peers = site.peers.map((peer) => ({ ...peer, packets: peer.index === HAMBURG ? ('uot' as const) : peer.packets }));
+    const peers = site.peers.map((peer) => ({ ...peer, packets: foreign.includes(peer.index) ? ('uot' as const) : peer.packets }));
     this.lane = new UotLane(
       {
         io: {
@@ -69,13 +70,13 @@ class World {
   }
 
   /** A LAN host sends a datagram. */
-  send(from: typeof CLIENT, to: typeof CLIENT, data: string): void {
+  send(from: typeof CLIENT, to: typeof CLIENT, data: string, peer = HAMBURG): void {
     const slab = new Slab(70_000);
     slab.bytes.write(data, 64);
     const front = udpFrontBytes(from);
     const length = writeUdpFront(from, to, 1, slab.bytes, slab.view, 64, data.length);
     expect(this.#packet.read(slab.bytes, 64 - front, length, false)).toBe(true);
-    this.lane.leave(HAMBURG, this.#packet, slab.bytes, 64 - front, length);
+    this.lane.leave(peer, this.#packet, slab.bytes, 64 - front, length);
     this.lane.flush();
   }
 
@@ -193,6 +194,28 @@ describe('a LAN socket that speaks to a foreign peer', () => {
     expect(frames.length).toBeLessThan(200);
   });
 
+  it('loses none of what makes the rest readable, however much it says before its stream stands', () => {
+    const world = new World();
+    for (let i = 0; i < 400; i++) world.send(CLIENT, SERVER, `${i}`.padEnd(1_400));
+    expect(world.faults.filter((one) => one === 'queue-full').length).toBeGreaterThan(200);
+    world.lane.stands(world.wanted[0]!, 7);
+    world.lane.run();
+    const frames = world.frames(7);
+    expect(frames[0]).toBe('request false 172.16.2.20 53');
+    expect(frames.at(-1)!.trim()).toBe('172.16.2.20 53: 399');
+    expect(frames.length).toBeGreaterThan(150);
+  });
+
+  it('does not get a stream for each of its ports where it counts through them', () => {
+    const world = new World();
+    for (let i = 0; i < 3_000; i++) world.send({ ...CLIENT, port: 10_000 + i }, SERVER, 'x');
+    expect(world.wanted.length).toBe(1_024);
+    expect(world.faults).toEqual(Array(3_000 - 1_024).fill('queue-full'));
+    world.nowMs += 20;
+    world.send({ ...CLIENT, port: 20_000 }, SERVER, 'x');
+    expect(world.wanted.length).toBe(1_025);
+  });
+
   it('is forgotten after three minutes, and makes room for others before', () => {
     const world = new World();
     world.send(CLIENT, SERVER, 'x');
@@ -247,6 +270,43 @@ describe('a stream that a foreign peer opened', () => {
     world.lane.serve(HAMBURG, 9, version);
     world.say(9, bytes, frame(stranger, 'behind it'));
     expect([world.arrived, world.closed, world.faults]).toEqual([[], [9], ['bad-uot']]);
+  });
+
+  it('gets nothing that is for another host of the peer with the same port', () => {
+    const world = new World();
+    world.lane.serve(HAMBURG, 9, 1);
+    world.say(9, frame(stranger, 'ping'));
+    world.send(CLIENT, end('172.16.2.20', 40_000), 'for a server');
+    expect(world.heard.get(9)).toBeUndefined();
+    world.lane.stands(world.wanted[0]!, 7);
+    world.lane.run();
+    expect(world.frames(7)).toEqual(['request false 172.16.2.20 40000', '172.16.2.20 40000: for a server']);
+  });
+
+  it('displaces those of its own peer, and not what the LAN has with others', () => {
+    const world = new World([MUNICH, HAMBURG]);
+    world.send(CLIENT, end('172.16.1.20', 53), 'x', MUNICH);
+    world.lane.stands(world.wanted[0]!, 7);
+    for (let i = 0; i < 1_100; i++) {
+      world.nowMs++;
+      world.lane.serve(HAMBURG, 1_000 + i, 1);
+    }
+    expect(world.closed).toEqual(Array.from({ length: 77 }, (_, i) => 1_000 + i));
+  });
+
+  it('has its turn, however many others have more to say', () => {
+    const world = new World();
+    const fds = Array.from({ length: 3 * STREAMS_A_TURN }, (_, i) => 100 + i);
+    for (const fd of fds) {
+      world.lane.serve(HAMBURG, fd, 1);
+      world.said.set(fd, Buffer.concat(Array.from({ length: 40 }, () => frame(stranger, `${fd}`.padEnd(60_000)))));
+    }
+    const arrived = () => new Set(world.arrived.map((one) => one.trim().slice(-3)));
+    world.lane.run();
+    expect(arrived().size).toBe(STREAMS_A_TURN);
+    world.lane.run();
+    world.lane.run();
+    expect(arrived().size).toBe(fds.length);
   });
 
   it('is closed at once where the peer may bring no UDP', () => {

@@ -13,13 +13,19 @@ import { Slab } from '../native/index.ts';
 import type { Target } from '../shadowsocks/address.ts';
 import { UOT_FRAME_MOST_BYTES, type UotFrame, writeUotHead, writeUotRequest } from '../shadowsocks/uot.ts';
 import type { Peer, Site } from '../site/types.ts';
+import { Allowance } from '../status/allowance.ts';
 import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
-import { addressFromBytes } from '../wire/ip.ts';
+import { addressFromBytes, sameAddress } from '../wire/ip.ts';
 import { type UdpEnd, udpFrontBytes, writeUdpFront } from '../wire/udp-packet.ts';
 import { SCRATCH_BYTES, UotStream, type UotStreamParts } from './uot-stream.ts';
 
-/** What sing-box keeps, too; the one that was used least lately makes room. */
+/** What sing-box keeps, too; the one that was used least lately makes room, of the peer that has most. */
 const STREAMS_MOST = 1_024;
+/** New ones for the LAN's sockets: each is work for three threads, and a LAN host may count through its ports. */
+const DIALS_AT_ONCE = 1_024;
+const DIAL_EACH_MS = 2;
+/** Those that have more to be read wait for the others, and for packets of other peers. */
+export const STREAMS_A_TURN = 16;
 /** RFC 4787 asks for two minutes at least; whoever needs longer sends something. */
 const IDLE_MS = 180_000;
 const DIAL_MOST_MS = 15_000;
@@ -53,6 +59,8 @@ export class UotLane {
   readonly #streams = new Map<string, UotStream>();
   readonly #byFd = new Map<number, UotStream>();
   readonly #dialled = new Map<number, { readonly key: string; readonly sinceMs: number }>();
+  /** By peer. */
+  readonly #dials: Allowance[] = [];
   #dirty: UotStream[] = [];
   #lastTicket = UOT_FIRST_TICKET;
   #lastPort = 0;
@@ -85,8 +93,8 @@ export class UotLane {
     if (packet.protocol !== PROTOCOL.udp || packet.isFragment || payloadAt > at + length) return this.#parts.fault('udp-only');
     const from = endOf(packet, bytes, at, SOURCE);
     const to = endOf(packet, bytes, at, DESTINATION);
-    const key = keyOf(peer, to, 'theirs');
-    const stream = this.#streams.get(key) ?? this.#ours(peer, from, to);
+    const stream = this.#theirsAt(peer, to) ?? this.#ours(peer, from, to);
+    if (!stream) return this.#parts.fault('queue-full');
     stream.usedAtMs = this.#parts.nowMs();
     // The other end of the datagram: whither in a stream of ours, whence in one of theirs.
     const other = targetOf(stream.isTheirs ? from : to);
@@ -142,7 +150,17 @@ export class UotLane {
 
   /** A turn: what has come, then what is to go. */
   run(): void {
-    for (const stream of [...this.#byFd.values()]) if (stream.isReadable && !stream.run()) this.#lost(stream);
+    let served = 0;
+    for (const [fd, stream] of [...this.#byFd]) {
+      if (!stream.isReadable) continue;
+      if (served++ === STREAMS_A_TURN) break;
+      if (!stream.run()) this.#lost(stream);
+      else if (stream.isReadable) {
+        // Behind the others.
+        this.#byFd.delete(fd);
+        this.#byFd.set(fd, stream);
+      }
+    }
     this.flush();
   }
 
@@ -167,14 +185,24 @@ export class UotLane {
     for (const [key, stream] of this.#streams) this.#end(key, stream);
   }
 
-  #ours(peer: number, from: UdpEnd, to: UdpEnd): UotStream {
+  /** Its port alone is looked up: another host of the peer's may have the same. */
+  #theirsAt(peer: number, to: UdpEnd): UotStream | undefined {
+    const stream = this.#streams.get(keyOf(peer, to, 'theirs'));
+    const standIn = stream && this.#standInFor(stream, to.bytes.length);
+    return standIn && sameAddress(standIn.bytes, to.bytes) ? stream : undefined;
+  }
+
+  /** @returns undefined where too many were asked for of late. */
+  #ours(peer: number, from: UdpEnd, to: UdpEnd): UotStream | undefined {
     const key = keyOf(peer, from, 'ours');
     const known = this.#streams.get(key);
     if (known) return known;
+    this.#dials[peer] ??= new Allowance(DIALS_AT_ONCE, DIAL_EACH_MS);
+    if (!this.#dials[peer].take(this.#parts.nowMs())) return undefined;
     const stream = new UotStream(this.#shared, peer, from, this.#parts.nowMs());
     this.#keep(key, stream);
     const request = Buffer.alloc(32);
-    stream.add(request.subarray(0, writeUotRequest(targetOf(to), false, request, 0)));
+    stream.begin(request.subarray(0, writeUotRequest(targetOf(to), false, request, 0)));
     const ticket = ++this.#lastTicket;
     this.#dialled.set(ticket, { key, sinceMs: this.#parts.nowMs() });
     this.#parts.wanted(peer, ticket);
@@ -182,12 +210,19 @@ export class UotLane {
   }
 
   #keep(key: string, stream: UotStream): void {
-    if (this.#streams.size >= STREAMS_MOST) {
-      let least: [string, UotStream] | undefined;
-      for (const entry of this.#streams) if (!least || entry[1].usedAtMs < least[1].usedAtMs) least = entry;
-      if (least) this.#end(...least);
-    }
+    if (this.#streams.size >= STREAMS_MOST) this.#makeRoom();
     this.#streams.set(key, stream);
+  }
+
+  /** A peer that opens one after the other displaces its own. */
+  #makeRoom(): void {
+    const counts = new Map<number, number>();
+    for (const { peer } of this.#streams.values()) counts.set(peer, (counts.get(peer) ?? 0) + 1);
+    const most = Math.max(...counts.values());
+    let least: [string, UotStream] | undefined;
+    for (const entry of this.#streams)
+      if (counts.get(entry[1].peer) === most && (!least || entry[1].usedAtMs < least[1].usedAtMs)) least = entry;
+    if (least) this.#end(...least);
   }
 
   #adopt(stream: UotStream, fd: number): void {

@@ -47,6 +47,8 @@ export class UotStream {
   #connectedTo: Target | undefined;
   #rest: Buffer = NOTHING;
   readonly #queue: Uint8Array[] = [];
+  /** The request is the first of them: without it nobody understands what follows. */
+  #holdsRequest = false;
   #queuedBytes = 0;
   /** How much of the first frame has gone. */
   #sentBytes = 0;
@@ -69,11 +71,17 @@ export class UotStream {
     return this.#queue.length > 0;
   }
 
-  /** A whole frame, or the request: ours from now on. */
+  /** Before any frame, where the stream is ours. */
+  begin(request: Uint8Array): void {
+    this.#holdsRequest = true;
+    this.add(request);
+  }
+
+  /** A whole frame: ours from now on. */
   add(frame: Uint8Array): void {
     this.#queue.push(frame);
     this.#queuedBytes += frame.length;
-    const oldest = this.#sentBytes > 0 ? 1 : 0;
+    const oldest = this.#sentBytes > 0 || this.#holdsRequest ? 1 : 0;
     while (this.#queuedBytes > QUEUE_MOST_BYTES && this.#queue.length > oldest + 1) {
       this.#queuedBytes -= this.#queue.splice(oldest, 1)[0]!.length;
       this.#parts.fault('queue-full');
@@ -154,6 +162,7 @@ export class UotStream {
     let left = takenBytes + this.#sentBytes;
     while (this.#queue.length > 0 && left >= this.#queue[0]!.length) {
       const frameBytes = this.#queue.shift()!.length;
+      this.#holdsRequest = false;
       left -= frameBytes;
       this.#queuedBytes -= frameBytes;
     }
