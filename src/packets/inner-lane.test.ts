@@ -65,6 +65,18 @@ describe('a subflow inside the packet lane', () => {
     expect(pair.munich.counters.faults()).toEqual({ 'wrong-inner-path': 1 });
   });
 
+  it('is known where its uplink got its inner address later', () => {
+    const pair = lanes();
+    const { site } = pair.berlin;
+    const without = { ...site, uplinks: site.uplinks.map(({ inner: _, ...uplink }) => uplink) };
+    for (const told of [without, site]) {
+      pair.berlin.tell({ kind: 'site', site: told });
+      pair.berlin.lane.turn(0);
+      pair.berlin.send(out(1));
+    }
+    expect(pair.berlin.counters.faults()).toEqual({ 'destination-outside': 1, 'no-path': 1 });
+  });
+
   it('that came over another path is dropped', () => {
     const pair = withInner();
     // A peer that means ill has path 1's addresses on path 0.

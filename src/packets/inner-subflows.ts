@@ -30,11 +30,16 @@ const ACK = 0x10;
 export class InnerSubflows {
   readonly #listenPort: number;
   /** Our inner addresses, whether a path has a use for them now or not. */
-  readonly #ours: ReadonlySet<number>;
+  #ours: ReadonlySet<number> = new Set();
   #links: readonly Link[] = [];
 
-  constructor({ listenPort, uplinks }: Pick<Site, 'listenPort' | 'uplinks'>) {
-    this.#listenPort = listenPort;
+  constructor(site: Pick<Site, 'listenPort' | 'uplinks'>) {
+    this.#listenPort = site.listenPort;
+    this.setSite(site);
+  }
+
+  /** An uplink may get its inner address later, with its first peer. */
+  setSite({ uplinks }: Pick<Site, 'uplinks'>): void {
     this.#ours = new Set(uplinks.flatMap(({ inner }) => (inner ? [wordOf(inner.bytes)] : [])));
   }
 

@@ -105,8 +105,8 @@ export class Lane {
       },
       site,
     );
-    this.#useSite(site);
     this.#inner = new InnerSubflows(site);
+    this.#useSite(site);
     const ours = { admission: this.#admission, sessions: this.#sessions, peers: this.#peers, inner: this.#inner };
     const shared = { uot: this.#uot, tun, datagrams, ...ours, counters, fault };
     this.#egress = new Egress(shared);
@@ -229,6 +229,7 @@ export class Lane {
   #useSite(site: Site): void {
     this.#admission.setSite(site);
     this.#uot.setSite(site);
+    this.#inner.setSite(site);
     for (const [index, peer] of site.peers.entries()) {
       const known = this.#peers[index];
       if (known) known.setSite(peer);

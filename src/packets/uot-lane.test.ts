@@ -296,7 +296,7 @@ describe('a stream that a foreign peer opened', () => {
 
   it('has its turn, however many others have more to say', () => {
     const world = new World();
-    const fds = Array.from({ length: 3 * STREAMS_A_TURN }, (_, i) => 100 + i);
+    const fds = Array.from({ length: STREAMS_A_TURN + 1 }, (_, i) => 100 + i);
     for (const fd of fds) {
       world.lane.serve(HAMBURG, fd, 1);
       world.said.set(fd, Buffer.concat(Array.from({ length: 40 }, () => frame(stranger, `${fd}`.padEnd(60_000)))));
@@ -304,7 +304,6 @@ describe('a stream that a foreign peer opened', () => {
     const arrived = () => new Set(world.arrived.map((one) => one.trim().slice(-3)));
     world.lane.run();
     expect(arrived().size).toBe(STREAMS_A_TURN);
-    world.lane.run();
     world.lane.run();
     expect(arrived().size).toBe(fds.length);
   });

@@ -105,6 +105,21 @@ describe('a site that runs', () => {
     expect(live.now.peers[0]!.paths.filter(({ uplink }) => uplink.mtu === 1428)).toHaveLength(2);
   });
 
+  it('that began without peers has inner addresses with its first one, and keeps them', () => {
+    const facts = host({ fiber: '10.0.0.1', lte: '10.1.0.1' });
+    const network = { ...config().network, innerPrefix: prefix('198.18.0.0/15') };
+    const joined = { ...config({ packets: 'udp' }), network };
+    const inner = ({ now }: LiveSite) => now.uplinks.map((uplink) => uplink.inner?.text);
+    const live = new LiveSite({ ...joined, peers: [] }, facts);
+    expect(inner(live)).toEqual([undefined, undefined]);
+    live.useConfig(joined, facts);
+    expect(inner(live)).toEqual(inner(new LiveSite(joined, facts)));
+    const before = inner(live);
+    // Somebody else's route: what peers know stays.
+    live.refresh({ ...facts, routes: [...facts.routes, { ...facts.routes[0]!, destination: prefix('198.18.0.0/15') }] });
+    expect(inner(live)).toEqual(before);
+  });
+
   it('does not end where a start would be refused: no device, no address anywhere, no LAN', () => {
     const live = new LiveSite(config(), host({ fiber: '10.0.0.1', lte: '10.1.0.1' }));
     expect(live.refresh({ devices: [], routes: [] })).toHaveLength(2);

@@ -95,7 +95,7 @@ function resolveUplink(config: Config, index: number, facts: HostFacts, errors: 
   return { uplink: { ...base, addresses, gateways, ...(addresses.length === 0 && { reason }) }, subnets };
 }
 
-/** Kept for as long as the daemon runs: peers know them. */
+/** Kept for as long as the daemon runs, once there are any: peers know them. */
 function withInner(config: Config, connected: readonly Connected[], facts: HostFacts, previous?: Site): Connected[] {
   const { innerPrefix } = config.network;
   if (!innerPrefix || config.peers.every(({ packets }) => packets === 'off')) return [...connected];
@@ -104,7 +104,7 @@ function withInner(config: Config, connected: readonly Connected[], facts: HostF
   const reached = known.filter(({ length }) => length > 0);
   const isTaken = ({ text, bytes }: IpAddress) => taken.has(text) || reached.some((prefix) => contains(prefix, bytes));
   return connected.map((one, i) => {
-    const inner = previous ? previous.uplinks[i]?.inner : innerAddress(config.site, one.uplink.name, innerPrefix, isTaken);
+    const inner = previous?.uplinks[i]?.inner ?? innerAddress(config.site, one.uplink.name, innerPrefix, isTaken);
     if (!inner) return one;
     taken.add(inner.text);
     return { ...one, uplink: { ...one.uplink, inner } };
