@@ -24,14 +24,18 @@ async function guarded(devices: readonly string[] = ['eth1', 'eth2', 'eth3']) {
   const events: GuardEvent[] = [];
   const parts = { runner, journalPath: join(directory, 'berlin.undo.json'), log: () => undefined };
   const plan = planNetwork(exampleSite(), exampleFacts, null);
-  const now = { plan };
+  const now = { plan, asked: 0, gate: Promise.resolve() };
   const { waiting } = await applyPlan(plan, parts);
   const guard = startGuard({
     ...parts,
     changes,
     waiting,
     pollMs: 5,
-    plan: () => Promise.resolve(now.plan),
+    plan: async () => {
+      now.asked++;
+      await now.gate;
+      return now.plan;
+    },
     applied: plan,
     event: (event) => events.push(event),
   });
@@ -78,6 +82,23 @@ describe('the guard', () => {
     expect(runner.routes[4].some(({ dst }) => dst === '10.0.0.0/24')).toBe(true);
     expect(events).toEqual([]);
     await guard.stop();
+  });
+
+  it('answers many who ask by one check more, and nobody once it was stopped', async () => {
+    const { guard, now } = await guarded();
+    await Promise.all(Array.from({ length: 20 }, () => guard.look()));
+    expect(now.asked).toBe(1);
+    let open = () => {};
+    now.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    const running = guard.look();
+    await vi.waitFor(() => expect(now.asked).toBe(2));
+    const late = [guard.look(), guard.look(), guard.follow()];
+    const stopped = guard.stop();
+    open();
+    await Promise.all([running, ...late, stopped]);
+    expect(now.asked).toBe(2);
   });
 
   it('puts back what was removed, says what it did, and does nothing more', async () => {

@@ -38,9 +38,9 @@ export interface GuardParts extends ApplyParts {
 }
 
 export interface Guard {
-  /** A check now: the plan is another one. Resolves when it is done. */
+  /** A check now: the plan is another one. Resolves when it is done. However many ask while one is under way, one more follows it. */
   look(): Promise<void>;
-  /** Ends the watch, after a check that is under way: whoever undoes next must not be raced. */
+  /** Ends the watch, after a check that is under way: whoever undoes next must not be raced, not by who asked for another check either. */
   stop(): Promise<void>;
   /** Plans again, because the site is another now, and makes the difference true. @throws BraidError what the host refuses. */
   follow(): Promise<void>;
@@ -59,6 +59,9 @@ export function startGuard(parts: GuardParts): Guard {
   let pending = false;
   let checkedAtMs = performance.now();
   let running: Promise<void> | undefined;
+  /** A check that was asked for and waits for the one under way. */
+  let queued: Promise<void> | undefined;
+  let isStopped = false;
   let failure = '';
   let waiting = parts.waiting ?? [];
   let before = parts.applied;
@@ -115,13 +118,21 @@ export function startGuard(parts: GuardParts): Guard {
     waiting = outcome.waiting;
   };
 
+  const lookNext = async () => {
+    await undefined; // `queued` is set by then
+    for (let other = running; other; other = running) await other;
+    queued = undefined;
+    if (!isStopped) await start();
+  };
+
   return {
-    look: async () => {
-      for (let other = running; other; other = running) await other;
-      await start();
+    look: () => {
+      queued ??= lookNext();
+      return queued;
     },
     follow: async () => {
       for (let other = running; other; other = running) await other;
+      if (isStopped) return;
       const following = follow();
       running = following
         .catch(() => {})
@@ -131,8 +142,9 @@ export function startGuard(parts: GuardParts): Guard {
       await following;
     },
     stop: async () => {
+      isStopped = true;
       clearInterval(timer);
-      await running;
+      for (let other = running; other; other = running) await other;
       changes.close();
     },
   };
