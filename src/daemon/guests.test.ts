@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { duplexPair } from 'node:stream';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { NewPeer } from '../config/peer-section.ts';
 import { BraidError } from '../error.ts';
 import { joinAsGuest } from '../join/exchange.ts';
@@ -25,6 +25,7 @@ const about = (site: string, addresses: readonly string[] = ['10.0.0.2']): About
 });
 const folders: string[] = [];
 afterEach(() => {
+  vi.useRealTimers();
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
 });
 
@@ -135,6 +136,23 @@ describe('whoever holds a code', () => {
     await new Promise((done) => setImmediate(done));
     expect(faults).toEqual(['too-many-guests', 'too-many-guests']);
     guests.close();
+  });
+
+  it('is hung up on where it does not hang up itself', async () => {
+    const { invite, guests, clock } = host();
+    const code = invite();
+    clock.unixMs += HOUR_MS;
+    const [mine, theirs] = duplexPair();
+    mine.destroy = () => mine;
+    const secrets = invitationSecrets(code.secret, METHOD);
+    guests.talk(1, theirs, new Uint8Array(0));
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const parts = { method: METHOD, exchangeKey: secrets.exchangeKey, about: about('munich'), accept: async () => {} };
+    await expect(joinAsGuest(SecretStream.call(mine, secrets, METHOD), parts)).rejects.toThrow('the code has expired');
+    await new Promise((done) => setImmediate(done));
+    expect([theirs.writableEnded, theirs.destroyed]).toEqual([true, false]);
+    vi.advanceTimersByTime(5_000);
+    expect(theirs.destroyed).toBe(true);
   });
 
   it('is no peer for saying anything else', async () => {

@@ -28,6 +28,8 @@ const FRONT_BYTES = Math.max(PAYLOAD_AT, RESPONSE_FRONT_MOST_BYTES);
 const IN_BYTES = REQUEST_MOST_BYTES + 4 * FRAME_MOST_BYTES;
 /** Salts of one connection. */
 const REPLAY_ENTRIES = 64;
+/** What was said last may take so long; whoever does not hang up then is hung up on. */
+const PARTING_MS = 5_000;
 
 /** Why a stream came to its end before what it was for: in words for the other side's administrator. */
 export class StreamEnded extends Error {}
@@ -105,7 +107,11 @@ export class SecretStream {
 
   /** What was sent still arrives. May be called twice. */
   close(why = 'we closed it'): void {
-    this.#socket.end();
+    if (!this.#socket.writableEnded && !this.#socket.destroyed) {
+      this.#socket.end();
+      const timer = setTimeout(() => this.#socket.destroy(), PARTING_MS).unref();
+      this.#socket.once('close', () => clearTimeout(timer));
+    }
     this.#end(why);
   }
 
