@@ -134,6 +134,16 @@ describe('the admin socket', () => {
     expect(sitesIn(runDir)).toEqual(['berlin']);
   });
 
+  it.each([
+    ['/dev/null', 'got something else'],
+    ['/dev/null/none', 'cannot be made: ENOTDIR'],
+    ['/proc/none', 'cannot be made: ENOENT'],
+  ])('says in words why %s is no run directory', async (wrong, why) => {
+    const refused = { code: 'HOST_RUN_DIR', message: expect.stringContaining(why) };
+    await expect(startApi({ runDir: wrong, site: 'berlin', snapshot: () => SNAPSHOT })).rejects.toMatchObject(refused);
+    if (wrong.startsWith('/dev/null')) expect(() => sitesIn(wrong)).toThrow(expect.objectContaining({ code: 'HOST_RUN_DIR' }));
+  });
+
   it('is no path that the kernel would cut off', async () => {
     await expect(startApi({ runDir: `/tmp/${'x'.repeat(100)}`, site: 'berlin', snapshot: () => SNAPSHOT })).rejects.toMatchObject({
       code: 'CONFIG_VALUE',

@@ -9,13 +9,13 @@
  * A socket that nobody answers at is left over from a daemon that was killed, and is replaced; one that answers means a second daemon
  * for the same site, which must not start.
  */
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { EVENT_STREAM_HEADERS, type EventSource, eventLine, Followers, type KernelEventsOpener } from './followers.ts';
 import { answerOf, asOne, type PeersHandler, parsePeersRequest } from './peers.ts';
-import { checkRunDir, notPermitted, socketPath } from './run-dir.ts';
+import { makeRunDir, notPermitted, socketPath } from './run-dir.ts';
 import { removeStaleSocket } from './stale-socket.ts';
 import { parseUplinkCommand, type UplinkHandler } from './uplinks.ts';
 
@@ -55,8 +55,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   server.requestTimeout = 5000;
   server.maxConnections = 64;
   try {
-    mkdirSync(runDir, { recursive: true, mode: 0o700 });
-    checkRunDir(runDir);
+    makeRunDir(runDir);
     if ((await removeStaleSocket(path)) === 'answers') throw running(path, site);
     await listen(server, path);
   } catch (error) {

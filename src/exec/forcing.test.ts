@@ -102,6 +102,20 @@ describe('a program is refused, with the reason', () => {
     expect(refusal(() => forcingOf(file('lost', '#!/usr/bin/env nowhere\n'), host()))).toBe('EXEC_PROGRAM there is no program nowhere');
   });
 
+  it.each([
+    ['gone', '/nowhere/python'],
+    ['a folder', 'DIR'],
+  ])('where the interpreter of a script is %s', (_, interpreter) => {
+    const script = file('script', `#!${interpreter.replace('DIR', folder)}\n`);
+    expect(refusal(() => forcingOf(script, host()))).toBe(`EXEC_PROGRAM DIR/script runs in ${interpreter}, and there is no such program`);
+  });
+
+  it.skipIf(process.getuid!() === 0)('where it may be run and not read (as root nothing is unreadable)', () => {
+    expect(refusal(() => forcingOf(elf('secret', { interpreter: GLIBC }, 0o111), host()))).toBe(
+      'EXEC_PROGRAM DIR/secret cannot be read, to see how it can be forced: EACCES',
+    );
+  });
+
   it('without the library', () => {
     expect(refusal(() => forcingOf(elf('curl', { interpreter: GLIBC }), host({}, 'gone.so')))).toMatch(
       /^EXEC_FORCE libmptcpwrap.so of mptcpize is not on this host \(looked for .*none.so, .*gone.so\)$/,

@@ -57,6 +57,7 @@ export function forcingOf(program: string, host: Host): Forcing {
   for (let depth = 0; depth <= SCRIPTS_MOST; depth++) {
     const interpreter = scriptInterpreter(path, host);
     if (interpreter === undefined) return ofBinary(program, path, host);
+    if (!isFile(interpreter)) throw new BraidError('EXEC_PROGRAM', `${path} runs in ${interpreter}, and there is no such program`);
     path = interpreter;
   }
   throw refuse(program, `is a script of a script, more than ${SCRIPTS_MOST} deep`);
@@ -106,14 +107,26 @@ function scriptInterpreter(path: string, host: Host): string | undefined {
 
 const HEAD_BYTES = 256;
 
+/** @throws BraidError EXEC_PROGRAM */
 function readHead(path: string): string {
-  const fd = openSync(path, 'r');
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (cause) {
+    throw new BraidError('EXEC_PROGRAM', `${path} cannot be read, to see how it can be forced: ${(cause as NodeJS.ErrnoException).code}`, {
+      cause,
+    });
+  }
   try {
     const bytes = Buffer.alloc(HEAD_BYTES);
     return bytes.toString('latin1', 0, readSync(fd, bytes, 0, HEAD_BYTES, 0));
   } finally {
     closeSync(fd);
   }
+}
+
+function isFile(path: string): boolean {
+  return existsSync(path) && statSync(path).isFile();
 }
 
 function isExecutable(path: string): boolean {

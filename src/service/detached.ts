@@ -3,10 +3,10 @@
  * socket.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkRunDir } from '../api/run-dir.ts';
+import { makeRunDir } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import { livingProcess, pidPath, removePidFile, startTicksOf, writePidFile } from './pid-file.ts';
 
@@ -30,10 +30,9 @@ export function logPath(runDir: string, site: string): string {
   return join(runDir, `${site}.log`);
 }
 
-/** @throws BraidError HOST_RUN_DIR, SERVICE where it could not be started at all. */
+/** @throws BraidError HOST_ROOT, HOST_RUN_DIR, SERVICE where it could not be started at all. */
 export async function startDetached({ braid: [program, ...first], configFile, runDir, site }: Launch): Promise<Started> {
-  mkdirSync(runDir, { recursive: true, mode: 0o700 });
-  checkRunDir(runDir);
+  makeRunDir(runDir);
   const log = logPath(runDir, site);
   const fd = openSync(log, 'a', 0o600);
   const before = sizeOf(log);
