@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import type { FromWorker, ToWorker, WorkerStart } from '../engine/messages.ts';
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
 import { secretOf } from '../shadowsocks/fixture.ts';
@@ -82,6 +82,14 @@ describe('the workers', () => {
     workers.tellAll({ kind: 'drain', graceMs: 0 });
     await expect.poll(() => seen.died.length).toBe(2);
     expect(seen.died[1]![2]).toBe(1_000);
+    await expect.poll(() => seen.heard.length, { timeout: 5_000 }).toBe(3);
+    // Not so one that comes long after.
+    const now = performance.now.bind(performance);
+    const later = vi.spyOn(performance, 'now').mockImplementation(() => now() + 61_000);
+    workers.tellAll({ kind: 'drain', graceMs: 0 });
+    await expect.poll(() => seen.died.length).toBe(3);
+    later.mockRestore();
+    expect(seen.died[2]![2]).toBe(100);
     await workers.stop();
   });
 

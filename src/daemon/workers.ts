@@ -12,6 +12,8 @@ import { wipeTransfer } from '../shadowsocks/key-ring.ts';
 /** Thousands of short connections a second leave that much behind between two collections. */
 const YOUNG_GENERATION_MB = 16;
 const RESTART_AFTER_MS = [100, 1_000, 5_000, 30_000] as const;
+/** It ran for so long: the next death is the first one again. */
+const WELL_AFTER_MS = 60_000;
 
 export interface WorkersParts {
   /** The worker's program: TypeScript in the source tree, one file in `dist`. */
@@ -28,6 +30,7 @@ export interface WorkersParts {
 interface Thread {
   readonly worker: Worker;
   readonly port: MessagePort;
+  readonly startedAtMs: number;
   wakeFd: number;
 }
 
@@ -93,7 +96,7 @@ export class Workers {
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
     wipeTransfer(start.keys); // the thread has its copy
-    const thread: Thread = { worker, port, wakeFd: -1 };
+    const thread: Thread = { worker, port, startedAtMs: performance.now(), wakeFd: -1 };
     this.#threads[index] = thread;
     return new Promise((resolve, reject) => {
       const hear = (message: FromWorker) => {
@@ -135,6 +138,7 @@ export class Workers {
     if (this.#threads[index] !== thread) return;
     const wasReady = thread.wakeFd >= 0;
     this.#threads[index] = undefined;
+    if (performance.now() - thread.startedAtMs > WELL_AFTER_MS) this.#deaths[index] = 0;
     if (wasReady) this.#again(index, reason);
   }
 
