@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
-import { parseAddress } from '../wire/ip.ts';
+import { parseAddress, parsePrefix } from '../wire/ip.ts';
 import { innerEndsOf, TheirInner } from './inner-ends.ts';
 
 const plain = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2)]);
@@ -26,6 +26,7 @@ describe('inner ends that a peer tells', () => {
     ['172.16.0.9', 'in our LAN'],
     ['172.16.1.9', 'in the LAN of a peer'],
     ['198.18.9.9', "another peer's"],
+    ['203.0.113.9', 'neither a private one nor of our `inner_addresses`'],
     ['127.0.0.1', "no host's"],
     ['224.0.0.5', "no host's"],
     ['255.255.255.255', "no host's"],
@@ -33,6 +34,13 @@ describe('inner ends that a peer tells', () => {
     const { ends, refused } = innerEndsOf(site, [row(0, address), row(1, address)], new Set(['198.18.9.9']));
     expect(ends.size).toBe(0);
     expect(refused).toEqual([`its inner address ${address} is ${why}: no subflows inside the packet lane there`]);
+  });
+
+  it('may be private, and anything that this site takes its own from', () => {
+    const own = { ...site, network: { ...site.network, innerPrefix: parsePrefix('203.0.113.0/24')! } };
+    for (const address of ['10.77.0.1', '100.64.0.1', '192.168.9.9', '198.19.255.1'])
+      expect(innerEndsOf(site, [row(0, address)], new Set()).ends.size).toBe(1);
+    expect(innerEndsOf(own, [row(0, '203.0.113.9')], new Set()).ends.size).toBe(1);
   });
 
   it("are the first peer's that told them, and a refusal is said once", () => {

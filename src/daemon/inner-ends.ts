@@ -7,6 +7,8 @@ import type { InnerEnds } from '../paths/types.ts';
 import type { Site } from '../site/types.ts';
 import { contains, parseAddress, parsePrefix } from '../wire/ip.ts';
 
+/** Where sites take such addresses from: the default (RFC 2544), private ones, carriers' own. Elsewhere there is somebody. */
+const USUAL = ['198.18.0.0/15', '10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10'].map((text) => parsePrefix(text)!);
 /** Ours would go to this host itself, or to many. */
 const NO_HOSTS = ['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].map((text) => parsePrefix(text)!);
 
@@ -53,11 +55,13 @@ export function innerEndsOf(site: Site, rows: PathTables['paths'], others: Reado
   return { ends, refused: [...refused] };
 }
 
-function whyNot({ lan, peers, uplinks }: Site, bytes: Uint8Array, text: string, others: ReadonlySet<string>): string | undefined {
+function whyNot({ lan, peers, uplinks, network }: Site, bytes: Uint8Array, text: string, others: ReadonlySet<string>): string | undefined {
   if (NO_HOSTS.some((prefix) => contains(prefix, bytes))) return "no host's";
   if (uplinks.some(({ inner, addresses }) => inner?.text === text || addresses.some((address) => address.text === text)))
     return 'one of ours';
   if (lan.some((prefix) => contains(prefix, bytes))) return 'in our LAN';
   if (peers.some((peer) => peer.lan.some((prefix) => contains(prefix, bytes)))) return 'in the LAN of a peer';
+  const mayBe = network.innerPrefix ? [network.innerPrefix, ...USUAL] : USUAL;
+  if (!mayBe.some((prefix) => contains(prefix, bytes))) return 'neither a private one nor of our `inner_addresses`';
   return others.has(text) ? "another peer's" : undefined;
 }

@@ -221,7 +221,10 @@ export class Ingress {
     return true;
   }
 
+  /** Of a session that there is: a stranger's would keep main from its work, and use up what a tick may bring. */
   #passOn({ local }: LaneSocket, at: number, length: number): void {
+    const { sessions, fault } = this.#parts;
+    if (sessions.find(this.#slab.bytes, at) === undefined) return fault(sessions.faultOf(this.#slab.bytes, at));
     const { bytes, port } = this.#parts.datagrams.remote;
     this.#parts.heartbeat(Uint8Array.from(this.#slab.bytes.subarray(at, at + length)), local, { bytes: Uint8Array.from(bytes), port });
   }

@@ -182,20 +182,24 @@ describe('the packet lane', () => {
   it.each([
     ['heartbeat', heartbeatSpace(1)],
     ['probe', probeSpace(1)],
-  ])('passes a %s on that came among packets, as it is', (_, space) => {
+  ])('passes a %s on that came among packets, as it is, and none of a stranger', (_, space) => {
     const pair = lanes();
     const bytes = Buffer.alloc(40, 1);
+    bytes.writeBigUInt64BE(0x2_8000_0001n); // munich's session
     bytes.fill(0, 8, 16);
     bytes[8] = space;
-    underWay(pair, '10.1.0.2').push({ from: { bytes: Uint8Array.of(10, 1, 0, 1), port: PORT }, bytes, segmentBytes: 40 });
+    const from = { bytes: Uint8Array.of(10, 1, 0, 1), port: PORT };
+    const strange = Buffer.from(bytes).fill(9, 0, 8);
+    underWay(pair, '10.1.0.2').push({ from, bytes: strange, segmentBytes: 40 }, { from, bytes, segmentBytes: 40 });
     pair.munich.received();
+    expect(pair.munich.counters.faults()).toEqual({ 'unknown-session': 1 });
+    expect(pair.munich.said).toHaveLength(1);
     expect(pair.munich.said).toContainEqual({
       kind: 'heartbeat',
       bytes: Uint8Array.from(bytes),
       local: '10.1.0.2',
       remote: { bytes: Uint8Array.of(10, 1, 0, 1), port: PORT },
     });
-    expect(pair.munich.counters.faults()).toEqual({});
   });
 
   it('bothers main with nothing that only a stream brings', () => {
