@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { type Verdict, verdicts } from './budgets.ts';
+import { verdicts } from './budgets.ts';
 import { kibPerFlow, type Point } from './memory.ts';
 import { type Memory, type Results, type Sample, summarize } from './results.ts';
+import type { Verdict } from './verdict.ts';
 
 const QUIET = { busyCores: 0, loadAverage: 0 };
 

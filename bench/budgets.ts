@@ -17,12 +17,7 @@ import {
   summary,
   THERE,
 } from './results.ts';
-
-export interface Verdict {
-  readonly budget: string;
-  readonly state: 'met' | 'missed' | 'not measured';
-  readonly figure: string;
-}
+import { judged, notMeasured, type Verdict } from './verdict.ts';
 
 const BRAID = 'braid';
 const RELAY = 'relay';
@@ -77,18 +72,14 @@ function compared(results: Results, { other, measure, otherMeasure = measure, fi
   const few = pick === 'worst' && ours && ours.count < RUNS_FOR_THE_WORST ? `, only ${ours.count} of ${RUNS_FOR_THE_WORST} runs` : '';
   const what = `${pick === 'worst' ? 'worst ' : ''}${measure} ${UNITS[figure]}`;
   const budget = `${what} ${most ? '<=' : '>='} ${limit} x ${other}${otherMeasure === measure ? '' : ' without joins'}`;
-  if (!ours || !theirs) return { budget, state: 'not measured', figure: `no figures of ${ours ? other : BRAID}` };
+  if (!ours || !theirs) return notMeasured(budget, `no figures of ${ours ? other : BRAID}`);
   const ratio = ours[pick] / theirs[pick];
-  return {
-    budget,
-    state: (most ? ratio <= limit : ratio >= limit) ? 'met' : 'missed',
-    figure: `${ratio.toFixed(3)} (${ours[pick].toFixed(digits)} to ${theirs[pick].toFixed(digits)})${few}`,
-  };
+  const sides = `${ours[pick].toFixed(digits)} to ${theirs[pick].toFixed(digits)}`;
+  return judged(budget, most ? ratio <= limit : ratio >= limit, `${ratio.toFixed(3)} (${sides})${few}`);
 }
 
 function memoryVerdicts(memory: Memory | undefined): Verdict[] {
-  const verdict = (budget: string, met: boolean, figure: string): Verdict => ({ budget, state: met ? 'met' : 'missed', figure });
-  const absent = (budget: string): Verdict => ({ budget, state: 'not measured', figure: 'memory left out' });
+  const absent = (budget: string) => notMeasured(budget, 'memory left out');
   const both = (values: readonly [number, number], digits: number, unit: string) =>
     `near ${values[0].toFixed(digits)}, far ${values[1].toFixed(digits)} ${unit}`;
   const [rss, cpu] = [`idle daemon <= ${IDLE_RSS_MB} MB RSS`, `idle daemon <= ${IDLE_CPU_PERCENT} % of a core`];
@@ -99,18 +90,14 @@ function memoryVerdicts(memory: Memory | undefined): Verdict[] {
   if (!idle) found.push(absent(rss), absent(cpu));
   else
     found.push(
-      verdict(rss, Math.max(...idle.rssMb) <= IDLE_RSS_MB, both(idle.rssMb, 1, 'MB')),
-      verdict(cpu, Math.max(...idle.cpuPercent) <= IDLE_CPU_PERCENT, both(idle.cpuPercent, 2, '%')),
+      judged(rss, Math.max(...idle.rssMb) <= IDLE_RSS_MB, both(idle.rssMb, 1, 'MB')),
+      judged(cpu, Math.max(...idle.cpuPercent) <= IDLE_CPU_PERCENT, both(idle.cpuPercent, 2, '%')),
     );
   if (!flows) found.push(absent(flow));
   else {
     const { difference, slope } = kibPerFlow(flows);
     found.push(
-      verdict(
-        flow,
-        Math.max(...difference) <= FLOW_KIB,
-        `${both(difference, 1, 'KiB')}; beyond the first quarter ${both(slope, 1, 'KiB')}`,
-      ),
+      judged(flow, Math.max(...difference) <= FLOW_KIB, `${both(difference, 1, 'KiB')}; beyond the first quarter ${both(slope, 1, 'KiB')}`),
     );
   }
   if (!soak) return [...found, absent(growth), absent(descriptors)];
@@ -120,12 +107,12 @@ function memoryVerdicts(memory: Memory | undefined): Verdict[] {
   const open = (one: Point) => `${one.descriptors[0]} and ${one.descriptors[1]}`;
   return [
     ...found,
-    verdict(
+    judged(
       growth,
       grown(0) <= SOAK_GROWTH && grown(1) <= SOAK_GROWTH,
       `${both([100 * grown(0), 100 * grown(1)], 1, '%')} RSS from ${warm.count} to ${last.count} connections`,
     ),
-    verdict(
+    judged(
       descriptors,
       last.descriptors[0] <= none.descriptors[0] && last.descriptors[1] <= none.descriptors[1],
       `${open(none)} before, ${open(last)} after`,

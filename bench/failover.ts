@@ -16,8 +16,6 @@
  *
  * Raw MPTCP runs beside Braid in the same run, where it can. Exit code 0 whatever the figures are, 1 where something could not be measured.
  */
-import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BraidError } from '../src/error.ts';
 import type { FailoverResults, Finding } from './failover/figures.ts';
@@ -26,8 +24,10 @@ import { failoverReport } from './failover/report.ts';
 import { asymmetric, eachAlone, falseRemovals, firstByte, idleBits, latency } from './failover/speed.ts';
 import { BRAID, type FailoverSubject, MPTCP, otherCheckout } from './failover/stage.ts';
 import { stalls } from './failover/stalls.ts';
+import { conclude, runFacts, say } from './run.ts';
+import { namedParts, otherCheckouts, UsageError, wholeNumber } from './task.ts';
 
-export const FAILOVER_PARTS = [
+const PARTS = [
   'blackhole',
   'events',
   'fail-back',
@@ -39,9 +39,9 @@ export const FAILOVER_PARTS = [
   'false-removals',
   'idle',
 ] as const;
-type Part = (typeof FAILOVER_PARTS)[number];
+type Part = (typeof PARTS)[number];
 
-export interface FailoverTask {
+interface FailoverTask {
   readonly parts: readonly Part[];
   readonly subjects: readonly FailoverSubject[];
   readonly blackholes: number;
@@ -58,7 +58,7 @@ export interface FailoverTask {
   readonly json: string | undefined;
 }
 
-/** @throws Error that says what was expected */
+/** @throws UsageError that says what was expected */
 export function failoverTask(argv: readonly string[]): FailoverTask {
   const { values, positionals } = parseArgs({
     args: [...argv],
@@ -78,42 +78,24 @@ export function failoverTask(argv: readonly string[]): FailoverTask {
     },
   });
   const { quick } = values;
-  const whole = (name: 'n' | 'n-events' | 'kernel-n' | 'watch' | 'seconds' | 'cycles', otherwise: number) => {
-    const value = Number(values[name] ?? otherwise);
-    if (!Number.isInteger(value) || value < 1) throw new FailoverUsage(`--${name} expects a whole number above 0, got ${values[name]}`);
-    return value;
-  };
-  const wrong = positionals.find((name) => !FAILOVER_PARTS.includes(name as Part));
-  if (wrong !== undefined) throw new FailoverUsage(`part expected, one of ${FAILOVER_PARTS.join(', ')}, got ${wrong}`);
-  const others = values.subject.map((text) => {
-    const [, name, directory] = /^([a-z0-9-]+)=(.+)$/.exec(text) ?? [];
-    if (name === undefined || directory === undefined) throw new FailoverUsage(`--subject expects NAME=DIR, got ${text}`);
-    return otherCheckout(name, directory);
-  });
   const rttsMs = values.rtt.split(',').map(Number);
-  if (rttsMs.some((ms) => !(ms >= 0 && ms <= 1000))) throw new FailoverUsage(`--rtt expects numbers of 0 to 1000, got ${values.rtt}`);
-  const blackholes = whole('n', quick ? 6 : 200);
+  if (rttsMs.some((ms) => !(ms >= 0 && ms <= 1000))) throw new UsageError(`--rtt expects numbers of 0 to 1000, got ${values.rtt}`);
+  const blackholes = wholeNumber(values, 'n', quick ? 6 : 200);
   return {
-    parts: positionals.length > 0 ? FAILOVER_PARTS.filter((part) => positionals.includes(part)) : FAILOVER_PARTS,
-    subjects: [BRAID, ...others, ...(values['no-kernel'] ? [] : [MPTCP])],
+    parts: namedParts(PARTS, positionals),
+    subjects: [BRAID, ...otherCheckouts(values.subject, otherCheckout), ...(values['no-kernel'] ? [] : [MPTCP])],
     blackholes,
-    kernelBlackholes: whole('kernel-n', Math.max(6, Math.ceil(blackholes / 4))),
-    events: whole('n-events', quick ? 6 : 12),
+    kernelBlackholes: wholeNumber(values, 'kernel-n', Math.max(6, Math.ceil(blackholes / 4))),
+    events: wholeNumber(values, 'n-events', quick ? 6 : 12),
     rttsMs: quick && values.rtt === '0,20,60' ? [20] : rttsMs,
-    watchMs: whole('watch', 3000),
-    seconds: whole('seconds', quick ? 2 : 5),
-    soakSeconds: whole('seconds', quick ? 10 : 60),
-    loadSeconds: whole('seconds', quick ? 5 : 60),
+    watchMs: wholeNumber(values, 'watch', 3000),
+    seconds: wholeNumber(values, 'seconds', quick ? 2 : 5),
+    soakSeconds: wholeNumber(values, 'seconds', quick ? 10 : 60),
+    loadSeconds: wholeNumber(values, 'seconds', quick ? 5 : 60),
     failBacks: quick ? 2 : 10,
-    cycles: whole('cycles', quick ? 5 : 100),
+    cycles: wholeNumber(values, 'cycles', quick ? 5 : 100),
     json: values.json,
   };
-}
-
-export class FailoverUsage extends Error {}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 async function measure(task: FailoverTask, part: Part, subject: FailoverSubject, results: FailoverResults): Promise<Finding[]> {
@@ -121,18 +103,18 @@ async function measure(task: FailoverTask, part: Part, subject: FailoverSubject,
   switch (part) {
     case 'blackhole': {
       const count = subject.braid === undefined ? task.kernelBlackholes : task.blackholes;
-      await stalls(subject, { part, count, rttsMs: [20], watchMs, say }, results.stalls);
+      await stalls(subject, { part, count, rttsMs: [20], watchMs }, results.stalls);
       return [];
     }
     case 'events':
-      await stalls(subject, { part, count: task.events, rttsMs: task.rttsMs, watchMs, say }, results.stalls);
+      await stalls(subject, { part, count: task.events, rttsMs: task.rttsMs, watchMs }, results.stalls);
       return [];
     case 'fail-back':
-      return failBack(subject, task.failBacks, say);
+      return failBack(subject, task.failBacks);
     case 'flap':
-      return flap(subject, task.cycles, say);
+      return flap(subject, task.cycles);
     case 'soak':
-      return soak(subject, task.soakSeconds, say);
+      return soak(subject, task.soakSeconds);
     case 'first-byte':
       return firstByte(subject, seconds);
     case 'latency':
@@ -150,9 +132,7 @@ async function measure(task: FailoverTask, part: Part, subject: FailoverSubject,
 export async function runFailover(argv: readonly string[]): Promise<number> {
   const task = failoverTask(argv);
   const results: FailoverResults = {
-    schema: 1,
-    at: new Date().toISOString(),
-    machine: { cpu: cpus()[0]!.model, cores: cpus().length, kernel: release(), node: process.versions.node },
+    ...runFacts(),
     stalls: [],
     findings: [],
     failures: [],
@@ -172,7 +152,5 @@ export async function runFailover(argv: readonly string[]): Promise<number> {
     if (part === 'asymmetric') await attempt(part, 'kernel', () => eachAlone(task.seconds));
     for (const subject of task.subjects) await attempt(part, subject.name, () => measure(task, part, subject, results));
   }
-  console.log(failoverReport(results));
-  if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify(results, null, 1)}\n`);
-  return results.failures.length === 0 ? 0 : 1;
+  return conclude(failoverReport(results), results, task.json);
 }

@@ -34,7 +34,7 @@ function busyTicks(): number {
   return user! + nice! + system! + irq! + softirq! + steal!;
 }
 
-export interface Usage {
+interface Usage {
   /** utime + stime of every thread, and of children that ended. */
   readonly cpuSeconds: number;
   readonly rssBytes: number;

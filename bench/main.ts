@@ -5,21 +5,32 @@
  * measured. `--subject` measures another checkout of Braid beside this one. Every round visits every subject once, in rotated order, each
  * time in a fresh lab. `failover`, `packets` and `packet-failover` as the first NAME are benches of their own, in the files of these names. Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
  */
-import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BraidError } from '../src/error.ts';
 import { buildLab, type Lab, twoSites, type UplinkOptions } from '../src/lab/index.ts';
 import { verdicts } from './budgets.ts';
-import { FailoverUsage, runFailover } from './failover.ts';
-import { type Load, load } from './load.ts';
+import { runFailover } from './failover.ts';
+import { load } from './load.ts';
 import { idle, idleFlows, soak } from './memory.ts';
 import { runPacketFailover } from './packet-failover.ts';
-import { PacketsUsage, runPackets } from './packets.ts';
-import { BUSY_CORES, report } from './report.ts';
-import { BACK, CONNECTIONS, CONNECTIONS_NO_JOINS, EIGHT, type Memory, RATES_MBIT, type Results, shapedMeasure, THERE } from './results.ts';
+import { runPackets } from './packets.ts';
+import { busyText, report } from './report.ts';
+import {
+  BACK,
+  CONNECTIONS,
+  CONNECTIONS_NO_JOINS,
+  EIGHT,
+  type Memory,
+  RATES_MBIT,
+  type Results,
+  type Skipped,
+  shapedMeasure,
+  THERE,
+} from './results.ts';
+import { conclude, rotated, runFacts, say } from './run.ts';
 import { connections, type Figures, stream, warmUp } from './streams.ts';
 import { otherBraid, type Started, SUBJECTS, type Subject } from './subjects.ts';
+import { otherCheckouts, UsageError, wholeNumber } from './task.ts';
 import { yardsticks } from './yardsticks.ts';
 
 const PARTS = ['streams', 'shaped', 'connections', 'memory'] as const;
@@ -37,15 +48,13 @@ interface Task {
   /** Of these, who is measured over shaped uplinks: whoever was named, or else those it says most about. */
   readonly shaped: readonly Subject[];
   readonly parts: ReadonlySet<Part>;
-  readonly skipped: Results['skipped'];
+  readonly skipped: readonly Skipped[];
   readonly rounds: number;
   readonly seconds: number;
   readonly idleFlows: number;
   readonly soakConnections: number;
   readonly json: string | undefined;
 }
-
-class UsageError extends Error {}
 
 function taskFrom(argv: readonly string[]): Task {
   const { values, positionals } = parseArgs({
@@ -60,16 +69,7 @@ function taskFrom(argv: readonly string[]): Task {
       json: { type: 'string' },
     },
   });
-  const number = (name: 'rounds' | 'seconds', otherwise: number) => {
-    const value = Number(values[name] ?? otherwise);
-    if (!Number.isInteger(value) || value < 1) throw new UsageError(`--${name} expects a whole number above 0, got ${values[name]}`);
-    return value;
-  };
-  const others = values.subject.map((text) => {
-    const [, name, directory] = /^([a-z0-9-]+)=(.+)$/.exec(text) ?? [];
-    if (name === undefined || directory === undefined) throw new UsageError(`--subject expects NAME=DIR, got ${text}`);
-    return otherBraid(name, directory);
-  });
+  const others = otherCheckouts(values.subject, otherBraid);
   const { found, absent } = yardsticks(process.env);
   const all = [...SUBJECTS, ...found, ...others];
   for (const { name } of others)
@@ -88,16 +88,12 @@ function taskFrom(argv: readonly string[]): Task {
     shaped: named.length > 0 ? named : subjects.filter((one) => one.shaped),
     parts: new Set(parts.length > 0 ? parts : PARTS),
     skipped: named.length > 0 ? [] : absent,
-    rounds: number('rounds', values.quick ? 1 : 3),
-    seconds: number('seconds', values.quick ? 1 : 3),
+    rounds: wholeNumber(values, 'rounds', values.quick ? 1 : 3),
+    seconds: wholeNumber(values, 'seconds', values.quick ? 1 : 3),
     idleFlows: values.quick ? IDLE_FLOWS / 4 : IDLE_FLOWS,
     soakConnections: values.soak ? LONG_SOAK_CONNECTIONS : values.quick ? SOAK_CONNECTIONS / 10 : SOAK_CONNECTIONS,
     json: values.json,
   };
-}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 /** One subject in a lab of its own. What goes wrong is noted and ends this visit only. */
@@ -133,10 +129,6 @@ async function sample(results: Results, subject: Subject, round: number, measure
     ...(errors > 0 ? [`${errors} errors`] : []),
   ].join(', ');
   say(`round ${round}  ${subject.name.padEnd(12)} ${measure.padEnd(24)} ${found}${busyText(before)}`);
-}
-
-function busyText({ busyCores }: Load): string {
-  return busyCores > BUSY_CORES ? `   (${busyCores.toFixed(1)} cores were busy before)` : '';
 }
 
 async function unshaped(results: Results, { seconds, parts }: Task, subject: Subject, round: number): Promise<void> {
@@ -181,17 +173,9 @@ async function memoryOf(results: Results, task: Task, subject: Subject): Promise
   });
 }
 
-/** Everybody starts a round first once in a while. */
-function rotated<Item>(items: readonly Item[], by: number): Item[] {
-  const turn = by % items.length;
-  return [...items.slice(turn), ...items.slice(0, turn)];
-}
-
 async function run(task: Task): Promise<Results> {
   const results: Results = {
-    schema: 1,
-    at: new Date().toISOString(),
-    machine: { cpu: cpus()[0]!.model, cores: cpus().length, kernel: release(), node: process.versions.node },
+    ...runFacts(),
     rounds: task.rounds,
     seconds: task.seconds,
     subjects: task.subjects.map(({ name, what }) => ({ name, what })),
@@ -222,9 +206,7 @@ async function benchmarks(argv: readonly string[]): Promise<number> {
   const task = taskFrom(argv);
   needsRoot();
   const results = await run(task);
-  console.log(report(results));
-  if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify({ ...results, verdicts: verdicts(results) }, null, 1)}\n`);
-  return results.failures.length === 0 ? 0 : 1;
+  return conclude(report(results), { ...results, verdicts: verdicts(results) }, task.json);
 }
 
 try {
@@ -234,10 +216,7 @@ try {
   process.exitCode = await (own ? own(others) : benchmarks(process.argv.slice(2)));
 } catch (error) {
   const usage =
-    error instanceof UsageError ||
-    error instanceof FailoverUsage ||
-    error instanceof PacketsUsage ||
-    (error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'));
+    error instanceof UsageError || (error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS'));
   if (!usage && !(error instanceof BraidError)) throw error;
   const hint = error instanceof BraidError && error.hint !== undefined ? `\nhint: ${error.hint}` : '';
   console.error(`bench: ${(error as Error).message}${hint}`);

@@ -7,8 +7,6 @@
  *
  * Exit code 0 whatever the figures are, 1 where something could not be measured.
  */
-import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { BraidError } from '../src/error.ts';
@@ -27,8 +25,9 @@ import { processesIn } from '../src/lab/netns.ts';
 import { type FailoverResults, type Finding, spreadFigures } from './failover/figures.ts';
 import { failoverReport } from './failover/report.ts';
 import { BRAID, type Stage, stage, twin, uplinkAt, WARM_UP_MS } from './failover/stage.ts';
-import { FailoverUsage } from './failover.ts';
 import { usageOf } from './load.ts';
+import { conclude, runFacts, say } from './run.ts';
+import { namedParts, wholeNumber } from './task.ts';
 
 const PARTS = ['blackhole', 'aggregate', 'soak'] as const;
 type Part = (typeof PARTS)[number];
@@ -41,7 +40,7 @@ interface Task {
   readonly json: string | undefined;
 }
 
-/** @throws FailoverUsage that says what was expected */
+/** @throws UsageError that says what was expected */
 function taskFrom(argv: readonly string[]): Task {
   const { values, positionals } = parseArgs({
     args: [...argv],
@@ -54,25 +53,14 @@ function taskFrom(argv: readonly string[]): Task {
       json: { type: 'string' },
     },
   });
-  const whole = (name: 'n' | 'seconds' | 'soak-seconds', otherwise: number) => {
-    const value = Number(values[name] ?? otherwise);
-    if (!Number.isInteger(value) || value < 1) throw new FailoverUsage(`--${name} expects a whole number above 0, got ${values[name]}`);
-    return value;
-  };
-  const wrong = positionals.find((name) => !PARTS.includes(name as Part));
-  if (wrong !== undefined) throw new FailoverUsage(`part expected, one of ${PARTS.join(', ')}, got ${wrong}`);
   return {
-    parts: positionals.length > 0 ? PARTS.filter((part) => positionals.includes(part)) : PARTS,
-    count: whole('n', values.quick ? 4 : 100),
-    seconds: whole('seconds', values.quick ? 3 : 10),
-    soakSeconds: whole('soak-seconds', values.quick ? 10 : 600),
+    parts: namedParts(PARTS, positionals),
+    count: wholeNumber(values, 'n', values.quick ? 4 : 100),
+    seconds: wholeNumber(values, 'seconds', values.quick ? 3 : 10),
+    soakSeconds: wholeNumber(values, 'soak-seconds', values.quick ? 10 : 600),
     json: values.json,
   };
 }
-
-type Say = (text: string) => void;
-
-const say: Say = (text) => process.stderr.write(`${text}\n`);
 
 const RTT_MS = 20;
 /** Enough of them that each uplink has some, both ways. */
@@ -216,9 +204,7 @@ function withRule(rule: string) {
 export async function runPacketFailover(argv: readonly string[]): Promise<number> {
   const task = taskFrom(argv);
   const results: FailoverResults = {
-    schema: 1,
-    at: new Date().toISOString(),
-    machine: { cpu: cpus()[0]!.model, cores: cpus().length, kernel: release(), node: process.versions.node },
+    ...runFacts(),
     stalls: [],
     findings: [],
     failures: [],
@@ -238,7 +224,5 @@ export async function runPacketFailover(argv: readonly string[]): Promise<number
       results.failures.push({ subject: 'braid', what: `${part}: ${error.message}` });
       say(`${part}: ${error.message}`);
     }
-  console.log(failoverReport(results));
-  if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify(results, null, 1)}\n`);
-  return results.failures.length === 0 ? 0 : 1;
+  return conclude(failoverReport(results), results, task.json);
 }

@@ -5,40 +5,28 @@
  * wireguard-go. Every round visits every subject once, in rotated order, each time in a fresh lab. Exit code 0 whatever the budgets say, 1
  * where something could not be measured.
  */
-import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BraidError } from '../src/error.ts';
 import { buildLab, type Lab, twoSites } from '../src/lab/index.ts';
-import type { Verdict } from './budgets.ts';
 import { load } from './load.ts';
 import { packetVerdicts } from './packets/budgets.ts';
 import { carried, floodOf, LATENCY, LOADS, latency, QUIET, SIZES, warmUp } from './packets/measure.ts';
 import { otherBraid, type PacketSubject, packetSubjects } from './packets/subjects.ts';
-import { BUSY_CORES, table } from './report.ts';
-import { type Sample, summarize } from './results.ts';
+import { busyText, failureLines, heading, medians, verdictTable } from './report.ts';
+import { type Rounds, type Sample, type Skipped, summary } from './results.ts';
+import { conclude, rotated, runFacts, say } from './run.ts';
+import { otherCheckouts, UsageError, wholeNumber } from './task.ts';
+import type { Verdict } from './verdict.ts';
 
-export class PacketsUsage extends Error {}
-
-export interface PacketsTask {
+interface PacketsTask {
   readonly subjects: readonly PacketSubject[];
-  readonly skipped: readonly { readonly name: string; readonly why: string }[];
+  readonly skipped: readonly Skipped[];
   readonly rounds: number;
   readonly seconds: number;
   readonly json: string | undefined;
 }
 
-interface PacketsResults {
-  readonly schema: 1;
-  readonly at: string;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly kernel: string; readonly node: string };
-  readonly rounds: number;
-  readonly seconds: number;
-  readonly samples: Sample[];
-  readonly failures: { readonly subject: string; readonly round: number; readonly what: string }[];
-}
-
-/** @throws PacketsUsage that says what was expected */
+/** @throws UsageError that says what was expected */
 export function packetsTask(argv: readonly string[], environment: NodeJS.ProcessEnv): PacketsTask {
   const { values, positionals } = parseArgs({
     args: [...argv],
@@ -51,37 +39,24 @@ export function packetsTask(argv: readonly string[], environment: NodeJS.Process
       json: { type: 'string' },
     },
   });
-  const whole = (name: 'rounds' | 'seconds', otherwise: number) => {
-    const value = Number(values[name] ?? otherwise);
-    if (!Number.isInteger(value) || value < 1) throw new PacketsUsage(`--${name} expects a whole number above 0, got ${values[name]}`);
-    return value;
-  };
-  const others = values.subject.map((text) => {
-    const [, name, directory] = /^([a-z0-9-]+)=(.+)$/.exec(text) ?? [];
-    if (name === undefined || directory === undefined) throw new PacketsUsage(`--subject expects NAME=DIR, got ${text}`);
-    return otherBraid(name, directory);
-  });
+  const others = otherCheckouts(values.subject, otherBraid);
   const { found, absent } = packetSubjects(environment);
   const all = [...found, ...others];
   for (const name of positionals)
     if (!all.some((one) => one.name === name))
-      throw new PacketsUsage(
+      throw new UsageError(
         absent.find((one) => one.name === name)?.why ?? `subject expected, one of ${all.map((one) => one.name).join(', ')}, got ${name}`,
       );
   return {
     subjects: positionals.length > 0 ? all.filter(({ name }) => positionals.includes(name)) : all.filter(({ byDefault }) => byDefault),
     skipped: positionals.length > 0 ? [] : absent,
-    rounds: whole('rounds', values.quick ? 1 : 5),
-    seconds: whole('seconds', values.quick ? 1 : 4),
+    rounds: wholeNumber(values, 'rounds', values.quick ? 1 : 5),
+    seconds: wholeNumber(values, 'seconds', values.quick ? 1 : 4),
     json: values.json,
   };
 }
 
-function say(text: string): void {
-  process.stderr.write(`${text}\n`);
-}
-
-async function visit(results: PacketsResults, { seconds }: PacketsTask, subject: PacketSubject, round: number): Promise<void> {
+async function visit(results: Rounds, { seconds }: PacketsTask, subject: PacketSubject, round: number): Promise<void> {
   let lab: Lab | undefined;
   const failed = (error: unknown, measure = '') => {
     if (!(error instanceof BraidError)) throw error;
@@ -99,8 +74,7 @@ async function visit(results: PacketsResults, { seconds }: PacketsTask, subject:
     }
     results.samples.push({ subject: subject.name, measure, round, load: before, figures });
     const words = Object.entries(figures).map(([name, value]) => `${name} ${value.toFixed(value < 100 ? 2 : 0)}`);
-    const busy = before.busyCores > BUSY_CORES ? `   (${before.busyCores.toFixed(1)} cores were busy before)` : '';
-    say(`round ${round}  ${subject.name.padEnd(12)} ${measure.padEnd(22)} ${words.join(', ')}${busy}`);
+    say(`round ${round}  ${subject.name.padEnd(12)} ${measure.padEnd(22)} ${words.join(', ')}${busyText(before)}`);
   };
   try {
     lab = await buildLab(twoSites({ uplinks: [{}] }));
@@ -118,68 +92,35 @@ async function visit(results: PacketsResults, { seconds }: PacketsTask, subject:
 /** @returns the exit code */
 export async function runPackets(argv: readonly string[]): Promise<number> {
   const task = packetsTask(argv, process.env);
-  const results: PacketsResults = {
-    schema: 1,
-    at: new Date().toISOString(),
-    machine: { cpu: cpus()[0]!.model, cores: cpus().length, kernel: release(), node: process.versions.node },
+  const results: Rounds = {
+    ...runFacts(),
     rounds: task.rounds,
     seconds: task.seconds,
+    subjects: task.subjects.map(({ name, what }) => ({ name, what })),
+    skipped: task.skipped,
     samples: [],
     failures: [],
   };
   for (const { name, why } of task.skipped) say(`${name} left out: ${why}`);
   for (let round = 1; round <= task.rounds; round++)
-    for (let i = 0; i < task.subjects.length; i++) await visit(results, task, task.subjects[(i + round) % task.subjects.length]!, round);
-  const verdicts = packetVerdicts((subject, measure, figure) => summaryOf(results, subject, measure, figure)?.median);
-  console.log(report(results, task, verdicts));
-  if (task.json !== undefined) writeFileSync(task.json, `${JSON.stringify({ ...results, verdicts }, null, 1)}\n`);
-  return results.failures.length === 0 ? 0 : 1;
+    for (const subject of rotated(task.subjects, round)) await visit(results, task, subject, round);
+  const verdicts = packetVerdicts((subject, measure, figure) => summary(results, subject, measure, figure)?.median);
+  return conclude(report(results, verdicts), { ...results, verdicts }, task.json);
 }
 
-function summaryOf({ samples }: PacketsResults, subject: string, measure: string, figure: string) {
-  const values = samples
-    .filter((one) => one.subject === subject && one.measure === measure)
-    .flatMap(({ figures }) => figures[figure] ?? []);
-  return summarize(values, figure === 'gbit' || figure === 'packetsPerSecond' ? 'high' : 'low');
-}
-
-function report(results: PacketsResults, { subjects, skipped }: PacketsTask, verdicts: readonly Verdict[]): string {
-  const { machine, rounds, seconds, samples, failures } = results;
-  const busy = samples.filter((one) => one.load.busyCores > BUSY_CORES).length;
-  const matter = (title: string, measures: readonly string[], figure: string, digits: number) => {
-    const rows = subjects.map(({ name }) => [
-      name,
-      ...measures.map((measure) => {
-        const found = summaryOf(results, name, measure, figure);
-        return found ? `${found.median.toFixed(digits)} (${found.worst.toFixed(digits)})` : '';
-      }),
-    ]);
-    return ['', title, ...table(['subject', ...measures], rows)];
-  };
+function report(results: Rounds, verdicts: readonly Verdict[]): string {
   const floods = SIZES.map(floodOf);
   const offered = LOADS.map(({ measure }) => measure).filter((measure) => !floods.includes(measure));
   return [
-    `${results.at}  ${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}`,
-    `median (worst) of ${rounds} interleaved rounds, ${seconds} s each`,
-    ...(busy > 0 ? [`${busy} of ${samples.length} measurements began while others kept more than ${BUSY_CORES} cores busy`] : []),
+    ...heading(results),
+    ...medians(results, 'Delivered of 2 Gbit/s offered, Gbit/s', floods, 'gbit', 2),
+    ...medians(results, 'The same, packets a second', floods, 'packetsPerSecond', 0),
+    ...medians(results, 'CPU seconds a gigabyte, both gateways', floods, 'cpuSecondsPerGb', 2),
+    ...medians(results, 'Delivered of other rates, Gbit/s', offered, 'gbit', 2),
+    ...medians(results, 'Lost, %', [QUIET], 'lostPercent', 3),
+    ...medians(results, 'Round trip at rest, µs', [LATENCY], 'rttMicroseconds', 0),
     '',
-    ...table(
-      ['subject', 'what'],
-      subjects.map(({ name, what }) => [name, what]),
-    ),
-    ...skipped.map(({ name, why }) => `${name} left out: ${why}`),
-    ...matter('Delivered of 2 Gbit/s offered, Gbit/s', floods, 'gbit', 2),
-    ...matter('The same, packets a second', floods, 'packetsPerSecond', 0),
-    ...matter('CPU seconds a gigabyte, both gateways', floods, 'cpuSecondsPerGb', 2),
-    ...matter('Delivered of other rates, Gbit/s', offered, 'gbit', 2),
-    ...matter('Lost, %', [QUIET], 'lostPercent', 3),
-    ...matter('Round trip at rest, µs', [LATENCY], 'rttMicroseconds', 0),
-    '',
-    'Budgets',
-    ...table(
-      ['budget', 'verdict', 'figure'],
-      verdicts.map(({ budget, state, figure }) => [budget, state, figure]),
-    ),
-    ...failures.map(({ subject, round, what }) => `FAILED  ${subject}, round ${round}: ${what}`),
+    ...verdictTable(verdicts),
+    ...failureLines(results),
   ].join('\n');
 }

@@ -30,7 +30,7 @@ export async function gatewaySettings(lab: Lab): Promise<void> {
     ]);
 }
 
-export async function tproxy(lab: Lab): Promise<void> {
+async function tproxy(lab: Lab): Promise<void> {
   const [near] = gatewaysOf(lab);
   const lan = lab.topology.sites[1]!.lan.find((prefix) => !prefix.includes(':'))!;
   const rule = `iifname lan ip daddr ${lan} meta l4proto tcp tproxy to :${NEAR_PORT} meta mark set 1 accept`;
@@ -45,7 +45,7 @@ export interface RelayPair {
   readonly far: RelayEnd;
 }
 
-export interface RelayEnd {
+interface RelayEnd {
   readonly argv: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }

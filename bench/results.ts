@@ -1,6 +1,7 @@
 /** What a run found, as it goes into the JSON, and how it is condensed: medians to compare, worst figures beside them. */
 import type { Load } from './load.ts';
 import type { Idle, Point } from './memory.ts';
+import type { RunFacts } from './run.ts';
 import type { Figures } from './streams.ts';
 
 export interface Sample {
@@ -11,7 +12,7 @@ export interface Sample {
   readonly figures: Figures;
 }
 
-export interface Failure {
+interface Failure {
   readonly subject: string;
   readonly round: number;
   readonly what: string;
@@ -25,20 +26,26 @@ export interface Memory {
   readonly soak?: { readonly points: readonly Point[]; readonly errors: number };
 }
 
-export interface Results {
-  readonly schema: 1;
-  readonly at: string;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly kernel: string; readonly node: string };
+export interface Skipped {
+  readonly name: string;
+  readonly why: string;
+}
+
+/** Of subjects that were visited round by round. */
+export interface Rounds extends RunFacts {
   readonly rounds: number;
   readonly seconds: number;
   readonly subjects: readonly { readonly name: string; readonly what: string }[];
-  readonly skipped: readonly { readonly name: string; readonly why: string }[];
+  readonly skipped: readonly Skipped[];
   readonly samples: Sample[];
-  readonly memory: Memory[];
   readonly failures: Failure[];
 }
 
-export interface Summary {
+export interface Results extends Rounds {
+  readonly memory: Memory[];
+}
+
+interface Summary {
   readonly median: number;
   /** The lowest of what should be high, the highest of what should be low. */
   readonly worst: number;
@@ -57,13 +64,15 @@ export function shapedMeasure(rateMbit: number, direction: typeof THERE | typeof
   return `2 x ${rateMbit} Mbit/s ${direction}`;
 }
 
+const HIGH_IS_GOOD: ReadonlySet<string> = new Set(['gbit', 'perSecond', 'packetsPerSecond']);
+
 /** @returns undefined where it was not measured */
-export function summary(results: Results, subject: string, measure: string, figure: string): Summary | undefined {
+export function summary(results: Rounds, subject: string, measure: string, figure: string): Summary | undefined {
   const values = results.samples
     .filter((one) => one.subject === subject && one.measure === measure)
     .map(({ figures }) => figures[figure])
     .filter((value) => value !== undefined);
-  return summarize(values, figure.startsWith('cpu') ? 'low' : 'high');
+  return summarize(values, HIGH_IS_GOOD.has(figure) ? 'high' : 'low');
 }
 
 export function summarize(values: readonly number[], good: 'high' | 'low'): Summary | undefined {

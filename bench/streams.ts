@@ -9,7 +9,7 @@ import type { Started, Subject } from './subjects.ts';
 /** Names carry their units; what a subject has not is absent. */
 export type Figures = Readonly<Record<string, number>>;
 
-export const WRK_CONNECTIONS = 64;
+const WRK_CONNECTIONS = 64;
 const READY_MS = 20_000;
 /** For the gateways to finish what they had begun. */
 const AFTERWARDS_MS = 100;

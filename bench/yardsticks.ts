@@ -8,26 +8,27 @@
  * | BRAID_BENCH_SING_BOX, or sing-box on PATH | SS 2022 behind a TPROXY inbound |
  * | BRAID_BENCH_SSLOCAL and BRAID_BENCH_SSSERVER, or both on PATH | shadowsocks-rust |
  */
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { dialled, type Lab } from '../src/lab/index.ts';
+import { isReadable, onPath } from './programs.ts';
 import { FAR_PORT, freshKey, NEAR_PORT, noJoins, privateFile, type RelayPair, startRelays } from './recipe.ts';
+import type { Skipped } from './results.ts';
 import type { Subject } from './subjects.ts';
 
 const METHOD = '2022-blake3-aes-128-gcm';
 const KEY_BYTES = 16;
 
-export interface Yardsticks {
+interface Yardsticks {
   readonly found: readonly Subject[];
   /** A line for each that is not there. */
-  readonly absent: readonly { readonly name: string; readonly why: string }[];
+  readonly absent: readonly Skipped[];
 }
 
 export function yardsticks(environment: NodeJS.ProcessEnv): Yardsticks {
   const found: Subject[] = [];
-  const absent: { name: string; why: string }[] = [];
-  const offer = (name: string, what: string, variables: readonly (readonly [variable: string, onPath?: string])[], pair: MakePair) => {
-    const programs = variables.map(([variable, onPath]) => locate(environment, variable, onPath));
+  const absent: Skipped[] = [];
+  const offer = (name: string, what: string, variables: readonly (readonly [variable: string, program?: string])[], pair: MakePair) => {
+    const programs = variables.map(([variable, program]) => locate(environment, variable, program));
     const missing = programs.find((program) => 'why' in program);
     if (missing && 'why' in missing) absent.push({ name, why: missing.why });
     else found.push(yardstick(name, what, (lab) => pair(lab, ...programs.map((program) => ('file' in program ? program.file : '')))));
@@ -70,24 +71,12 @@ function yardstick(name: string, what: string, pair: (lab: Lab) => RelayPair): S
   };
 }
 
-function locate(environment: NodeJS.ProcessEnv, variable: string, onPath?: string): { file: string } | { why: string } {
+function locate(environment: NodeJS.ProcessEnv, variable: string, program?: string): { file: string } | { why: string } {
   const named = environment[variable];
-  if (named) return readable(resolve(named)) ? { file: resolve(named) } : { why: `${variable}: ${named} cannot be read` };
-  if (onPath === undefined) return { why: `${variable} names no program` };
-  const file = (environment.PATH ?? '')
-    .split(delimiter)
-    .map((directory) => join(directory, onPath))
-    .find(readable);
-  return file === undefined ? { why: `no ${onPath} on PATH, and ${variable} names none` } : { file };
-}
-
-function readable(file: string): boolean {
-  try {
-    accessSync(file, constants.R_OK);
-    return true;
-  } catch {
-    return false;
-  }
+  if (named) return isReadable(resolve(named)) ? { file: resolve(named) } : { why: `${variable}: ${named} cannot be read` };
+  if (program === undefined) return { why: `${variable} names no program` };
+  const file = onPath(environment, program);
+  return file === undefined ? { why: `no ${program} on PATH, and ${variable} names none` } : { file };
 }
 
 function singBox(lab: Lab, program: string): RelayPair {

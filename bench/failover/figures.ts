@@ -1,4 +1,5 @@
 /** What a run of the failover bench found, and how it is condensed. */
+import type { RunFacts } from '../run.ts';
 
 /** One direction of one flow around one event. */
 export interface Stall {
@@ -24,16 +25,13 @@ export interface Finding {
   readonly figures: Readonly<Record<string, number>>;
 }
 
-export interface FailoverResults {
-  readonly schema: 1;
-  readonly at: string;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly kernel: string; readonly node: string };
+export interface FailoverResults extends RunFacts {
   readonly stalls: Stall[];
   readonly findings: Finding[];
   readonly failures: { readonly subject: string; readonly what: string }[];
 }
 
-export interface Spread {
+interface Spread {
   readonly count: number;
   readonly p50: number;
   readonly p99: number;

@@ -4,6 +4,7 @@ import { untilBack } from '../../src/lab/carried.ts';
 import { gatewaysOf, longestGapMs, monotonicMs } from '../../src/lab/index.ts';
 import { processesIn } from '../../src/lab/netns.ts';
 import { usageOf } from '../load.ts';
+import { say } from '../run.ts';
 import { type Finding, spreadFigures } from './figures.ts';
 import { type FailoverSubject, type Stage, stage, twin, uplinkAt, WARM_UP_MS } from './stage.ts';
 
@@ -11,9 +12,7 @@ const RTT_MS = 20;
 const OUTAGE_MS = 4000;
 const BACK_WITHIN_MS = 20_000;
 
-type Say = (text: string) => void;
-
-export async function failBack(subject: FailoverSubject, count: number, say: Say): Promise<Finding[]> {
+export async function failBack(subject: FailoverSubject, count: number): Promise<Finding[]> {
   await using set = await stage(subject, twin(RTT_MS));
   const backMs: number[] = [];
   let broken = 0;
@@ -44,7 +43,7 @@ const FLAP_DEAD_MS = 500;
 const FLAP_ALIVE_MS = 1000;
 
 /** One uplink dies and comes back, again and again, under the same flows. */
-export async function flap(subject: FailoverSubject, cycles: number, say: Say): Promise<Finding[]> {
+export async function flap(subject: FailoverSubject, cycles: number): Promise<Finding[]> {
   await using set = await stage(subject, twin(RTT_MS));
   const uplink = uplinkAt(set.lab, 1);
   await using flows = await set.flows({
@@ -91,7 +90,7 @@ const SOAK_EVERY_MS = 10_000;
 const SOAK_DEAD_MS = 4000;
 const SOAK_THIN = 196;
 
-export async function soak(subject: FailoverSubject, seconds: number, say: Say): Promise<Finding[]> {
+export async function soak(subject: FailoverSubject, seconds: number): Promise<Finding[]> {
   await using set = await stage(subject, twin(RTT_MS));
   await using flows = await set.flows({
     flows: [

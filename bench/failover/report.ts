@@ -1,10 +1,10 @@
 /** The failover bench as text: one table of gaps an event, then the other figures a line each. */
 import { table } from '../report.ts';
+import { runText } from '../run.ts';
 import { type FailoverResults, spread } from './figures.ts';
 
 export function failoverReport(results: FailoverResults): string {
-  const { machine } = results;
-  const lines = [`${results.at}  ${machine.cores} x ${machine.cpu}, Linux ${machine.kernel}, Node ${machine.node}`];
+  const lines = [runText(results)];
   for (const part of ['blackhole', 'events'] as const) {
     const measured = results.stalls.filter((one) => one.part === part);
     // The budget is for a kind of flow, whichever way it goes.

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type FlowDirection, type FlowKind, type Lab, longestGapMs, monotonicMs } from '../../src/lab/index.ts';
+import { say } from '../run.ts';
 import type { Stall } from './figures.ts';
 import { type FailoverSubject, type Stage, stage, twin, uplinkAt, WARM_UP_MS } from './stage.ts';
 
@@ -39,13 +40,12 @@ const JITTER_MS = 200;
 /** Two seconds' worth of a bulk flow may lie in the sockets of both hosts when it is told to end; a machine that is busy with something else needs longer. */
 const SETTLE_MS = 10_000;
 
-export interface StallsOptions {
+interface StallsOptions {
   readonly part: Stall['part'];
   /** Times each event happens, over all kinds of flows and both uplinks. */
   readonly count: number;
   readonly rttsMs: readonly number[];
   readonly watchMs: number;
-  readonly say: (text: string) => void;
 }
 
 /** The blackhole alone for `blackhole`, all events for `events`. */
@@ -56,7 +56,7 @@ export async function stalls(subject: FailoverSubject, options: StallsOptions, f
       for (let turn = 0; turn < options.count; turn++) {
         const samples = await once(set, event, rttMs, turn, options);
         found.push(...samples);
-        options.say(
+        say(
           `${subject.name.padEnd(8)} ${event.name.padEnd(22)} RTT ${rttMs} ms ${turn + 1}/${options.count}  ${samples.map((one) => `${one.flow} ${one.gapMs.toFixed(0)} ms${one.open ? ' and on' : ''}${one.intact ? '' : ' NOT INTACT'}`).join(', ')}`,
         );
       }

@@ -1,9 +1,9 @@
 /** The packet lane's budgets as verdicts on a run: medians, and compared only with what ran in the same rounds. */
-import type { Verdict } from '../budgets.ts';
+import { judged, notMeasured, type Verdict } from '../verdict.ts';
 import { floodOf, LATENCY, OFFERED_MBIT, offeredOf, QUIET } from './measure.ts';
 
 /** The median of a figure; undefined where it was not measured. */
-export type MedianOf = (subject: string, measure: string, figure: string) => number | undefined;
+type MedianOf = (subject: string, measure: string, figure: string) => number | undefined;
 
 const BRAID = 'braid';
 const YARDSTICK = 'packet-ffi';
@@ -16,6 +16,16 @@ const ADDED_MICROSECONDS = 150;
 /** A round trip passes both gateways twice. */
 const GATEWAYS_A_ROUND_TRIP = 4;
 
+interface Limit {
+  readonly what: string;
+  /** undefined where it was not measured */
+  readonly found: number | undefined;
+  readonly sign: '>=' | '<=';
+  readonly limit: number;
+  readonly unit: string;
+  readonly digits: number;
+}
+
 export function packetVerdicts(median: MedianOf): Verdict[] {
   const of = (measure: string, figure: string, subject = BRAID) => median(subject, measure, figure);
   const rest = [of(LATENCY, 'rttMicroseconds'), of(LATENCY, 'rttMicroseconds', 'kernel')] as const;
@@ -26,38 +36,39 @@ export function packetVerdicts(median: MedianOf): Verdict[] {
     (one) => one !== undefined,
   );
   const overloaded = of(offeredOf(OFFERED_MBIT.at(-1)!), 'gbit');
-  return [
-    verdict(`1,300 B, 2 Gbit/s offered >= ${GBIT} Gbit/s`, of(floodOf(1300), 'gbit'), (found) => found >= GBIT, 'Gbit/s', 2),
-    verdict(
-      `64 B >= ${SMALL_PACKETS_PER_SECOND} packets a second`,
-      of(floodOf(64), 'packetsPerSecond'),
-      atLeast(SMALL_PACKETS_PER_SECOND),
-      'a second',
-      0,
-    ),
-    verdict(`1,300 B <= ${CPU_SECONDS_PER_GB} CPU s/GB`, cpu, (found) => found <= CPU_SECONDS_PER_GB, 'CPU s/GB', 2),
-    verdict(
-      `1,300 B CPU s/GB <= 1 x ${YARDSTICK}`,
-      cpu === undefined || yardstick === undefined ? undefined : cpu / yardstick,
-      (found) => found <= 1,
-      'of its',
-      2,
-    ),
-    verdict(
-      `overloaded >= ${OVERLOADED_SHARE} x the best`,
-      overloaded === undefined ? undefined : overloaded / Math.max(...offered),
-      atLeast(OVERLOADED_SHARE),
-      'of the best',
-      2,
-    ),
-    verdict(`${QUIET} <= ${LOST_PERCENT} % lost`, of(QUIET, 'lostPercent'), (found) => found <= LOST_PERCENT, '%', 3),
-    verdict(`at rest <= ${ADDED_MICROSECONDS} µs added by a gateway`, added, (found) => found <= ADDED_MICROSECONDS, 'µs', 0),
+  const limits: readonly Limit[] = [
+    { what: '1,300 B, 2 Gbit/s offered', found: of(floodOf(1300), 'gbit'), sign: '>=', limit: GBIT, unit: 'Gbit/s', digits: 2 },
+    {
+      what: '64 B',
+      found: of(floodOf(64), 'packetsPerSecond'),
+      sign: '>=',
+      limit: SMALL_PACKETS_PER_SECOND,
+      unit: 'packets a second',
+      digits: 0,
+    },
+    { what: '1,300 B', found: cpu, sign: '<=', limit: CPU_SECONDS_PER_GB, unit: 'CPU s/GB', digits: 2 },
+    {
+      what: '1,300 B CPU s/GB',
+      found: cpu === undefined || yardstick === undefined ? undefined : cpu / yardstick,
+      sign: '<=',
+      limit: 1,
+      unit: `x ${YARDSTICK}`,
+      digits: 2,
+    },
+    {
+      what: 'overloaded',
+      found: overloaded === undefined ? undefined : overloaded / Math.max(...offered),
+      sign: '>=',
+      limit: OVERLOADED_SHARE,
+      unit: 'x the best',
+      digits: 2,
+    },
+    { what: QUIET, found: of(QUIET, 'lostPercent'), sign: '<=', limit: LOST_PERCENT, unit: '% lost', digits: 3 },
+    { what: LATENCY, found: added, sign: '<=', limit: ADDED_MICROSECONDS, unit: 'µs added by a gateway', digits: 0 },
   ];
-}
-
-const atLeast = (limit: number) => (found: number) => found >= limit;
-
-function verdict(budget: string, found: number | undefined, isMet: (found: number) => boolean, unit: string, digits: number): Verdict {
-  if (found === undefined) return { budget, state: 'not measured', figure: 'no figures' };
-  return { budget, state: isMet(found) ? 'met' : 'missed', figure: `${found.toFixed(digits)} ${unit}` };
+  return limits.map(({ what, found, sign, limit, unit, digits }) => {
+    const budget = `${what} ${sign} ${limit} ${unit}`;
+    if (found === undefined) return notMeasured(budget, 'no figures');
+    return judged(budget, sign === '>=' ? found >= limit : found <= limit, `${found.toFixed(digits)} ${unit}`);
+  });
 }

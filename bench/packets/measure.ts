@@ -4,7 +4,7 @@ import { BraidError } from '../../src/error.ts';
 import { type Lab, ping, udpIperf3 } from '../../src/lab/index.ts';
 import { type Figures, meter } from '../streams.ts';
 
-export interface Load {
+interface Load {
   readonly measure: string;
   readonly sizeBytes: number;
   /** As iperf3 reads it. */

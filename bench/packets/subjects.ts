@@ -1,9 +1,11 @@
 /** Who carries packets between the two LANs: Braid, the kernel alone, and what else a machine may have. */
 import { randomBytes } from 'node:crypto';
-import { accessSync, constants, writeFileSync } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { addressOf, Braids, gatewaysOf, type Lab } from '../../src/lab/index.ts';
 import type { Method } from '../../src/site/types.ts';
+import { isReadable, onPath } from '../programs.ts';
+import type { Skipped } from '../results.ts';
 
 export interface PacketSubject {
   readonly name: string;
@@ -107,14 +109,14 @@ async function routeTo(lab: Lab, gateway: string, peer: number, device: string):
     await lab.must(gateway, ['ip', 'route', 'replace', prefix, 'dev', device]);
 }
 
-export interface PacketSubjects {
+interface PacketSubjects {
   readonly found: readonly PacketSubject[];
   /** A line for each that is not there. */
-  readonly absent: readonly { readonly name: string; readonly why: string }[];
+  readonly absent: readonly Skipped[];
 }
 
 export function packetSubjects(environment: NodeJS.ProcessEnv): PacketSubjects {
-  const absent: { name: string; why: string }[] = [];
+  const absent: Skipped[] = [];
   const found: PacketSubject[] = [
     kernel,
     braid('braid', 'this checkout, 2022-blake3-aes-128-gcm', {}, true),
@@ -128,20 +130,4 @@ export function packetSubjects(environment: NodeJS.ProcessEnv): PacketSubjects {
   if (script !== undefined && isReadable(resolve(script))) found.push(packetFfi(resolve(script)));
   else absent.push({ name: 'packet-ffi', why: 'BRAID_BENCH_PACKET_FFI names no script that can be read' });
   return { found, absent };
-}
-
-function onPath(environment: NodeJS.ProcessEnv, name: string): string | undefined {
-  return (environment.PATH ?? '')
-    .split(delimiter)
-    .map((directory) => join(directory, name))
-    .find(isReadable);
-}
-
-function isReadable(file: string): boolean {
-  try {
-    accessSync(file, constants.R_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
