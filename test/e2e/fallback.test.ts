@@ -1,5 +1,5 @@
 /** Where UDP does not pass packets go over a stream, and back; where MPTCP does not a flow's subflow goes inside the packets. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   Braids,
   buildLab,
@@ -7,68 +7,39 @@ import {
   datagrams,
   type Lab,
   longestGapMs,
-  type Middlebox,
   monotonicMs,
   ping,
-  stream,
   twoSites,
 } from '../../src/lab/index.ts';
-import type { PathStatus, StatusSnapshot } from '../../src/status/types.ts';
+import type { PathStatus } from '../../src/status/types.ts';
+import { SITES, untilPath } from './support/failover.ts';
+import { bothWays, eventsOver, middleboxes } from './support/middleboxes.ts';
 
 const RATE_MBIT = 30;
 const SHAPE = { rateMbit: RATE_MBIT, delayMs: 5, routed: true };
 /** Ethernet, IP and TCP headers with timestamps leave so much of a link. */
 const ONE_LINK_MBIT = RATE_MBIT * 0.95;
-const SITES = ['berlin', 'munich'] as const;
 
 let lab: Lab;
 let braids: Braids;
-const placed: [string, Middlebox][] = [];
+const { put, removeAll } = middleboxes(() => ({ lab, braids }));
 
 beforeAll(async () => {
   lab = await buildLab(twoSites({ uplinks: [SHAPE, SHAPE] }));
   braids = new Braids(lab);
 });
-beforeEach(({ onTestFailed }) => onTestFailed(() => console.log(braids?.logs())));
-afterEach(async () => {
-  for (const [uplink, kind] of placed.splice(0)) lab.middlebox(uplink, kind, false);
-  await braids.stopAll();
-});
 afterAll(() => lab?.close());
-
-function put(uplink: string, kind: Middlebox): void {
-  lab.middlebox(uplink, kind, true);
-  placed.push([uplink, kind]);
-}
-
-const pathOf = (status: StatusSnapshot | undefined, uplink: string) => status?.peers[0]?.paths.find((path) => path.uplink === uplink);
 
 /** @returns after how long both sites said so. */
 async function bothSay(uplink: string, holds: (path: PathStatus) => boolean, timeoutMs = 15_000): Promise<number> {
   const fromMs = monotonicMs();
-  for (const site of SITES)
-    await braids.untilStatus(
-      site,
-      (status) => {
-        const path = pathOf(status, uplink);
-        return path !== undefined && holds(path);
-      },
-      timeoutMs,
-    );
+  for (const site of SITES) await untilPath(braids, site, uplink, holds, timeoutMs);
   return monotonicMs() - fromMs;
 }
 
 const overStream = ({ state, carries, udp, reason }: PathStatus) =>
   state === 'up' && carries && udp === 'blocked' && reason?.includes('packets go over a stream') === true;
 const byUdp = ({ state, udp, reason }: PathStatus) => state === 'up' && udp === 'ok' && !reason;
-
-async function eventsOf(site: string, uplink: string): Promise<string> {
-  const { stdout } = await braids.braid(site, ['events', site, '--run-dir', braids.runDirectory]);
-  return stdout
-    .split('\n')
-    .filter((line) => line.includes(` ${uplink} `))
-    .join('\n');
-}
 
 const calls = (count: number) =>
   Array.from({ length: count }, (_, i) => {
@@ -91,11 +62,11 @@ describe('an uplink that blocks UDP', () => {
     now('one blocked');
     put('fiber', 'udp-block');
     const tookMs = await bothSay('fiber', overStream);
-    for (const site of SITES) expect(await eventsOf(site, 'fiber')).toContain('UDP is blocked; packets go over a stream');
+    for (const site of SITES) expect(await eventsOver(braids, site, 'fiber')).toContain('UDP is blocked; packets go over a stream');
 
     now('and dead');
     await lab.blackhole('fiber', true);
-    for (const site of SITES) await braids.untilStatus(site, (status) => pathOf(status, 'fiber')?.state === 'down', 15_000);
+    for (const site of SITES) await untilPath(braids, site, 'fiber', ({ state }) => state === 'down', 15_000);
     await flows.untilFlowing(monotonicMs());
     await lab.blackhole('fiber', false);
     await bothSay('fiber', overStream);
@@ -107,7 +78,7 @@ describe('an uplink that blocks UDP', () => {
     await flows.untilFlowing(monotonicMs());
 
     now('back by UDP');
-    for (const [uplink, kind] of placed.splice(0)) lab.middlebox(uplink, kind, false);
+    removeAll();
     for (const uplink of ['fiber', 'cable']) await bothSay(uplink, byUdp);
     await flows.untilFlowing(monotonicMs());
     const endMs = monotonicMs();
@@ -130,17 +101,8 @@ describe('an uplink that takes MPTCP out of connections', () => {
     const inside = ({ state, carries, reason }: PathStatus) =>
       state === 'up' && carries && reason?.includes('inside the packet lane') === true;
     await bothSay('cable', inside, 20_000);
-    for (const site of SITES) expect(await eventsOf(site, 'cable')).toContain('flows have their subflow here inside the packet lane');
-    const ratios: number[] = [];
-    for (const [from, to] of [
-      ['berlin-pc', 'munich-pc'],
-      ['munich-pc', 'berlin-pc'],
-    ] as const) {
-      const { sent, goodputMbit } = await stream(lab, { from, to, upSeconds: 3, downBytes: 100_000 });
-      expect(sent.intact).toBe(true);
-      ratios.push(goodputMbit / ONE_LINK_MBIT);
-    }
-    console.log(ratios.map((ratio) => `${ratio.toFixed(2)} x one uplink`).join(', '));
-    expect(Math.min(...ratios)).toBeGreaterThan(1.6);
+    for (const site of SITES)
+      expect(await eventsOver(braids, site, 'cable')).toContain('flows have their subflow here inside the packet lane');
+    expect(await bothWays(lab, ONE_LINK_MBIT, 3)).toBeGreaterThan(1.6);
   });
 });

@@ -1,7 +1,9 @@
 /** What stands in the way of MPTCP and UDP on some uplinks: it is found out and named, flows work, and the other uplinks give what they have. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { Braids, buildLab, gaps, type Lab, longestGapMs, type Middlebox, monotonicMs, stream, twoSites } from '../../src/lab/index.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Braids, buildLab, gaps, type Lab, longestGapMs, monotonicMs, stream, twoSites } from '../../src/lab/index.ts';
 import type { PathStatus, StatusSnapshot } from '../../src/status/types.ts';
+import { pathOver, SITES, untilPath } from './support/failover.ts';
+import { bothWays, eventsOver, middleboxes, WAYS } from './support/middleboxes.ts';
 
 const RATE_MBIT = 25;
 const SHAPE = { rateMbit: RATE_MBIT, delayMs: 5, routed: true };
@@ -12,66 +14,33 @@ const FLOWS = [
   { kind: 'thin', directions: ['up', 'down'] },
   { kind: 'bulk', directions: ['up', 'down'] },
 ] as const;
-const SITES = ['berlin', 'munich'] as const;
-const WAYS = [
-  ['berlin-pc', 'munich-pc'],
-  ['munich-pc', 'berlin-pc'],
-] as const;
 
 let lab: Lab;
 let braids: Braids;
-const placed: [string, Middlebox][] = [];
+const { put } = middleboxes(() => ({ lab, braids }));
 
-/** Each describes one lab; Braid is started by each test, once its middlebox is there. */
+/** Of one `describe`. */
 function useLab(uplinks: number): void {
   beforeAll(async () => {
     lab = await buildLab(twoSites({ uplinks: Array.from({ length: uplinks }, () => SHAPE) }));
     braids = new Braids(lab);
   });
-  beforeEach(({ onTestFailed }) => onTestFailed(() => console.log(braids?.logs())));
-  afterEach(async () => {
-    for (const [uplink, kind] of placed.splice(0)) lab.middlebox(uplink, kind, false);
-    await braids.stopAll();
-  });
   afterAll(() => lab?.close());
 }
-
-function put(uplink: string, kind: Middlebox): void {
-  lab.middlebox(uplink, kind, true);
-  placed.push([uplink, kind]);
-}
-
-const pathOf = (status: StatusSnapshot | undefined, uplink: string) => status?.peers[0]?.paths.find((path) => path.uplink === uplink);
 
 /** Until both sites say of the uplinks what is wanted, and nothing the like of the others. */
 async function bothSay(wanted: Readonly<Record<string, Partial<PathStatus>>>, timeoutMs = 20_000): Promise<void> {
   const holds = (status: StatusSnapshot) =>
     Object.entries(wanted).every(([uplink, fields]) =>
-      Object.entries(fields).every(([key, value]) => pathOf(status, uplink)?.[key as keyof PathStatus] === value),
+      status.peers[0]!.paths.some(
+        (path) => path.uplink === uplink && Object.entries(fields).every(([key, value]) => path[key as keyof PathStatus] === value),
+      ),
     );
   for (const site of SITES) {
     const status = await braids.untilStatus(site, holds, timeoutMs);
     for (const path of status.peers[0]!.paths)
       if (!(path.uplink in wanted)) expect(path).toMatchObject({ state: 'up', mptcp: 'ok', udp: 'ok', carries: true });
   }
-}
-
-/** The events of `site` that name `uplink`. */
-async function eventsOf(site: string, uplink: string): Promise<string[]> {
-  const { stdout } = await braids.braid(site, ['events', site, '--run-dir', braids.runDirectory]);
-  return stdout.split('\n').filter((line) => line.includes(` ${uplink} `));
-}
-
-/** One flow after the other, one each way, hashed. @returns the smaller goodput, in uplinks */
-async function bothWays(): Promise<number> {
-  const ratios: number[] = [];
-  for (const [from, to] of WAYS) {
-    const { sent, goodputMbit } = await stream(lab, { from, to, upSeconds: 2, downBytes: 200_000 });
-    expect(sent.intact).toBe(true);
-    ratios.push(goodputMbit / ONE_LINK_MBIT);
-  }
-  console.log(ratios.map((ratio) => `${ratio.toFixed(2)} x one uplink`).join(', '));
-  return Math.min(...ratios);
 }
 
 /** Flows both ways at once: what they meet is what is asked about. */
@@ -81,6 +50,7 @@ async function tryBothWays(bytes: number): Promise<void> {
     expect(sent).toMatchObject({ intact: true, upBytes: bytes });
 }
 
+const berlins = async (uplink: string) => pathOver((await braids.status('berlin'))!, uplink);
 const faultsOf = async (site: string, fault: string) => (await braids.status(site))!.faults[fault] ?? 0;
 
 describe('middleboxes that were there before', () => {
@@ -99,11 +69,11 @@ describe('middleboxes that were there before', () => {
       lte: { ...common, mptcp: 'syn-dropped' },
     });
     for (const site of SITES) {
-      for (const uplink of ['fiber', 'cable']) expect((await eventsOf(site, uplink)).join('\n')).toContain('takes MPTCP out');
-      expect((await eventsOf(site, 'lte')).join('\n')).toContain('drops SYNs with MPTCP');
+      for (const uplink of ['fiber', 'cable']) expect(await eventsOver(braids, site, uplink)).toContain('takes MPTCP out');
+      expect(await eventsOver(braids, site, 'lte')).toContain('drops SYNs with MPTCP');
     }
     const plainBefore = await faultsOf('berlin', 'no-mptcp');
-    expect(await bothWays()).toBeGreaterThan(TWO_LINKS);
+    expect(await bothWays(lab, ONE_LINK_MBIT, 2)).toBeGreaterThan(TWO_LINKS);
     expect(await faultsOf('berlin', 'no-mptcp')).toBe(plainBefore);
   });
 });
@@ -116,22 +86,24 @@ describe('a middlebox on one of three uplinks', () => {
     await braids.startAll();
     await tryBothWays(1_000_000);
     await bothSay({ cable: { mptcp: 'joins-stripped', state: 'up', carries: true } });
-    for (const site of SITES) expect((await eventsOf(site, 'cable')).join('\n')).toContain('further subflows do not come to stand');
-    const before = pathOf(await braids.status('berlin'), 'cable')!.txBytes;
-    expect(await bothWays()).toBeGreaterThan(TWO_LINKS);
-    expect(pathOf(await braids.status('berlin'), 'cable')!.txBytes - before).toBeGreaterThan(1_000_000);
+    for (const site of SITES) expect(await eventsOver(braids, site, 'cable')).toContain('further subflows do not come to stand');
+    const before = (await berlins('cable')).txBytes;
+    expect(await bothWays(lab, ONE_LINK_MBIT, 2)).toBeGreaterThan(TWO_LINKS);
+    expect((await berlins('cable')).txBytes - before).toBeGreaterThan(1_000_000);
   });
 
   it('that strips what follows the handshake, which no check sees, is found out by flows, which go on as plain TCP', async () => {
     put('fiber', 'strip-established');
     await braids.startAll();
-    const named = async () =>
-      (await Promise.all(SITES.map((site) => braids.status(site)))).every((status) => pathOf(status, 'fiber')?.mptcp === 'stripped');
+    const named = async () => {
+      const all = await Promise.all(SITES.map((site) => braids.status(site)));
+      return all.every((status) => status?.peers[0]?.paths.some(({ uplink, mptcp }) => uplink === 'fiber' && mptcp === 'stripped'));
+    };
     // Twice within a minute is believed, and a worker tells once a second.
     for (let i = 0; i < 12 && !(await named()); i++) await tryBothWays(500_000);
     await bothSay({ fiber: { mptcp: 'stripped', state: 'up', carries: true } });
-    for (const site of SITES) expect((await eventsOf(site, 'fiber')).join('\n')).toContain('once they stand');
-    expect(await bothWays()).toBeGreaterThan(TWO_LINKS);
+    for (const site of SITES) expect(await eventsOver(braids, site, 'fiber')).toContain('once they stand');
+    expect(await bothWays(lab, ONE_LINK_MBIT, 2)).toBeGreaterThan(TWO_LINKS);
   });
 
   it('that narrows the way, with a word or without, lets 10 MB over all uplinks through, both ways', async () => {
@@ -141,23 +113,23 @@ describe('a middlebox on one of three uplinks', () => {
     await tryBothWays(10_000_000);
     await bothSay({ fiber: { state: 'up' }, cable: { state: 'up' } });
     // The silent one needs some timeouts of the kernel (tcp_mtu_probing) before it carries.
-    expect(pathOf(await braids.status('berlin'), 'fiber')!.rxBytes).toBeGreaterThan(100_000);
+    expect((await berlins('fiber')).rxBytes).toBeGreaterThan(100_000);
   });
 
   it('that blocks UDP leaves the path up by connections, and failover works', async () => {
     put('fiber', 'udp-block');
     await braids.startAll();
     await bothSay({ fiber: { udp: 'blocked', state: 'up', carries: true } });
-    for (const site of SITES) expect((await eventsOf(site, 'fiber')).join('\n')).toContain('UDP is blocked');
+    for (const site of SITES) expect(await eventsOver(braids, site, 'fiber')).toContain('UDP is blocked');
     await using flows = await gaps(lab, { flows: FLOWS });
     await flows.untilStarted();
     const fromMs = monotonicMs();
     await lab.blackhole('fiber', true);
-    for (const site of SITES) await braids.untilStatus(site, (status) => pathOf(status, 'fiber')?.state === 'down', 20_000);
+    for (const site of SITES) await untilPath(braids, site, 'fiber', ({ state }) => state === 'down', 20_000);
     expect(await flows.untilFlowing(fromMs, 500, 20_000)).toBe(true);
     const toMs = monotonicMs();
     await lab.blackhole('fiber', false);
-    for (const site of SITES) await braids.untilStatus(site, (status) => pathOf(status, 'fiber')?.state === 'up', 30_000);
+    for (const site of SITES) await untilPath(braids, site, 'fiber', ({ state }) => state === 'up', 30_000);
     for (const one of await flows.stop()) {
       console.log(`${one.kind} ${one.direction}: ${Math.round(longestGapMs(one, fromMs, toMs))} ms`);
       expect(one.intact).toBe(true);

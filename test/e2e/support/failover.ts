@@ -25,9 +25,9 @@ export const EVERY_KIND: GapsOptions['flows'] = [
 ];
 
 /** Nothing here is about speed: a machine busy with something else must not fail a test. */
-export const STALL_MOST_MS = 1_000;
+const STALL_MOST_MS = 1_000;
 /** Joins stand, windows are open. */
-export const WARM_UP_MS = 1_200;
+const WARM_UP_MS = 1_200;
 
 /** Flows that all run, and end with the test at the latest. */
 export async function running(lab: Lab, options: Partial<GapsOptions> = {}): Promise<Gaps> {
@@ -60,11 +60,12 @@ export function untilPath(
   wanted: (path: PathStatus) => boolean,
   timeoutMs?: number,
 ): Promise<StatusSnapshot> {
-  return braids.untilStatus(site, (status) => wanted(pathOver(status, uplink)), timeoutMs);
+  const holds = (status: StatusSnapshot) => status.peers[0]!.paths.some((path) => path.uplink === uplink && wanted(path));
+  return braids.untilStatus(site, holds, timeoutMs);
 }
 
 /** All that `braid events` has, oldest first. */
-export async function events(braids: Braids, site: string): Promise<EventRecord[]> {
+async function events(braids: Braids, site: string): Promise<EventRecord[]> {
   const { code, stdout, stderr } = await braids.braid(site, ['events', site, '--json', '--run-dir', braids.runDirectory]);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   return stdout
