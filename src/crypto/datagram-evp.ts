@@ -112,27 +112,35 @@ class Scratch {
   }
 }
 
-class EvpDatagramSealer implements DatagramSealer {
-  readonly #evp: EvpCalls;
-  readonly #scratch: Scratch;
-  #ctx: Handle | undefined;
+/** A context with its key, until it is closed. */
+class Keyed {
+  protected readonly evp: EvpCalls;
+  protected readonly scratch: Scratch;
+  protected ctx: Handle | undefined;
 
   constructor(evp: EvpCalls, scratch: Scratch, ctx: Handle) {
-    this.#evp = evp;
-    this.#scratch = scratch;
-    this.#ctx = ctx;
+    this.evp = evp;
+    this.scratch = scratch;
+    this.ctx = ctx;
   }
 
+  /** OpenSSL wipes a context that it frees. */
+  close(): void {
+    if (this.ctx !== undefined) this.evp.ctxFree(this.ctx);
+    this.ctx = undefined;
+  }
+}
+
+class EvpDatagramSealer extends Keyed implements DatagramSealer {
   seal(from: Slab, at: number, length: number, into: Slab, headerAt: number): boolean {
-    const ctx = this.#ctx;
+    const { ctx, evp, scratch } = this;
     if (ctx === undefined) return false;
-    const evp = this.#evp;
-    const { nonce, outLength, params } = this.#scratch;
+    const { nonce, outLength, params } = scratch;
     const input = from.range(at, length);
     const out = into.range(headerAt + HEADER_BYTES, length + TAG_BYTES);
     const tag = into.range(headerAt + HEADER_BYTES + length, TAG_BYTES);
-    this.#scratch.setNonce(into, headerAt);
-    this.#scratch.setTag(into, headerAt + HEADER_BYTES + length);
+    scratch.setNonce(into, headerAt);
+    scratch.setTag(into, headerAt + HEADER_BYTES + length);
     return (
       evp.encryptInit(ctx, 0, 0, 0, nonce) === 1 &&
       evp.encryptUpdate(ctx, 0, outLength, into.range(headerAt, HEADER_BYTES), HEADER_BYTES) === 1 &&
@@ -141,46 +149,24 @@ class EvpDatagramSealer implements DatagramSealer {
       evp.getParams(ctx, params) === 1
     );
   }
-
-  /** OpenSSL wipes a context that it frees. */
-  close(): void {
-    if (this.#ctx !== undefined) this.#evp.ctxFree(this.#ctx);
-    this.#ctx = undefined;
-  }
 }
 
-class EvpDatagramOpener implements DatagramOpener {
-  readonly #evp: EvpCalls;
-  readonly #scratch: Scratch;
-  #ctx: Handle | undefined;
-
-  constructor(evp: EvpCalls, scratch: Scratch, ctx: Handle) {
-    this.#evp = evp;
-    this.#scratch = scratch;
-    this.#ctx = ctx;
-  }
-
+class EvpDatagramOpener extends Keyed implements DatagramOpener {
   open(slab: Slab, headerAt: number, length: number): boolean {
-    const ctx = this.#ctx;
+    const { ctx, evp, scratch } = this;
     const plainBytes = length - DATAGRAM_OVERHEAD_BYTES;
     if (ctx === undefined || plainBytes < 0) return false;
-    const evp = this.#evp;
-    const { nonce, outLength, params } = this.#scratch;
+    const { nonce, outLength, params } = scratch;
     const at = slab.range(headerAt + HEADER_BYTES, plainBytes);
     const tag = slab.range(headerAt + HEADER_BYTES + plainBytes, TAG_BYTES);
-    this.#scratch.setNonce(slab, headerAt);
-    this.#scratch.setTag(slab, headerAt + HEADER_BYTES + plainBytes);
+    scratch.setNonce(slab, headerAt);
+    scratch.setTag(slab, headerAt + HEADER_BYTES + plainBytes);
     return (
       evp.decryptInitWith(ctx, 0, 0, nonce, params) === 1 &&
       evp.decryptUpdate(ctx, 0, outLength, slab.range(headerAt, HEADER_BYTES), HEADER_BYTES) === 1 &&
       evp.decryptUpdate(ctx, at, outLength, at, plainBytes) === 1 &&
       evp.decryptFinal(ctx, tag, outLength) === 1
     );
-  }
-
-  close(): void {
-    if (this.#ctx !== undefined) this.#evp.ctxFree(this.#ctx);
-    this.#ctx = undefined;
   }
 }
 

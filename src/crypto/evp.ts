@@ -54,12 +54,12 @@ export class EvpCiphers implements Ciphers {
 
   sealer(method: MethodFacts, key: Uint8Array): AeadSealer {
     const pool = this.#pools.get(method.cipherName)!;
-    return new EvpSealer(this.#engine, pool, pool.take('encrypt', checked(method, key)), this.#firstNonce);
+    return new EvpSealer(this.#engine, pool, 'encrypt', checked(method, key), this.#firstNonce);
   }
 
   opener(method: MethodFacts, key: Uint8Array): AeadOpener {
     const pool = this.#pools.get(method.cipherName)!;
-    return new EvpOpener(this.#engine, pool, pool.take('decrypt', checked(method, key)), this.#firstNonce);
+    return new EvpOpener(this.#engine, pool, 'decrypt', checked(method, key), this.#firstNonce);
   }
 
   encryptBlock(key: Uint8Array, block: Uint8Array): void {
@@ -190,75 +190,67 @@ class Pool {
   }
 }
 
-class EvpSealer implements AeadSealer {
-  readonly #engine: Engine;
+/** A context with the key of one direction of one stream, and the nonces that are left to it. */
+class Keyed {
+  protected readonly engine: Engine;
+  protected readonly ctx: Handle;
   readonly #pool: Pool;
-  readonly #ctx: Handle;
+  readonly #direction: Direction;
   #count: number;
 
-  constructor(engine: Engine, pool: Pool, ctx: Handle, firstNonce: number) {
-    this.#engine = engine;
+  constructor(engine: Engine, pool: Pool, direction: Direction, key: Uint8Array, firstNonce: number) {
+    this.engine = engine;
+    this.ctx = pool.take(direction, key);
     this.#pool = pool;
-    this.#ctx = ctx;
+    this.#direction = direction;
     this.#count = firstNonce;
   }
 
-  seal(slab: Slab, offset: number, length: number): boolean {
+  /** Puts the next nonce where OpenSSL reads it. @returns false where none is left, and after `close`. */
+  protected nextNonce(): boolean {
     const count = this.#count;
     if (count > LAST_NONCE) return false;
     this.#count = count + 1;
-    const { evp, nonce, outLength } = this.#engine;
-    const at = slab.range(offset, length + TAG_BYTES);
-    const tag = slab.range(offset + length, TAG_BYTES);
-    this.#engine.setNonce(count);
-    return (
-      evp.encryptInit(this.#ctx, 0, 0, 0, nonce) === 1 &&
-      evp.encryptUpdate(this.#ctx, at, outLength, at, length) === 1 &&
-      evp.encryptFinal(this.#ctx, tag, outLength) === 1 &&
-      evp.ctrl(this.#ctx, GET_TAG, TAG_BYTES, tag) === 1
-    );
+    this.engine.setNonce(count);
+    return true;
   }
 
   close(): void {
     if (this.#count === CLOSED) return;
     this.#count = CLOSED;
-    this.#pool.giveBack('encrypt', this.#ctx);
+    this.#pool.giveBack(this.#direction, this.ctx);
   }
 }
 
-class EvpOpener implements AeadOpener {
-  readonly #engine: Engine;
-  readonly #pool: Pool;
-  readonly #ctx: Handle;
-  #count: number;
-
-  constructor(engine: Engine, pool: Pool, ctx: Handle, firstNonce: number) {
-    this.#engine = engine;
-    this.#pool = pool;
-    this.#ctx = ctx;
-    this.#count = firstNonce;
-  }
-
-  open(slab: Slab, offset: number, length: number): boolean {
-    const count = this.#count;
-    if (count > LAST_NONCE) return false;
-    this.#count = count + 1;
-    const { evp, nonce, outLength } = this.#engine;
+class EvpSealer extends Keyed implements AeadSealer {
+  seal(slab: Slab, offset: number, length: number): boolean {
+    if (!this.nextNonce()) return false;
+    const { ctx, engine } = this;
+    const { evp, nonce, outLength } = engine;
     const at = slab.range(offset, length + TAG_BYTES);
     const tag = slab.range(offset + length, TAG_BYTES);
-    this.#engine.setNonce(count);
     return (
-      evp.decryptInit(this.#ctx, 0, 0, 0, nonce) === 1 &&
-      evp.ctrl(this.#ctx, SET_TAG, TAG_BYTES, tag) === 1 &&
-      evp.decryptUpdate(this.#ctx, at, outLength, at, length) === 1 &&
-      evp.decryptFinal(this.#ctx, tag, outLength) === 1
+      evp.encryptInit(ctx, 0, 0, 0, nonce) === 1 &&
+      evp.encryptUpdate(ctx, at, outLength, at, length) === 1 &&
+      evp.encryptFinal(ctx, tag, outLength) === 1 &&
+      evp.ctrl(ctx, GET_TAG, TAG_BYTES, tag) === 1
     );
   }
+}
 
-  close(): void {
-    if (this.#count === CLOSED) return;
-    this.#count = CLOSED;
-    this.#pool.giveBack('decrypt', this.#ctx);
+class EvpOpener extends Keyed implements AeadOpener {
+  open(slab: Slab, offset: number, length: number): boolean {
+    if (!this.nextNonce()) return false;
+    const { ctx, engine } = this;
+    const { evp, nonce, outLength } = engine;
+    const at = slab.range(offset, length + TAG_BYTES);
+    const tag = slab.range(offset + length, TAG_BYTES);
+    return (
+      evp.decryptInit(ctx, 0, 0, 0, nonce) === 1 &&
+      evp.ctrl(ctx, SET_TAG, TAG_BYTES, tag) === 1 &&
+      evp.decryptUpdate(ctx, at, outLength, at, length) === 1 &&
+      evp.decryptFinal(ctx, tag, outLength) === 1
+    );
   }
 }
 
