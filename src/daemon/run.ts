@@ -32,6 +32,7 @@ import { Counters, PEERS_MOST, pathIndexOf } from '../status/counters.ts';
 import { joinPathFigures } from './figures.ts';
 import { logFlow } from './flow-log.ts';
 import { HostNetwork } from './host-network.ts';
+import { HostRefresh } from './host-refresh.ts';
 import { LaneDesk } from './lane-desk.ts';
 import { Members } from './members.ts';
 import { logNotice } from './notices.ts';
@@ -53,8 +54,6 @@ export interface DaemonOptions {
 /** How long running flows may go on after a stop. */
 const GRACE_MS = 1_000;
 const SECOND_MS = 1_000;
-/** Between two looks at all of the host. */
-const REFRESH_PAUSE_MS = 200;
 const LIMIT_TEXT = 24;
 /** Of what `checkHost` finds, these make a start pointless; the rest is said and tried. */
 const FATAL = new Set(['HOST_ROOT', 'HOST_COMMAND', 'KERNEL_NO_MPTCP']);
@@ -93,8 +92,6 @@ class Daemon {
   #peering: Peering | undefined;
   #board: StatusBoard | undefined;
   #members: Members | undefined;
-  #refreshing: Promise<void> | undefined;
-  #refreshAgain = false;
 
   constructor(options: DaemonOptions, config: Config, facts: HostFacts) {
     this.#options = options;
@@ -118,9 +115,16 @@ class Daemon {
     testCrypto();
     await this.#checkHost();
 
+    const refresh = new HostRefresh({
+      site: this.#site,
+      read: readHostFacts,
+      log: this.#log,
+      events: this.#events,
+      changed: () => this.#siteChanged(),
+    });
     const links = new LinkWatch({
       links: (now) => this.#peering?.monitor.linksChanged(now),
-      changed: () => this.#refreshSite(),
+      changed: () => refresh.look(),
     });
     this.#down.push(() => links.stop());
     const peering = this.#makePeering(loaded.keys, links);
@@ -171,7 +175,8 @@ class Daemon {
     peering.start();
 
     this.#notify.send(`READY=1\nSTATUS=${site.peers.length} peers, ${site.uplinks.length} uplinks`);
-    this.#startWatchdog();
+    const threads = () => [...this.#counters, ...(this.#lane.isReady ? [this.#laneCounters] : [])];
+    this.#down.push(this.#notify.whileAllBeat(() => threads().map((one) => one.beats())));
     this.#log.info('daemon', `ready in ${((performance.now() - this.#startedAtMs) / SECOND_MS).toFixed(2)} s`, {
       workers: this.#counters.length,
     });
@@ -274,32 +279,6 @@ class Daemon {
     return this.#members;
   }
 
-  /** Reads all of the host again, once however many changes there were meanwhile. */
-  #refreshSite(): void {
-    this.#refreshAgain = true;
-    this.#refreshing ??= this.#readHost().finally(() => {
-      this.#refreshing = undefined;
-    });
-  }
-
-  async #readHost(): Promise<void> {
-    while (this.#refreshAgain) {
-      this.#refreshAgain = false;
-      try {
-        const words = this.#site.refresh(await readHostFacts());
-        if (words.length === 0) continue;
-        for (const text of words) {
-          this.#log.info('network', text, {}, { limit: text });
-          this.#events.add({ kind: 'uplink', text });
-        }
-        this.#siteChanged();
-      } catch (error) {
-        this.#log.warn('network', `cannot read what this host has: ${String(error)}`, {}, { limit: 'facts' });
-      }
-      await new Promise((resolve) => setTimeout(resolve, REFRESH_PAUSE_MS));
-    }
-  }
-
   #siteChanged(): void {
     this.#workers?.tellAll({ kind: 'site', site: this.#site.now });
     this.#peering?.siteChanged();
@@ -370,22 +349,6 @@ class Daemon {
     const limit = { limit: from === to ? `${where} ${reason.slice(0, LIMIT_TEXT)}` : `${where} ${to}` };
     this.#log[isGood ? 'info' : 'warn']('paths', `${where} is ${from === to ? 'still ' : ''}${to}`, reason ? { reason } : {}, limit);
     this.#events.add({ kind: 'path', peer, uplink, peerAddress, from, to, text: reason || `is ${to}` });
-  }
-
-  /** systemd hears from us only while every thread's loop turns. */
-  #startWatchdog(): void {
-    if (this.#notify.watchdogMs === undefined) return;
-    const all = () => [...this.#counters, ...(this.#lane.isReady ? [this.#laneCounters] : [])];
-    let before: number[] = [];
-    const timer = setInterval(
-      () => {
-        const now = all().map((one) => one.beats());
-        if (now.every((beats, index) => beats !== before[index])) this.#notify.send('WATCHDOG=1');
-        before = now;
-      },
-      Math.max(SECOND_MS / 2, this.#notify.watchdogMs / 2),
-    );
-    this.#down.push(() => clearInterval(timer));
   }
 }
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK } from '../kernel/constants.ts';
 import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
 import { SdNotify } from './sd-notify.ts';
@@ -9,6 +9,7 @@ import { SdNotify } from './sd-notify.ts';
 const directory = mkdtempSync(join(tmpdir(), 'braid-notify-'));
 const opened: number[] = [];
 afterEach(() => {
+  vi.useRealTimers();
   for (const fd of opened.splice(0)) libcCalls.close(fd);
 });
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -53,5 +54,29 @@ describe('systemd', () => {
     expect(of({ WATCHDOG_USEC: '30000000', WATCHDOG_PID: '1' })).toBeUndefined();
     expect([of({}), of({ WATCHDOG_USEC: '0' }), of({ WATCHDOG_USEC: 'soon' })]).toEqual([undefined, undefined, undefined]);
     expect(new SdNotify({ WATCHDOG_USEC: '30000000' }).watchdogMs).toBeUndefined();
+  });
+
+  it('has that sign while every thread goes on, and not once one of them stands still', () => {
+    vi.useFakeTimers();
+    const heard = receiver(join(directory, 'watchdog'));
+    const notify = new SdNotify({ NOTIFY_SOCKET: join(directory, 'watchdog'), WATCHDOG_USEC: '4000000' });
+    const beats = [0, 0];
+    const stop = notify.whileAllBeat(() => [...beats]);
+    const next = (...more: number[]) => {
+      more.forEach((count, index) => {
+        beats[index]! += count;
+      });
+      vi.advanceTimersByTime(2_000);
+      return heard();
+    };
+    expect([next(1, 1), next(3, 1), next(1, 0), next(0, 1), next(1, 1)]).toEqual([
+      'WATCHDOG=1',
+      'WATCHDOG=1',
+      undefined,
+      undefined,
+      'WATCHDOG=1',
+    ]);
+    stop();
+    expect(next(1, 1)).toBeUndefined();
   });
 });

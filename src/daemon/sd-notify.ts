@@ -6,6 +6,8 @@ const SUN_PATH_AT = 2;
 /** linux/un.h UNIX_PATH_MAX */
 const SUN_PATH_BYTES = 108;
 const TEXT_AT = 256;
+/** A thread's heart beats as often. */
+const SIGN_LEAST_MS = 500;
 
 export class SdNotify {
   readonly #address: string | undefined;
@@ -16,6 +18,21 @@ export class SdNotify {
     const microseconds = Number(environment.WATCHDOG_USEC);
     const forUs = environment.WATCHDOG_PID === undefined || Number(environment.WATCHDOG_PID) === process.pid;
     this.watchdogMs = this.#address && forUs && microseconds > 0 ? microseconds / 1000 : undefined;
+  }
+
+  /** systemd hears from us only while each of the `beats` goes on. @returns what ends it. */
+  whileAllBeat(beats: () => readonly number[]): () => void {
+    if (this.watchdogMs === undefined) return () => {};
+    let before: readonly number[] = [];
+    const timer = setInterval(
+      () => {
+        const now = beats();
+        if (now.every((count, index) => count !== before[index])) this.send('WATCHDOG=1');
+        before = now;
+      },
+      Math.max(SIGN_LEAST_MS, this.watchdogMs / 2),
+    );
+    return () => clearInterval(timer);
   }
 
   /** @param state e.g. `READY=1` or `STATUS=2 of 2 paths up`, lines joined by \n. */

@@ -9,7 +9,7 @@ import { type Carried, DayBytes } from './day-bytes.ts';
 import type { Peering } from './peering.ts';
 import { type SnapshotParts, takeSnapshot, uplinkStatus } from './snapshot.ts';
 
-export interface StatusBoardParts {
+interface StatusBoardParts {
   readonly site: () => Site;
   readonly version: string;
   readonly startedAtMs: number;
@@ -60,11 +60,11 @@ export class StatusBoard {
     return { ok: true, uplink: uplinkStatus(this.#snapshotParts(), uplink) };
   }
 
-  moved({ atUnixMs, peer, uplink, peerAddress, from, to }: PathEventRecord): void {
-    if (from === to) return;
+  moved(record: PathEventRecord): void {
+    if (record.from === record.to) return;
     // Addresses that were learnt come and go.
     if (this.#movedAtUnixMs.size >= MOVES_KEPT) this.#movedAtUnixMs.delete(this.#movedAtUnixMs.keys().next().value!);
-    this.#movedAtUnixMs.set(`${peer} ${uplink} ${peerAddress}`, atUnixMs);
+    this.#movedAtUnixMs.set(namesOf(record), record.atUnixMs);
   }
 
   /** Before the site forgets its paths. */
@@ -103,8 +103,8 @@ export class StatusBoard {
       carries: (peer, path) => peering.monitor.isAlive(peer, path) && (decided[peer]?.carry.includes(path) ?? false),
       sinceUnixMs: (peer, index) => {
         const { site: name, paths } = now.peers[peer]!;
-        const path = paths[index]!;
-        return this.#movedAtUnixMs.get(`${name} ${path.uplink.name} ${path.peerAddress.address.text}`) ?? null;
+        const { uplink, peerAddress } = paths[index]!;
+        return this.#movedAtUnixMs.get(namesOf({ peer: name, uplink: uplink.name, peerAddress: peerAddress.address.text })) ?? null;
       },
       bytesToday: (uplink) => this.#day.today(uplink),
       links: links(),
@@ -137,6 +137,11 @@ export class StatusBoard {
     this.#addresses.set(name, all);
     return all;
   }
+}
+
+/** A path as its events name it. */
+function namesOf({ peer, uplink, peerAddress }: Pick<PathEventRecord, 'peer' | 'uplink' | 'peerAddress'>): string {
+  return `${peer} ${uplink} ${peerAddress}`;
 }
 
 /** `enable` takes back `disable` and `drain`, not what was set. */
