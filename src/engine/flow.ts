@@ -8,13 +8,14 @@
  *   kept ready (pool.ts):    warming ──▶ ready (ours to use) ──▶ open
  *                               └──▶ parked (the peer's to use) ──▶ connecting
  */
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from '../kernel/constants.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Held } from './blocks.ts';
 import type { OpenPump } from './open-pump.ts';
 import type { SealPump } from './seal-pump.ts';
 import { FLOOD_EVERY_MS, FLOW_LEAST_BYTES } from './send-window.ts';
 
-export type Phase = 'dialling' | 'calling' | 'draining' | 'warming' | 'ready' | 'parked' | 'connecting' | 'open' | 'closed';
+type Phase = 'dialling' | 'calling' | 'draining' | 'warming' | 'ready' | 'parked' | 'connecting' | 'open' | 'closed';
 
 export class Flow {
   /** Travels with each epoll event, so that an event of a descriptor's former owner is told apart. 32 bits, never 0. */
@@ -106,7 +107,7 @@ export class Flow {
   firstLocal: SocketAddress | undefined;
   /** The most that ever stood at once. */
   subflowsMost = 0;
-  /** A foreign caller: which of our addresses it was told of (subflows.ts). */
+  /** A foreign caller: which of our addresses it was told of (told-addresses.ts). */
   toldOf: Set<string> | undefined;
   /** Subflows that were asked for (subflows.ts). */
   joins: Join[] | undefined;
@@ -132,6 +133,27 @@ export class Flow {
     this.weDialled = weDialled;
     this.startedAtMs = startedAtMs;
     this.phase = side === 'near' ? 'dialling' : 'calling';
+  }
+
+  /** epoll says `bits` of one of its legs. */
+  woken(fd: number, bits: number): void {
+    const hungUp = (bits & (EPOLLRDHUP | EPOLLHUP)) !== 0;
+    const failed = (bits & EPOLLERR) !== 0;
+    const isReadable = (bits & EPOLLIN) !== 0 || hungUp || failed;
+    const isWritable = (bits & EPOLLOUT) !== 0;
+    if (failed) this.failed = true;
+    if (fd === this.lanFd) {
+      if (failed) this.lanFailed = true;
+      if (isReadable) this.lanReadable = true;
+      if (isWritable) this.lanWritable = true;
+      // After urgent data too a short read does not mean that nothing is left: it ends at the mark.
+      if (hungUp || failed || (bits & EPOLLPRI) !== 0) this.lanHungUp = true;
+    } else {
+      if (failed) this.wanFailed = true;
+      if (isReadable) this.wanReadable = true;
+      if (isWritable) this.wanWritable = true;
+      if (hungUp || failed) this.wanHungUp = true;
+    }
   }
 
   /** The peer's leg stands and the request went over it: it has subflows to be looked after. */

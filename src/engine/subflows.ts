@@ -20,11 +20,13 @@ import type { PathManager, PathManagerAnswer, SubflowEnd } from '../kernel/mptcp
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Path, Site } from '../site/types.ts';
 import { pathIndexOf } from '../status/counters.ts';
-import { addressFromBytes, type IpAddress, sameAddress } from '../wire/ip.ts';
+import { addressFromBytes } from '../wire/ip.ts';
 import type { Flow, Join, SubflowFigures } from './flow.ts';
+import { JoinTrouble, joinPauseMs } from './join-trouble.ts';
 import { LocalIds } from './local-ids.ts';
 import type { FromWorker, PeerPaths } from './messages.ts';
 import { isLiving, type Sampler } from './sampler.ts';
+import { ToldAddresses } from './told-addresses.ts';
 
 /** Netlink calls and flows looked at in one turn of the loop: some milliseconds at the worst. */
 const CALLS_A_TURN = 64;
@@ -35,19 +37,13 @@ const AGAIN_LEAST_MS = 10;
 const AGAIN_MOST_MS = 1_280;
 /** A join that does not stand by then will not. */
 const JOIN_TIMEOUT_MS = 3_000;
-const JOIN_AGAIN_MS = 1_000;
-const JOIN_AGAIN_MOST_MS = 60_000;
-/** Joins in a row, of any flows, that came to nothing: then the path is to blame. */
-const FAILURES_TELLING = 3;
-/** Failures that long ago say nothing of now. */
-const FORGOTTEN_MS = 120_000;
 /** While something is waited for. */
 const LOOK_EVERY_MS = 20;
 const LOOK_MOST_MS = 320;
 /** An old subflow on a path that carries again is better than none, once nothing younger came for so long. */
 const SETTLE_MS = 1_000;
 
-export interface SubflowsParts {
+interface SubflowsParts {
   readonly site: Site;
   readonly flows: ReadonlySet<Flow>;
   readonly nowMs: number;
@@ -62,18 +58,12 @@ interface Decision {
   readonly sinceMs: number;
 }
 
-/** How the joins over one path went of late. */
-interface Trouble {
-  failures: number;
-  failedAtMs: number;
-  untilMs: number;
-}
-
 export class Subflows {
   readonly #parts: SubflowsParts;
   readonly #decisions: (Decision | undefined)[] = [];
   readonly #localIds = new LocalIds();
-  readonly #trouble = new Map<number, Trouble>();
+  readonly #trouble = new JoinTrouble();
+  readonly #told: ToldAddresses;
   #work: Flow[] = [];
   #done = 0;
   readonly #later = new Map<Flow, number>();
@@ -82,6 +72,7 @@ export class Subflows {
 
   constructor(parts: SubflowsParts) {
     this.#parts = parts;
+    this.#told = new ToldAddresses(this.#localIds, (call) => this.#ask(call));
     this.useSite(parts.site);
   }
 
@@ -100,7 +91,7 @@ export class Subflows {
       }
       this.#decisions[peer] = { paths, generation: (before?.generation ?? 0) + 1, sinceMs: this.#parts.nowMs };
       changed.add(peer);
-      for (const path of paths.carry) this.#trouble.delete(pathIndexOf(peer, path));
+      for (const path of paths.carry) this.#trouble.forget(pathIndexOf(peer, path));
     });
     if (changed.size === 0) return;
     const waiting = this.#work.slice(this.#done);
@@ -192,39 +183,15 @@ export class Subflows {
       for (const path of carry)
         if (this.#canDial(flow.peer, path)) againAtMs = Math.min(againAtMs, this.#join(flow, path, upSinceMs[path] ?? 0, nowMs));
     }
-    if (flow.isForeign) againAtMs = Math.min(againAtMs, this.#tellOfAddresses(flow, carry, nowMs));
-    if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
-  }
-
-  /**
-   * A caller whose path manager is the kernel's own dials further subflows to addresses that it was told of, and closes those to addresses that
-   * are taken back: so it leaves a dead path, and comes again once that healed. @returns when to look again.
-   */
-  #tellOfAddresses(flow: Flow, carry: readonly number[], nowMs: number): number {
-    const paths = this.#parts.site.peers[flow.peer]!.paths;
-    const carrying = new Map(carry.map((path) => [paths[path]!.localAddress.text, paths[path]!]));
-    const told = flow.toldOf ?? new Set();
-    flow.toldOf = told;
-    for (const text of told)
-      if (!carrying.has(text)) {
-        told.delete(text);
-        this.#ask(() => this.#parts.pathManager.takeBackAddress(flow.token, this.#localIds.of(text)));
-      }
-    if (flow.weDialled || !flow.widened) return Number.POSITIVE_INFINITY;
-    let againAtMs = Number.POSITIVE_INFINITY;
-    for (const [text, { localAddress, uplink }] of carrying) {
-      if (told.has(text) || flow.subflows.some((one) => isLiving(one.state) && sameAddress(one.local.bytes, localAddress.bytes))) continue;
-      // Behind 1:1 NAT the world knows it by another name.
-      const shown = uplink.publicAddress?.family === localAddress.family ? uplink.publicAddress : localAddress;
-      const id = this.#localIds.of(text);
-      if (this.#ask(() => this.#parts.pathManager.announceAddress(flow.token, shown, id)) === 'ok') told.add(text);
-      else againAtMs = nowMs + JOIN_AGAIN_MS;
+    if (flow.isForeign) {
+      const { paths } = this.#parts.site.peers[flow.peer]!;
+      const isAll = this.#told.tell(
+        flow,
+        carry.map((path) => paths[path]!),
+      );
+      if (!isAll) againAtMs = Math.min(againAtMs, nowMs + joinPauseMs(0));
     }
-    return againAtMs;
-  }
-
-  #isFirst(flow: Flow, { text }: IpAddress): boolean {
-    return flow.firstLocal !== undefined && addressFromBytes(flow.firstLocal.bytes).text === text;
+    if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
   }
 
   /** Where the peer only comes from, there is nobody to call. */
@@ -245,7 +212,7 @@ export class Subflows {
       join!.hasStood = false;
       this.#failed(flow, join!, 'reset as soon as they stand', nowMs);
     } else if (join?.hasStood || (join && !there && join.generation !== generation)) {
-      if (join.hasStood) this.#trouble.delete(index);
+      if (join.hasStood) this.#trouble.forget(index);
       flow.joins = flow.joins!.filter((one) => one !== join);
       join = undefined;
     }
@@ -256,17 +223,14 @@ export class Subflows {
       if (there) this.#destroy(flow, there);
       this.#failed(flow, join, there ? 'no answer' : 'refused', nowMs);
     }
-    const trouble = this.#trouble.get(index);
-    const notBeforeMs = Math.max(join?.againAtMs ?? 0, trouble?.untilMs ?? 0);
+    const notBeforeMs = Math.max(join?.againAtMs ?? 0, this.#trouble.restsUntilMs(index));
     return nowMs < notBeforeMs ? notBeforeMs : this.#create(flow, join ?? newJoin(flow, path, generation), nowMs);
   }
 
   #create(flow: Flow, join: Join, nowMs: number): number {
     const { localAddress, peerAddress } = this.#endsOf(flow.peer, join.path);
-    const isFirst = this.#isFirst(flow, localAddress);
-    const answer = this.#ask(() =>
-      this.#parts.pathManager.createSubflow(flow.token, localAddress, isFirst ? 0 : this.#localIds.of(localAddress.text), peerAddress),
-    );
+    const id = this.#localIds.within(flow.firstLocal, localAddress);
+    const answer = this.#ask((pathManager) => pathManager.createSubflow(flow.token, localAddress, id, peerAddress));
     if (answer === 'ok') {
       join.createdAtMs = nowMs;
       return nowMs + goneAfterMs(flow);
@@ -284,16 +248,9 @@ export class Subflows {
 
   #failed(flow: Flow, join: Join, why: string, nowMs: number): void {
     join.createdAtMs = 0;
-    join.againAtMs = nowMs + Math.min(JOIN_AGAIN_MOST_MS, JOIN_AGAIN_MS * 2 ** join.tries);
-    join.tries++;
-    const index = pathIndexOf(flow.peer, join.path);
-    const trouble = this.#trouble.get(index) ?? { failures: 0, failedAtMs: nowMs, untilMs: 0 };
-    this.#trouble.set(index, trouble);
-    if (nowMs - trouble.failedAtMs > FORGOTTEN_MS) trouble.failures = 0;
-    trouble.failedAtMs = nowMs;
-    if (++trouble.failures < FAILURES_TELLING || nowMs < trouble.untilMs) return;
-    trouble.untilMs = nowMs + Math.min(JOIN_AGAIN_MOST_MS, JOIN_AGAIN_MS * 2 ** (trouble.failures - FAILURES_TELLING));
-    this.#parts.post({ kind: 'join-failed', peer: flow.peer, path: join.path, why });
+    join.againAtMs = nowMs + joinPauseMs(join.tries++);
+    if (this.#trouble.failed(pathIndexOf(flow.peer, join.path), nowMs))
+      this.#parts.post({ kind: 'join-failed', peer: flow.peer, path: join.path, why });
   }
 
   /** Inside the packet lane, where the path's uplink strips MPTCP. */
@@ -305,25 +262,13 @@ export class Subflows {
 
   /** What it says does not matter: gone is gone, and the next sample shows what is there. */
   #destroy(flow: Flow, one: SubflowFigures): void {
-    if (flow.isForeign) this.#takeBack(flow, one);
-    this.#ask(() => this.#parts.pathManager.destroySubflow(flow.token, endOf(one.local), endOf(one.remote)));
+    if (flow.isForeign) this.#told.takeBack(flow, one);
+    this.#ask((pathManager) => pathManager.destroySubflow(flow.token, endOf(one.local), endOf(one.remote)));
   }
 
-  /** Between two Braids both destroy; another kernel has to be told, over another path, or it goes on sending into the dead one. */
-  #takeBack(flow: Flow, one: SubflowFigures): void {
-    const local = addressFromBytes(one.local.bytes);
-    const isShared = flow.subflows.some(
-      (other) => other !== one && isLiving(other.state) && sameAddress(other.local.bytes, one.local.bytes),
-    );
-    if (isShared) return;
-    flow.toldOf?.delete(local.text);
-    const id = this.#isFirst(flow, local) ? 0 : this.#localIds.of(local.text);
-    this.#ask(() => this.#parts.pathManager.takeBackAddress(flow.token, id));
-  }
-
-  #ask(call: () => PathManagerAnswer): PathManagerAnswer {
+  #ask(call: (pathManager: PathManager) => PathManagerAnswer): PathManagerAnswer {
     this.#calls++;
-    return call();
+    return call(this.#parts.pathManager);
   }
 
   /** A connection that stands ready, or is the main threads' own, stays off metered uplinks. Only its dialler keeps to that, or the two would quarrel. */

@@ -5,7 +5,6 @@
  * one bulk flow starves nobody.
  */
 import type { Clock } from '../kernel/clock.ts';
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import type { PathManager } from '../kernel/mptcp-pm.ts';
 import type { Sockets } from '../kernel/sockets.ts';
@@ -43,7 +42,7 @@ const STALLED_MS = 10_000;
 const YOUNG_MS = 1_000;
 const NOTICE_EVERY_MS = 1_000;
 
-export interface LoopParts {
+interface LoopParts {
   readonly site: Site;
   readonly sockets: Sockets;
   readonly pathManager: PathManager;
@@ -243,23 +242,8 @@ export class WorkerLoop {
     }
     const flow = this.#owners[fd];
     if (!flow || flow.serial !== serial) return;
-    const hungUp = (bits & (EPOLLRDHUP | EPOLLHUP)) !== 0;
-    const failed = (bits & EPOLLERR) !== 0;
-    if (fd !== flow.lanFd && fd !== flow.wanFd && this.near.elderWoken(flow, fd, bits)) return this.enqueue(flow);
-    if (failed) flow.failed = true;
-    // After urgent data too a short read does not mean that nothing is left: it ends at the mark.
-    const noTrust = hungUp || failed || (bits & EPOLLPRI) !== 0;
-    if (fd === flow.lanFd) {
-      if (failed) flow.lanFailed = true;
-      if ((bits & EPOLLIN) !== 0 || hungUp || failed) flow.lanReadable = true;
-      if ((bits & EPOLLOUT) !== 0) flow.lanWritable = true;
-      if (noTrust) flow.lanHungUp = true;
-    } else {
-      if (failed) flow.wanFailed = true;
-      if ((bits & EPOLLIN) !== 0 || hungUp || failed) flow.wanReadable = true;
-      if ((bits & EPOLLOUT) !== 0) flow.wanWritable = true;
-      if (hungUp || failed) flow.wanHungUp = true;
-    }
+    const isElders = fd !== flow.lanFd && fd !== flow.wanFd && this.near.elderWoken(flow, fd, bits);
+    if (!isElders) flow.woken(fd, bits);
     this.enqueue(flow);
   }
 
