@@ -1,21 +1,17 @@
 /** `NetlinkPort` on Linux. Never blocks: the kernel has answered a request when `send` returns, and events are polled. */
 import { BraidError } from '../error.ts';
 import { errno, libcCalls, Slab } from '../native/index.ts';
+import { EMSGSIZE, MSG_DONTWAIT, MSG_TRUNC, SOCK_CLOEXEC, SOL_SOCKET } from './constants.ts';
 import { errnoName } from './errno.ts';
 import type { NetlinkPort } from './netlink.ts';
 
 // bits/socket.h, linux/netlink.h, asm-generic/socket.h, linux/filter.h
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0o2000000;
-const MSG_DONTWAIT = 0x40;
-const MSG_TRUNC = 0x20;
-const EMSGSIZE = 90;
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
-const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
 /** struct sock_filter { u16 code, u8 jt, u8 jf, u32 k }: `BPF_RET | BPF_K`, 0 bytes, that is: drop. */
 const BPF_RET_K = 0x06;

@@ -31,29 +31,3 @@ export class MemoryNetwork {
 export function endpointKey({ bytes, port }: SocketAddress): string {
   return `${bytes.join('.')}:${port}`;
 }
-
-/** One end of a connection. */
-export interface End {
-  readonly fd: number;
-  readonly owner: MemorySockets;
-  readonly local: SocketAddress;
-  readonly remote: SocketAddress;
-  readonly isMptcp: boolean;
-  other: End | undefined;
-  /** Arrived and not read. */
-  inbox: Buffer[];
-  inboxBytes: number;
-  /** The other side ended behind the inbox. */
-  ended: boolean;
-  /** The other side closed in order: it takes nothing any more, but an end of ours does not surprise it. */
-  deserted: boolean;
-  /** A dial to which nobody says anything. */
-  unanswered: boolean;
-  /** We ended. */
-  shut: boolean;
-  error: number;
-  /** The writer at the other end was refused and waits for room. */
-  writerWaits: boolean;
-  readBytes: number;
-  writtenBytes: number;
-}

@@ -7,7 +7,8 @@
 import type { Slab } from '../native/index.ts';
 import * as k from './constants.ts';
 import type { SlabVectors } from './io-vectors.ts';
-import { type End, endpointKey, type MemoryNetwork } from './memory-network.ts';
+import { MemoryEnd, type Place } from './memory-end.ts';
+import { endpointKey, type MemoryNetwork } from './memory-network.ts';
 import { MemoryPathManager } from './memory-path-manager.ts';
 import type { MptcpSnapshot } from './mptcp-info.ts';
 import type { SocketAddress } from './sockaddr.ts';
@@ -21,8 +22,8 @@ export class MemorySockets implements Sockets {
   readonly wakeFd = WAKE_FD;
   readonly #network: MemoryNetwork;
   readonly #addresses: readonly Uint8Array[];
-  readonly #ends = new Map<number, End>();
-  readonly #queues = new Map<number, End[]>();
+  readonly #ends = new Map<number, MemoryEnd>();
+  readonly #queues = new Map<number, MemoryEnd[]>();
   readonly #serials = new Map<number, number>();
   /** Descriptors with an edge that `wait` has not told. */
   readonly #edges = new Set<number>();
@@ -98,10 +99,7 @@ export class MemorySockets implements Sockets {
   keepAlive(_fd: number, _leg: 'lan' | 'peer'): void {}
 
   pendingError(fd: number): number {
-    const end = this.#ends.get(fd);
-    const error = end?.error ?? 0;
-    if (end) end.error = 0;
-    return error;
+    return this.#ends.get(fd)?.takeError() ?? 0;
   }
 
   read(fd: number, into: Slab, offset: number, length: number): number {
@@ -127,7 +125,7 @@ export class MemorySockets implements Sockets {
     if (!end?.other) return end?.deserted ? 0 : -k.ENOTCONN;
     end.shut = true;
     end.other.ended = true;
-    end.other.owner.#edge(end.other.fd);
+    end.other.wake();
     return 0;
   }
 
@@ -143,12 +141,13 @@ export class MemorySockets implements Sockets {
   close(fd: number): void {
     const end = this.#ends.get(fd);
     // Bytes that nobody read make a close a reset, as in the kernel.
-    if (end && end.inboxBytes > 0) return this.reset(fd);
+    if (end?.hasUnread) return this.reset(fd);
     if (end?.other) {
-      end.other.ended = true;
-      end.other.deserted = true;
-      end.other.other = undefined;
-      end.other.owner.#edge(end.other.fd);
+      const { other } = end;
+      other.ended = true;
+      other.deserted = true;
+      other.other = undefined;
+      other.wake();
     }
     // Whoever waits at a listener that closes is turned away.
     for (const waiting of this.#queues.get(fd) ?? []) this.reset(waiting.fd);
@@ -157,14 +156,14 @@ export class MemorySockets implements Sockets {
 
   reset(fd: number): void {
     const end = this.#ends.get(fd);
-    if (end?.local === NOWHERE && end.inboxBytes === 0) return this.close(fd);
+    if (end?.local === NOWHERE && !end.hasUnread) return this.close(fd);
     const other = end?.other;
     if (other) {
       // What arrived before it can still be read, as in the kernel.
       other.error = k.ECONNRESET;
       other.ended = true;
       other.other = undefined;
-      other.owner.#edge(other.fd);
+      other.wake();
     }
     this.#forget(fd);
   }
@@ -185,7 +184,7 @@ export class MemorySockets implements Sockets {
 
   watch(fd: number, serial: number): number {
     this.#serials.set(fd, serial);
-    this.#edge(fd);
+    this.edge(fd);
     return 0;
   }
 
@@ -219,7 +218,7 @@ export class MemorySockets implements Sockets {
     for (const fd of [...this.#ends.keys()]) if (!this.#handedOver.has(fd)) this.reset(fd);
   }
 
-  // What only a test can do -------------------------------------------------------------------------------------------------------
+  // What only a test, or another host, can do --------------------------------------------------------------------------------------
 
   /** A LAN client behind this host connects to `target` through `gateway`, which takes it up. @returns the client's descriptor, or -ECONNREFUSED. */
   connectThrough(gateway: MemorySockets, at: SocketAddress, client: SocketAddress, target: SocketAddress): number {
@@ -236,10 +235,15 @@ export class MemorySockets implements Sockets {
     return this.#listen([endpointKey(at)]);
   }
 
+  /** Something happened to a descriptor: the next `wait` tells. */
+  edge(fd: number): void {
+    this.#edges.add(fd);
+  }
+
   /** As a write to `wakeFd` from another thread. */
   wake(): void {
     this.#serials.set(WAKE_FD, 0);
-    this.#edge(WAKE_FD);
+    this.edge(WAKE_FD);
   }
 
   /** Connections that are open here, without the listeners and without those that nobody has accepted. */
@@ -272,10 +276,10 @@ export class MemorySockets implements Sockets {
     return mine.fd;
   }
 
-  #meet(mine: End, to: { readonly owner: MemorySockets; readonly fd: number } | undefined): void {
+  #meet(mine: MemoryEnd, to: { readonly owner: MemorySockets; readonly fd: number } | undefined): void {
     const { local, remote, isMptcp } = mine;
     mine.unanswered = false;
-    this.#edge(mine.fd);
+    mine.wake();
     const queue = to ? to.owner.#queues.get(to.fd) : undefined;
     if (!to || !queue) {
       mine.error = k.ECONNREFUSED;
@@ -287,93 +291,33 @@ export class MemorySockets implements Sockets {
     theirs.other = mine;
     if (isMptcp) this.#connect(mine, theirs);
     queue.push(theirs);
-    to.owner.#edge(to.fd);
+    to.owner.edge(to.fd);
   }
 
-  #connect(mine: End, theirs: End): void {
+  #connect(mine: MemoryEnd, theirs: MemoryEnd): void {
     const [here, there] = [mine, theirs].map(({ owner, fd, local, remote }) => owner.pathManager.connect(fd, local, remote));
     here!.other = there!;
     there!.other = here!;
   }
 
-  #newEnd(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): End {
-    const fd = this.#nextFd++;
-    const rest = {
-      inbox: [],
-      inboxBytes: 0,
-      ended: false,
-      deserted: false,
-      unanswered: false,
-      shut: false,
-      error: 0,
-      writerWaits: false,
-      readBytes: 0,
-      writtenBytes: 0,
-    };
-    const end: End = { fd, owner: this, local, remote, isMptcp, other: undefined, ...rest };
-    this.#ends.set(fd, end);
+  #newEnd(local: SocketAddress, remote: SocketAddress, isMptcp: boolean): MemoryEnd {
+    const end = new MemoryEnd(this, this.#nextFd++, local, remote, isMptcp);
+    this.#ends.set(end.fd, end);
     return end;
   }
 
   #take(fd: number, into: readonly Place[]): number {
-    const end = this.#ends.get(fd);
-    if (!end) return -k.ENOTCONN;
-    if (end.inboxBytes === 0 && end.error > 0) return -this.pendingError(fd);
-    if (end.inboxBytes === 0) return end.ended ? 0 : -k.EAGAIN;
-    let taken = 0;
-    for (const { bytes, offset, length } of into) {
-      let at = offset;
-      while (at < offset + length && end.inbox.length > 0) {
-        const first = end.inbox[0]!;
-        const n = first.copy(bytes, at, 0, offset + length - at);
-        if (n === first.length) end.inbox.shift();
-        else end.inbox[0] = first.subarray(n);
-        at += n;
-        taken += n;
-      }
-    }
-    end.inboxBytes -= taken;
-    end.readBytes += taken;
-    if (end.writerWaits && end.other && end.inboxBytes <= this.#network.bufferBytes / 2) {
-      end.writerWaits = false;
-      end.other.owner.#edge(end.other.fd);
-    }
-    return taken;
+    return this.#ends.get(fd)?.take(into, this.#network.bufferBytes) ?? -k.ENOTCONN;
   }
 
   #give(fd: number, from: readonly Place[]): number {
-    const end = this.#ends.get(fd);
-    if (!end) return -k.ENOTCONN;
-    if (end.error > 0) return -this.pendingError(fd);
-    const { other } = end;
-    if (end.shut || !other) return -k.EPIPE;
-    const room = this.#network.bufferBytes - other.inboxBytes;
-    const all = Buffer.concat(from.map(({ bytes, offset, length }) => bytes.subarray(offset, offset + length)));
-    const taken = all.subarray(0, Math.max(0, room));
-    if (taken.length < all.length) other.writerWaits = true;
-    if (taken.length === 0) return -k.EAGAIN;
-    other.inbox.push(taken);
-    other.inboxBytes += taken.length;
-    end.writtenBytes += taken.length;
-    other.owner.#edge(other.fd);
-    return taken.length;
-  }
-
-  #edge(fd: number): void {
-    this.#edges.add(fd);
+    return this.#ends.get(fd)?.give(from, this.#network.bufferBytes) ?? -k.ENOTCONN;
   }
 
   #mask(fd: number): number {
     if (fd === WAKE_FD) return k.EPOLLIN;
     if (this.#queues.has(fd)) return this.#queues.get(fd)!.length > 0 ? k.EPOLLIN : 0;
-    const end = this.#ends.get(fd);
-    if (!end || end.unanswered) return 0;
-    let bits = end.error > 0 ? k.EPOLLERR | k.EPOLLHUP : 0;
-    if (end.inboxBytes > 0 || end.ended) bits |= k.EPOLLIN;
-    if (end.ended) bits |= k.EPOLLRDHUP;
-    if (end.ended && end.shut) bits |= k.EPOLLHUP;
-    if (!end.other || end.other.inboxBytes < this.#network.bufferBytes) bits |= k.EPOLLOUT;
-    return bits;
+    return this.#ends.get(fd)?.mask(this.#network.bufferBytes) ?? 0;
   }
 
   #forget(fd: number): void {
@@ -386,12 +330,6 @@ export class MemorySockets implements Sockets {
     for (const [key, listener] of this.#network.listeners)
       if (listener.owner === this && listener.fd === fd) this.#network.listeners.delete(key);
   }
-}
-
-interface Place {
-  readonly bytes: Buffer;
-  readonly offset: number;
-  readonly length: number;
 }
 
 function places(vectors: IoVectors, count: number): Place[] {
