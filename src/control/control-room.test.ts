@@ -3,28 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { METHODS, type Method } from '../crypto/methods.ts';
 import { Secret } from '../crypto/secret.ts';
-import { pairKeyOf } from './control-room.ts';
-import { type SiteName, settle, type World, worldOf } from './rooms.fixture.ts';
-
-/** Whether a datagram of each arrives at the other. */
-function speak({ berlin, munich }: World): boolean {
-  const there = berlin.room.session(0)?.seal(96, Buffer.from('there'));
-  const back = munich.room.session(0)?.seal(96, Buffer.from('back'));
-  return (
-    there !== undefined &&
-    back !== undefined &&
-    'plaintext' in munich.room.sessions.open(there) &&
-    'plaintext' in berlin.room.sessions.open(back)
-  );
-}
-
-async function joined(options: Parameters<typeof worldOf>[0] = {}): Promise<World> {
-  const world = worldOf(options);
-  world.berlin.room.start();
-  world.munich.room.start();
-  await world.pass(100);
-  return world;
-}
+import { joined, type SiteName, settle, speak, worldOf } from './rooms.fixture.ts';
 
 describe('two control rooms', () => {
   it.each(Object.keys(METHODS) as Method[])(
@@ -137,27 +116,6 @@ describe('two control rooms', () => {
     if (stale) expect(world.berlin.room.sessions.open(stale)).toEqual({ fault: 'stale-session' });
   });
 
-  it('change keys each hour without a gap, and the old one receives for 10 s more', async () => {
-    const world = await joined();
-    const kept = world.munich.room.session(0)!.seal(97, Buffer.from('late'))!;
-    const later = world.munich.room.session(0)!.seal(97, Buffer.from('too late'))!;
-    let spoke = 0;
-    for (let i = 0; i < 3_605; i++) {
-      await world.pass(1_000);
-      if (speak(world)) spoke++;
-      if (world.berlin.said.includes('rekeyed')) break;
-    }
-    expect(world.berlin.said).toEqual(['open', 'established', 'rekeyed']);
-    expect(world.munich.said).toEqual(['established', 'rekeyed']);
-    expect(speak(world)).toBe(true);
-    expect(spoke).toBeGreaterThan(3_590);
-    expect([...world.berlin.faults, ...world.munich.faults]).toEqual([]);
-    expect(world.berlin.room.sessions.open(kept)).toMatchObject({ plaintext: Buffer.from('late') });
-    await world.pass(11_000);
-    expect(world.berlin.room.sessions.open(later)).toEqual({ fault: 'stale-session' });
-    expect(world.berlin.sessions.map(({ state }) => state)).toEqual(['closed', 'open']);
-  }, 120_000);
-
   it('tell how far the other clock is ahead, without the way, on both sides', async () => {
     const world = await joined({ munichAheadMs: () => 40_000, latencyMs: 30 });
     await world.pass(200);
@@ -181,40 +139,6 @@ describe('two control rooms', () => {
     expect(world.berlin.skews.map((ms) => Math.round(ms / 1_000))).toEqual([0, 12, -12]);
   });
 
-  it('change keys before the counters end, whichever side sent so much', async () => {
-    for (const busy of ['berlin', 'munich'] as const) {
-      const world = await joined();
-      world[busy].sessions[0]!.sentMost = 2 ** 31;
-      await world.pass(6_000);
-      expect([world.berlin.said.at(-1), world.munich.said.at(-1)]).toEqual(['rekeyed', 'rekeyed']);
-      expect(speak(world)).toBe(true);
-      expect(world[busy].room.session(0)!.sentMost).toBe(1);
-    }
-  });
-
-  it('change keys when they are told to, whichever side is, also in the middle of a change', async () => {
-    for (const site of ['berlin', 'munich'] as const) {
-      const world = await joined();
-      const before = world[site].room.session(0);
-      await world.pass(2_000);
-      world[site].room.renewSessions();
-      await world.pass(100);
-      expect([world.berlin.said.at(-1), world.munich.said.at(-1)]).toEqual(['rekeyed', 'rekeyed']);
-      expect(world[site].room.session(0)).not.toBe(before);
-      const second = world[site].room.session(0);
-      // Too soon for the peer: with the next ping.
-      world[site].room.renewSessions();
-      await world.pass(100);
-      expect(world[site].room.session(0)).toBe(second);
-      await world.pass(6_000);
-      expect(world[site].room.session(0)).not.toBe(second);
-      expect(speak(world)).toBe(true);
-      await world.pass(20_000);
-      expect(world[site].said.filter((one) => one === 'rekeyed')).toHaveLength(2);
-      expect([...world.berlin.faults, ...world.munich.faults]).toEqual([]);
-    }
-  });
-
   it('understand each other however the bytes are cut on the way', async () => {
     for (const pieceBytes of [1, 2, 7, 100]) {
       const world = await joined({ pieceBytes });
@@ -227,19 +151,6 @@ describe('two control rooms', () => {
     }
   });
 
-  it('end a stream that asks for new keys before it has any, and serve on over the other', async () => {
-    const world = await joined();
-    const hello = world.crossed.find(({ from }) => from === 'berlin')!.bytes.toString();
-    const rekey = Buffer.from(hello.replace('"hello"', '"rekey"'));
-    const [theirs, ours] = duplexPair();
-    world.munich.room.accepted(0, ours);
-    theirs.write(rekey);
-    await settle();
-    expect(world.munich.faults).toEqual(['bad-handshake']);
-    expect(ours.destroyed).toBe(true);
-    expect(speak(world)).toBe(true);
-  });
-
   it('leave nothing behind when they close', async () => {
     const world = await joined();
     world.berlin.room.close();
@@ -250,6 +161,33 @@ describe('two control rooms', () => {
     await world.pass(20);
     expect(world.timers.waiting).toBe(0);
     expect(world.berlin.room.session(0)).toBeUndefined();
+  });
+
+  it('take a peer at run time and let it go again, with its sessions and its key', async () => {
+    const world = worldOf();
+    const pairKey = new Secret(new Uint8Array(32).fill(9));
+    const rooms = [world.berlin.room, world.munich.room] as const;
+    for (const [i, room] of rooms.entries())
+      room.add({ site: i === 0 ? 'munich' : 'berlin', method: '2022-blake3-aes-128-gcm', pairKey, isBraid: true });
+    const [ours, theirs] = duplexPair();
+    rooms[0].opened(1, ours);
+    rooms[1].accepted(1, theirs);
+    await world.pass(100);
+    expect([rooms[0].connected(1), rooms[1].connected(1), rooms[0].connected(0)]).toEqual([true, true, false]);
+    const sealed = rooms[1].session(1)!.seal(96, Buffer.from('hello'))!;
+    rooms[0].remove(1, 'it is a peer no more');
+    await world.pass(100);
+    expect(world.berlin.said.at(-1)).toBe('lost it is a peer no more');
+    expect([rooms[0].connected(1), rooms[0].session(1), rooms[1].connected(1)]).toEqual([false, undefined, false]);
+    expect(rooms[0].sessions.open(sealed)).toEqual({ fault: 'stale-session' });
+    expect(pairKey.reveal().every((byte) => byte === 0)).toBe(true);
+    // Whatever comes late is let go.
+    const [late, other] = duplexPair();
+    rooms[0].accepted(1, late);
+    rooms[0].wake(1);
+    await world.pass(20_000);
+    expect([late.destroyed, world.berlin.said.filter((one) => one === 'open')]).toEqual([true, []]);
+    other.destroy();
   });
 });
 
@@ -361,29 +299,6 @@ describe('a control room', () => {
     expect(speak(world)).toBe(true);
   });
 
-  it('says so when the hour of a session is over and no stream came for new keys', async () => {
-    let passes = true;
-    const world = await joined({ passes: () => passes, reachable: () => passes });
-    passes = false;
-    await world.pass(3_600_000);
-    expect(world.berlin.said).not.toContain('expired');
-    await world.pass(100_000);
-    for (const { room, said } of [world.berlin, world.munich]) {
-      expect(said.filter((word) => word === 'expired')).toHaveLength(1);
-      expect(room.session(0)).toBeUndefined();
-    }
-  });
-
-  it('counts sessions as they are taken into use', async () => {
-    const world = await joined();
-    await world.pass(3_700_000);
-    for (const half of [world.berlin, world.munich]) {
-      const numbers = half.sessions.map(({ number }) => number);
-      expect(numbers.length).toBeGreaterThan(1);
-      expect(numbers).toEqual(numbers.map((_, i) => i + 1));
-    }
-  });
-
   it('holds four streams of a peer that says nothing, and no more', async () => {
     const world = worldOf();
     const ends = Array.from({ length: 7 }, () => {
@@ -394,40 +309,5 @@ describe('a control room', () => {
     });
     await settle();
     expect(ends.map((end) => end.destroyed)).toEqual([true, true, true, false, false, false, false]);
-  });
-});
-
-describe('pair key', () => {
-  it('is the same on both sites', () => {
-    const [one, other] = [new Secret(new Uint8Array(16).fill(1)), new Secret(new Uint8Array(16).fill(2))];
-    expect(pairKeyOf(one, other).equals(pairKeyOf(other, one))).toBe(true);
-    expect(pairKeyOf(one, other).equals(pairKeyOf(one, one))).toBe(false);
-  });
-
-  it('take a peer at run time and let it go again, with its sessions and its key', async () => {
-    const world = worldOf();
-    const pairKey = new Secret(new Uint8Array(32).fill(9));
-    const rooms = [world.berlin.room, world.munich.room] as const;
-    for (const [i, room] of rooms.entries())
-      room.add({ site: i === 0 ? 'munich' : 'berlin', method: '2022-blake3-aes-128-gcm', pairKey, isBraid: true });
-    const [ours, theirs] = duplexPair();
-    rooms[0].opened(1, ours);
-    rooms[1].accepted(1, theirs);
-    await world.pass(100);
-    expect([rooms[0].connected(1), rooms[1].connected(1), rooms[0].connected(0)]).toEqual([true, true, false]);
-    const sealed = rooms[1].session(1)!.seal(96, Buffer.from('hello'))!;
-    rooms[0].remove(1, 'it is a peer no more');
-    await world.pass(100);
-    expect(world.berlin.said.at(-1)).toBe('lost it is a peer no more');
-    expect([rooms[0].connected(1), rooms[0].session(1), rooms[1].connected(1)]).toEqual([false, undefined, false]);
-    expect(rooms[0].sessions.open(sealed)).toEqual({ fault: 'stale-session' });
-    expect(pairKey.reveal().every((byte) => byte === 0)).toBe(true);
-    // Whatever comes late is let go.
-    const [late, other] = duplexPair();
-    rooms[0].accepted(1, late);
-    rooms[0].wake(1);
-    await world.pass(20_000);
-    expect([late.destroyed, world.berlin.said.filter((one) => one === 'open')]).toEqual([true, []]);
-    other.destroy();
   });
 });

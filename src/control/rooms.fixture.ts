@@ -10,7 +10,7 @@ import { FakeTimers } from './timers.ts';
 export type SiteName = 'berlin' | 'munich';
 
 /** What happened on one side, in order: `established`, `rekeyed`, `lost REASON`, `message KIND`, `open`. */
-export interface Half {
+interface Half {
   readonly room: ControlRoom;
   readonly said: string[];
   readonly faults: Fault[];
@@ -18,7 +18,7 @@ export interface Half {
   readonly sessions: Session[];
 }
 
-export interface World {
+interface World {
   readonly timers: FakeTimers;
   readonly berlin: Half;
   readonly munich: Half;
@@ -30,7 +30,7 @@ export interface World {
   pass(ms: number): Promise<void>;
 }
 
-export interface WorldOptions {
+interface WorldOptions {
   readonly keys?: Readonly<Record<SiteName, number>>;
   readonly method?: Method;
   readonly latencyMs?: number;
@@ -90,7 +90,28 @@ export function worldOf(options: WorldOptions = {}): World {
   };
 }
 
-export function other(site: SiteName): SiteName {
+/** Whether a datagram of each arrives at the other. */
+export function speak({ berlin, munich }: World): boolean {
+  const there = berlin.room.session(0)?.seal(96, Buffer.from('there'));
+  const back = munich.room.session(0)?.seal(96, Buffer.from('back'));
+  return (
+    there !== undefined &&
+    back !== undefined &&
+    'plaintext' in munich.room.sessions.open(there) &&
+    'plaintext' in berlin.room.sessions.open(back)
+  );
+}
+
+/** Both have started, and had the time to agree. */
+export async function joined(options: WorldOptions = {}): Promise<World> {
+  const world = worldOf(options);
+  world.berlin.room.start();
+  world.munich.room.start();
+  await world.pass(100);
+  return world;
+}
+
+function other(site: SiteName): SiteName {
   return site === 'berlin' ? 'munich' : 'berlin';
 }
 
