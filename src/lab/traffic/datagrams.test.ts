@@ -1,31 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { DatagramsReport, DatagramsTask } from './datagrams.ts';
+import { startProgram } from './program.fixture.ts';
 
-const running: (ChildProcess | Socket)[] = [];
+const running: { close(): unknown }[] = [];
 afterEach(() => {
-  for (const one of running.splice(0)) 'kill' in one ? one.kill('SIGKILL') : one.close();
+  for (const one of running.splice(0)) one.close();
 });
 
-function start(task: DatagramsTask): { readonly said: (pattern: RegExp) => Promise<string>; readonly tell: (word: string) => void } {
-  const child = spawn(process.execPath, [fileURLToPath(new URL('./datagrams.ts', import.meta.url)), JSON.stringify(task)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  running.push(child);
-  let text = '';
-  child.stdout.setEncoding('utf8').on('data', (more: string) => {
-    text += more;
-  });
-  return {
-    said: (pattern) =>
-      expect
-        .poll(() => pattern.exec(text)?.[0], { timeout: 10_000 })
-        .toBeTruthy()
-        .then(() => pattern.exec(text)![0]),
-    tell: (word) => child.stdin.write(`${word}\n`),
-  };
+function start(task: DatagramsTask) {
+  const program = startProgram('./datagrams.ts', task);
+  running.push(program);
+  return program;
 }
 
 async function bound(): Promise<Socket> {
