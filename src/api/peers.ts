@@ -26,9 +26,8 @@ export interface Invited {
 
 export const INVITE_LEAST_SECONDS = 60;
 export const INVITE_MOST_SECONDS = 7 * 86_400;
-export const INVITE_USUAL_SECONDS = 3_600;
 
-export type PeersRequest =
+type PeersRequest =
   | { readonly kind: 'reload' }
   | { readonly kind: 'revoke'; readonly peer: string }
   | { readonly kind: 'invite'; readonly forSeconds: number };

@@ -42,7 +42,7 @@ export interface Rooms {
   readonly demo: (options: { readonly json: boolean }, process: CliProcess) => Promise<number>;
 }
 
-export interface LabRoom {
+interface LabRoom {
   readonly up: (options: { readonly name: string; readonly withBraid: boolean }) => Promise<LabEntry>;
   readonly down: (name: string) => Promise<void>;
   readonly removeLeftovers: () => Promise<readonly string[]>;
@@ -56,7 +56,7 @@ export interface LabRoom {
   readonly run: (options: { readonly scenario: string; readonly json: boolean }, process: CliProcess) => Promise<number>;
 }
 
-export interface CompareOptions {
+interface CompareOptions {
   readonly json: boolean;
   /** Of each measurement. */
   readonly seconds: number;

@@ -2,7 +2,7 @@
 import type { Method } from '../site/types.ts';
 import { DEFAULTS } from './schema.ts';
 
-export interface WrittenPeer {
+interface WrittenPeer {
   readonly site: string;
   readonly lan: readonly string[];
   /** As `addresses` has them; empty: it dials us. */

@@ -140,7 +140,7 @@ const addressPerFamily = z.union([address, z.array(address).min(1).max(2)], {
   error: (issue) => (Array.isArray(issue.input) || typeof issue.input === 'string' ? undefined : 'expected an address or a list of two'),
 });
 
-export const uplinkSchema = z.strictObject({
+const uplinkSchema = z.strictObject({
   name: uplinkName.describe('What logs, status and commands call it.'),
   device: deviceName.describe(
     'The network device. It must exist when Braid starts; it may be down or have no address yet, as long as another uplink has one.',
@@ -175,7 +175,7 @@ export const uplinkSchema = z.strictObject({
     ),
 });
 
-export const allowSchema = z.strictObject({
+const allowSchema = z.strictObject({
   from: z.array(prefix).min(1).optional().describe("Sources, inside the peer's `lan`. Default: all of it."),
   to: z.array(prefix).min(1).optional().describe('Destinations, inside our `lan`. Default: all of it.'),
   ports: z
@@ -222,7 +222,7 @@ const dscp = z.union([
   ),
 ]);
 
-export const policySchema = z.strictObject({
+const policySchema = z.strictObject({
   from: z.array(prefix).min(1).optional().describe('Sources, inside our `lan`. Default: any.'),
   to: z.array(prefix).min(1).optional().describe("Destinations, inside the peer's `lan`. Default: any."),
   protocol: protocol.optional().describe(
@@ -311,7 +311,7 @@ const hostName = checkedText((text) =>
     : { message: `expected a host name of at most 253 characters, got ${JSON.stringify(text)}` },
 );
 
-export const logSchema = z.strictObject({
+const logSchema = z.strictObject({
   flows: z.boolean().default(false).describe('One line at the end of each flow: who, whither, how long, how much.'),
 });
 

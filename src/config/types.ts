@@ -50,7 +50,7 @@ export interface PeerConfig {
   readonly allow: readonly AllowRule[];
 }
 
-export type Pairing = 'auto' | 'paired' | 'mesh';
+type Pairing = 'auto' | 'paired' | 'mesh';
 
 /** The keys of a site, apart from everything that is printed, compared or sent to a page. */
 export interface SiteKeys {

@@ -32,14 +32,14 @@ export interface ControlCallbacks {
   skew(peer: number, aheadMs: number): void;
 }
 
-export const BACKOFF_LEAST_MS = 100;
-export const BACKOFF_MOST_MS = 5_000;
+const BACKOFF_LEAST_MS = 100;
+const BACKOFF_MOST_MS = 5_000;
 /** How much longer the site waits whose name sorts higher: the other one should have been first. */
-export const PATIENCE_MS = 1_000;
+const PATIENCE_MS = 1_000;
 const OPEN_MOST_MS = 15_000;
 /** A stream that stood for so long was a good one: the next attempt is as quick as the first. */
 const GOOD_AFTER_MS = 10_000;
-export const RETIRED_FOR_MS = 10_000;
+const RETIRED_FOR_MS = 10_000;
 const SESSION_MOST_MS = REKEY_AFTER_MS + 60_000;
 /** A stream that missed a ping is not held against another that works. */
 const SILENT_MS = PING_EACH_MS + 1_000;

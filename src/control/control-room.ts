@@ -14,7 +14,7 @@ import type { Timers } from './timers.ts';
 
 const PAIR_KEY_BYTES = 32;
 
-export interface ControlRoomParts {
+interface ControlRoomParts {
   readonly site: string;
   readonly version: string;
   /** By their index in the site's list. */
@@ -28,7 +28,7 @@ export interface ControlRoomParts {
   readonly timers: Timers;
 }
 
-export interface RoomPeer {
+interface RoomPeer {
   readonly site: string;
   readonly method: Method;
   readonly pairKey: Secret;

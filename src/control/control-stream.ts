@@ -23,9 +23,9 @@ import type { Session, Sessions } from './session.ts';
 import { Skew } from './skew.ts';
 import type { Timers } from './timers.ts';
 
-export const HANDSHAKE_MOST_MS = 10_000;
+const HANDSHAKE_MOST_MS = 10_000;
 export const PING_EACH_MS = 5_000;
-export const SILENCE_MOST_MS = 15_000;
+const SILENCE_MOST_MS = 15_000;
 export const REKEY_AFTER_MS = 3_600_000;
 const REKEY_AT_PACKETS = 2 ** 31;
 /** An honest peer wants new keys each hour: faster ones are an attempt to keep us busy. */

@@ -34,9 +34,9 @@ import type { Offer } from './messages.ts';
 import { Session } from './session.ts';
 
 export type Role = 'initiator' | 'responder';
-export type HandshakeState = 'waiting' | 'offered' | 'keyed' | 'answered' | 'confirmed' | 'done' | 'failed';
+type HandshakeState = 'waiting' | 'offered' | 'keyed' | 'answered' | 'confirmed' | 'done' | 'failed';
 
-export interface HandshakeParts {
+interface HandshakeParts {
   readonly role: Role;
   readonly peer: number;
   readonly method: MethodFacts;

@@ -9,7 +9,7 @@ import { PATHS_MOST } from '../status/counters.ts';
 import { parseSessionId } from '../wire/datagram.ts';
 import { parseAddress, parsePrefix } from '../wire/ip.ts';
 
-export const CONTROL_VERSION = 1;
+const CONTROL_VERSION = 1;
 const PREFIXES_MOST = 64;
 
 const u16 = z.number().int().min(0).max(0xffff);
@@ -95,7 +95,7 @@ export type PathTables = Pick<Hello, 'lan' | 'paths' | 'observed'>;
 export type ControlMessage = z.output<(typeof KINDS)[keyof typeof KINDS]>;
 
 /** `unknown`: of a kind that a later version has. */
-export type ParsedLine = ControlMessage | { readonly kind: 'unknown' };
+type ParsedLine = ControlMessage | { readonly kind: 'unknown' };
 
 const envelope = z.object({ v: z.number().int().min(1), kind: z.string().max(64) });
 

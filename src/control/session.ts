@@ -23,15 +23,15 @@ import {
 } from '../wire/datagram.ts';
 import { ReplayWindow } from '../wire/replay-window.ts';
 
-export type SessionState = 'pending' | 'receiving' | 'open' | 'retired' | 'closed';
+type SessionState = 'pending' | 'receiving' | 'open' | 'retired' | 'closed';
 
 export type DatagramFault = 'unknown-session' | 'stale-session' | 'bad-datagram' | 'replayed-datagram';
 
-export type OpenedDatagram =
+type OpenedDatagram =
   | { readonly peer: number; readonly session: Session; readonly space: number; readonly counter: number; readonly plaintext: Buffer }
   | { readonly fault: DatagramFault };
 
-export interface SessionParts {
+interface SessionParts {
   readonly peer: number;
   readonly method: MethodFacts;
   /** What the peer wants to see, and what we do. */

@@ -6,7 +6,7 @@ import { Socket } from 'node:net';
 import type { ControlRoom } from '../control/control-room.ts';
 import type { FromWorker, ToWorker } from '../engine/messages.ts';
 
-export interface ControlStreamsParts {
+interface ControlStreamsParts {
   readonly room: ControlRoom;
   /** To some worker that lives. @returns false where none does. */
   readonly tellOne: (command: ToWorker) => boolean;

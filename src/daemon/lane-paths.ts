@@ -5,8 +5,8 @@ import type { PathFacts, PeerPaths } from '../paths/types.ts';
 import type { Peer, Site } from '../site/types.ts';
 import { UNDERLAY_BYTES } from '../wire/mtu-probe.ts';
 
-export type FactsOf = (peer: number, path: number) => PathFacts | undefined;
-export type TrustOf = (peer: number, path: number, loss: number) => number;
+type FactsOf = (peer: number, path: number) => PathFacts | undefined;
+type TrustOf = (peer: number, path: number, loss: number) => number;
 
 /** Where nothing is known, all paths are alike. */
 const EQUAL_BITS_PER_SECOND = 100e6;

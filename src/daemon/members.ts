@@ -13,7 +13,7 @@ import type { Fault } from '../status/counters.ts';
 import { Guests } from './guests.ts';
 import { Roster, type RosterParts } from './roster.ts';
 
-export interface MembersParts extends RosterParts {
+interface MembersParts extends RosterParts {
   readonly version: string;
   readonly fault: (fault: Fault) => void;
   /** Something about peers, in words. */

@@ -15,7 +15,7 @@ const FORSAKEN_MS = 10_000;
 const LEARNED_AT_ONCE = 8;
 const LEARN_EACH_MS = 5_000;
 
-export interface NewcomersParts {
+interface NewcomersParts {
   readonly site: () => Site;
   readonly learn: (learned: Learned) => Path | undefined;
   readonly health: (peer: number, path: number) => PathHealth | undefined;

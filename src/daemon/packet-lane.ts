@@ -11,7 +11,7 @@ import type { FromLane, LanePaths, LaneStart, ToLane } from '../packets/messages
 import type { Method, Site } from '../site/types.ts';
 import { sessionIdText } from '../wire/datagram.ts';
 
-export interface PacketLaneParts {
+interface PacketLaneParts {
   /** The thread's program: TypeScript in the source tree, one file in `dist`. */
   readonly program: URL;
   readonly start: () => LaneStart;

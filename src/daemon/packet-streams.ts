@@ -14,7 +14,7 @@ import { Allowance } from '../status/allowance.ts';
 import { type Fault, pathIndexOf } from '../status/counters.ts';
 import { sameAddress } from '../wire/ip.ts';
 
-export interface PacketStreamsParts {
+interface PacketStreamsParts {
   readonly site: () => Site;
   /** To some worker that lives. @returns false where none does. */
   readonly tellOne: (command: ToWorker) => boolean;

@@ -37,7 +37,7 @@ export interface SnapshotParts {
   readonly links: Links;
 }
 
-export interface UplinkOverrideNow {
+interface UplinkOverrideNow {
   readonly disabled?: boolean;
   readonly drained?: boolean;
   readonly role?: 'active' | 'backup';

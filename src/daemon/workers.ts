@@ -15,7 +15,7 @@ const RESTART_AFTER_MS = [100, 1_000, 5_000, 30_000] as const;
 /** It ran for so long: the next death is the first one again. */
 const WELL_AFTER_MS = 60_000;
 
-export interface WorkersParts {
+interface WorkersParts {
   /** The worker's program: TypeScript in the source tree, one file in `dist`. */
   readonly program: URL;
   readonly count: number;

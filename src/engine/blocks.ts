@@ -12,7 +12,7 @@ const TURN_MOST_BYTES = 4 * 336_000;
 /** Kept ready for the next stall; more is given back to the collector. */
 const SPARE_BYTES = 8 << 20;
 
-export interface Block {
+interface Block {
   readonly slab: Slab;
   readonly size: number;
 }

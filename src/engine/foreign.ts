@@ -58,7 +58,7 @@ function namedBy({ names }: Site, text: string, port: number): SocketAddress | F
   return address ? { bytes: address.bytes, port } : 'unknown-target';
 }
 
-export interface KeptEndsParts {
+interface KeptEndsParts {
   readonly nowMs: number;
   enqueue(flow: Flow): void;
 }

@@ -11,7 +11,7 @@ export interface Refused {
   readonly error: number;
 }
 
-export interface ListenersParts {
+interface ListenersParts {
   readonly sockets: Sockets;
   readonly acceptor: Acceptor;
   readonly near: (fd: number) => void;

@@ -70,7 +70,7 @@ export type ToWorker =
 /** `stream`: UDP does not pass here, length-prefixed packets over a connection do. */
 export type PacketLane = 'udp' | 'stream';
 
-export interface PacketPath {
+interface PacketPath {
   readonly path: number;
   readonly lane: PacketLane;
 }

@@ -72,7 +72,7 @@ class CountedCiphers implements Ciphers {
   }
 }
 
-export interface GatewayOptions {
+interface GatewayOptions {
   readonly network: MemoryNetwork;
   readonly clock: FakeClock;
   readonly site: Site;
@@ -319,7 +319,7 @@ function uplinksOf(host: number, { uplinks = 2 }: PairOptions): Uplink[] {
 }
 
 /** LAN number n is 172.16.(n - 16).0/24 and fd00:n::/64. */
-export function lanOf(number: number): Site['lan'] {
+function lanOf(number: number): Site['lan'] {
   return [parsePrefix(`172.16.${number - 16}.0/24`)!, parsePrefix(`fd00:${number}::/64`)!];
 }
 

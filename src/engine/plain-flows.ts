@@ -6,7 +6,7 @@ import type { FromWorker } from './messages.ts';
 
 const TELL_EVERY_MS = 1_000;
 
-export interface PlainFlowsParts {
+interface PlainFlowsParts {
   readonly sockets: Sockets;
   readonly counters: Counters;
   readonly nowMs: number;

@@ -28,7 +28,7 @@ import { FLOW_REQUEST, REVERSE_REQUEST } from './targets.ts';
 import type { WorkerLoop } from './worker-loop.ts';
 
 /** What one peer may offer us, each worker. */
-export const REVERSE_MOST = 256;
+const REVERSE_MOST = 256;
 const DIAL_TIMEOUT_MS = 3_000;
 /** A burst of flows is served by fresh dials; the pool must not double its cost. */
 const REFILL_EVERY_MS = 20;
@@ -38,7 +38,7 @@ const BACK_OFF_MOST_MS = 30_000;
 const PROVEN_MS = 15_000;
 
 /** A LAN connection that wants to go to the peer. */
-export interface LanLeg {
+interface LanLeg {
   readonly fd: number;
   readonly client: SocketAddress;
   readonly target: SocketAddress;

@@ -10,7 +10,7 @@ import type { WorkerLoop } from './worker-loop.ts';
 /** An uplink that comes back takes some seconds; a LAN client's patience is about that. */
 const WAIT_MS = 15_000;
 /** Each worker; then the one that waits longest makes room. */
-export const QUEUE_MOST = 1_024;
+const QUEUE_MOST = 1_024;
 const ASK_EVERY_MS = 100;
 
 export class ReverseQueue {

@@ -28,7 +28,7 @@ const QUIET_MS = 500;
 /** That a peer's flows move is told again after this. */
 const BUSY_EVERY_MS = 500;
 
-export interface SamplerParts {
+interface SamplerParts {
   readonly site: Site;
   readonly sockets: Sockets;
   readonly counters: Counters;

@@ -50,7 +50,7 @@ const BULK_KEPT_MS = 100;
 const RETRY_LEAST_MS = 1;
 const RETRY_MOST_MS = 5;
 
-export interface SendWindowParts {
+interface SendWindowParts {
   readonly sockets: Sockets;
   readonly counters: Counters;
   readonly sampler: Pick<Sampler, 'minRttMs'>;

@@ -4,7 +4,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
-export interface Elf {
+interface Elf {
   /** e_machine: 62 is x86-64, 183 arm64. */
   readonly machine: number;
   readonly is64Bit: boolean;

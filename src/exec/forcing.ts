@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { BraidError } from '../error.ts';
 import { EM_AARCH64, EM_X86_64, readElf } from './elf.ts';
 
-export interface Forcing {
+interface Forcing {
   readonly how: 'preload' | 'go';
   /** What the program's environment gets. */
   readonly environment: Readonly<Record<string, string>>;

@@ -9,7 +9,7 @@ import { BraidError } from '../error.ts';
 import { findProgram, forcingOf, LIBRARIES } from './forcing.ts';
 import { type Connection, type FollowEvents, type Report, SubflowWatch } from './subflow-watch.ts';
 
-export interface ExecOutcome {
+interface ExecOutcome {
   /** Of the program; 128 and its number where a signal ended it. */
   readonly code: number;
   readonly signal: NodeJS.Signals | null;
@@ -54,7 +54,7 @@ export async function runProgram(argv: readonly string[], follow: FollowEvents):
 }
 
 /** What of this host decides about further subflows. */
-export interface MptcpHost {
+interface MptcpHost {
   /** `net.mptcp.pm_type`: 1 leaves further subflows to a program. */
   readonly isManagedByProgram: boolean;
 }

@@ -20,7 +20,7 @@ export interface Given {
   readonly far: 'braid' | 'sing-box';
 }
 
-export interface Derived {
+interface Derived {
   readonly draft: SiteDraft;
   /** What was found where, in words. */
   readonly taken: readonly string[];

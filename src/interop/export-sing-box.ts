@@ -8,7 +8,7 @@ import { BraidError } from '../error.ts';
 import type { Peer, Site } from '../site/types.ts';
 import type { SingBoxSite } from './sing-box-read.ts';
 
-export interface Export {
+interface Export {
   readonly peerSite: string;
   /** Holds keys: for a file of mode 0600 and nothing else. */
   readonly json: string;
@@ -17,7 +17,7 @@ export interface Export {
   readonly warnings: readonly string[];
 }
 
-export const TUN = 'tun0';
+const TUN = 'tun0';
 
 /** @throws BraidError where the peer could not be reached by its sing-box, or reach us. */
 export function exportSingBox(config: Config, keys: SiteKeys, site: Site, name?: string): Export {

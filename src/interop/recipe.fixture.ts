@@ -1,7 +1,7 @@
 /** The recipe's two configurations, with keys of their own: what somebody has who followed it. */
 export const key = (fill: number, bytes = 16) => Buffer.alloc(bytes, fill).toString('base64');
 
-export interface RecipeNode {
+interface RecipeNode {
   readonly receiveKey: string;
   readonly sendKey: string;
   readonly server: string;

@@ -19,7 +19,7 @@ export interface UplinkDraft {
   readonly publicAddress?: string;
 }
 
-export interface PeerDraft {
+interface PeerDraft {
   readonly site: string;
   readonly kind: 'braid' | 'shadowsocks';
   readonly lan: readonly string[];
@@ -29,7 +29,7 @@ export interface PeerDraft {
   readonly packets?: 'uot' | 'ss-udp' | 'off';
 }
 
-export interface KeyFileNames {
+interface KeyFileNames {
   readonly receive: string;
   readonly send: string;
   readonly identity: string;

@@ -63,7 +63,6 @@ const KINDS = {
 } as const;
 
 export type JoinMessage = z.output<(typeof KINDS)[keyof typeof KINDS]>;
-export type JoinHello = z.output<typeof KINDS.hello>;
 export type About = Omit<z.output<typeof KINDS.offer>, 'kind'>;
 export type JoinAnswer = z.output<typeof KINDS.answer>;
 

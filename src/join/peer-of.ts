@@ -4,7 +4,7 @@ import type { Secret } from '../crypto/secret.ts';
 import type { Method } from '../site/types.ts';
 import type { About } from './messages.ts';
 
-export interface JoinedPeer {
+interface JoinedPeer {
   readonly ownSite: string;
   readonly ownListen: number;
   readonly method: Method;

@@ -4,7 +4,7 @@ import type { IoVectors } from './sockets.ts';
 
 const IOVEC_BYTES = 16;
 /** limits.h IOV_MAX: what one call takes. */
-export const VECTORS_MAX = 1024;
+const VECTORS_MAX = 1024;
 
 export class SlabVectors implements IoVectors {
   readonly slabs: Slab[] = [];

@@ -7,9 +7,9 @@ import { type SubflowSnapshot, TCP_ESTABLISHED, TCP_SYN_SENT } from './mptcp-inf
 import type { PathManager, PathManagerAnswer, SubflowEnd } from './mptcp-pm.ts';
 import type { SocketAddress } from './sockaddr.ts';
 
-export type MemorySubflow = { -readonly [K in keyof SubflowSnapshot]: SubflowSnapshot[K] };
+type MemorySubflow = { -readonly [K in keyof SubflowSnapshot]: SubflowSnapshot[K] };
 
-export interface MemoryConnection {
+interface MemoryConnection {
   /** Whether the peer has acknowledged data: before, CREATE answers ENOTCONN. */
   established: boolean;
   readonly firstLocal: string;
@@ -20,7 +20,7 @@ export interface MemoryConnection {
 }
 
 /** `silent`: nobody answers the SYN. `refused`: it comes to nothing at once, as where a middlebox takes the option away. */
-export type JoinFate = 'silent' | 'refused';
+type JoinFate = 'silent' | 'refused';
 
 export class MemoryPathManager implements PathManager {
   readonly connections = new Map<number, MemoryConnection>();

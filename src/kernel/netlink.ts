@@ -30,7 +30,7 @@ export interface NetlinkFailure {
   readonly words: string;
 }
 
-export interface NetlinkMessage {
+interface NetlinkMessage {
   readonly type: number;
   readonly flags: number;
   readonly sequence: number;
@@ -38,10 +38,10 @@ export interface NetlinkMessage {
 }
 
 // linux/netlink.h
-export const NLMSG_ERROR = 2;
-export const NLMSG_DONE = 3;
-export const NLM_F_REQUEST = 1;
-export const NLM_F_ACK = 4;
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+const NLM_F_REQUEST = 1;
+const NLM_F_ACK = 4;
 const NLM_F_CAPPED = 0x100;
 const NLM_F_ACK_TLVS = 0x200;
 const NLMSGERR_ATTR_MSG = 1;

@@ -68,7 +68,7 @@ export function openTun(name: string): Tun | number {
 
 const O_RDWR = 2;
 
-export class LinuxTun implements Tun {
+class LinuxTun implements Tun {
   readonly fd: number;
   readonly takesTrains: boolean;
 

@@ -16,7 +16,7 @@ import { LAB_DIRECTORY, type LabState, type ProcessIdentity, remove, runDirector
 import { checked, isEmulated, siteOf, type Topology, type UplinkEnd, uplinkOf } from './topology.ts';
 import { linksOf, shapedPorts } from './uplink-plan.ts';
 
-export interface BuildOptions {
+interface BuildOptions {
   /** What all names carry; at most 20 of [a-z0-9-]. Absent: random. */
   readonly run?: string;
   readonly directory?: string;

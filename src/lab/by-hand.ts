@@ -3,7 +3,7 @@
  * hash, a bond, and the kernel's own MPTCP path manager. For comparisons only; nothing here is encrypted.
  */
 import type { Lab } from './build.ts';
-import { bareAddress, type UplinkSpec } from './topology.ts';
+import { bareAddress } from './topology.ts';
 
 /** `[near site, far site]` of a lab of two. */
 export function gatewaysOf(lab: Lab): readonly [string, string] {
@@ -94,8 +94,4 @@ export async function bond(lab: Lab): Promise<string | undefined> {
     ]);
   }
   return undefined;
-}
-
-export function sumMbit(uplinks: readonly UplinkSpec[]): number {
-  return uplinks.reduce((sum, { rateMbit = 0 }) => sum + rateMbit, 0);
 }

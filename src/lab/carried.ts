@@ -4,7 +4,7 @@ import type { Lab } from './build.ts';
 import { monotonicMs } from './gaps.ts';
 
 /** A healed uplink is back when it carries this share of what all carry. */
-export const BACK_SHARE = 0.2;
+const BACK_SHARE = 0.2;
 const LOOK_MS = 100;
 
 /**

@@ -13,7 +13,7 @@ import { startBraid } from './daemons.ts';
 import { bytesBetween, type GapsOptions, gaps, longestGapMs, monotonicMs } from './gaps.ts';
 import { twoSites, type UplinkOptions } from './topology.ts';
 
-export interface CompareOptions {
+interface CompareOptions {
   readonly out: { write(text: string): unknown };
   /** Only these, by name. Absent: all. */
   readonly ways?: readonly string[];
@@ -27,12 +27,12 @@ export interface CompareOptions {
   readonly pull?: boolean;
 }
 
-export interface UplinkSet {
+interface UplinkSet {
   readonly name: 'equal' | 'unequal';
   readonly ratesMbit: readonly number[];
 }
 
-export interface CompareRow {
+interface CompareRow {
   readonly way: string;
   readonly uplinks: string;
   /** Why it was not measured. */
@@ -45,7 +45,7 @@ export interface CompareRow {
 }
 
 /** The most flows at once, and then a cable is pulled. */
-export interface Pulled {
+interface Pulled {
   /** In the second half of the time watched. */
   readonly goodputMbit: number;
   /** Those that moved on within the time watched, and the longest that one of them stood still. */

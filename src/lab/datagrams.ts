@@ -20,7 +20,7 @@ export interface DatagramFlow {
 }
 
 /** Of UDP payload. Either `mbit` or `packetsPerSecond`. */
-export type DatagramRate = { readonly sizeBytes: number } & ({ readonly mbit: number } | { readonly packetsPerSecond: number });
+type DatagramRate = { readonly sizeBytes: number } & ({ readonly mbit: number } | { readonly packetsPerSecond: number });
 
 export interface DatagramsOptions extends Between {
   readonly flows: readonly DatagramFlow[];

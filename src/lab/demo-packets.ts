@@ -18,7 +18,7 @@ export interface PacketsShown {
   readonly flows: readonly PacketFlow[];
 }
 
-export interface PacketFlow extends DatagramCounts {
+interface PacketFlow extends DatagramCounts {
   /** Around the pull; null: nothing came at all. */
   readonly longestGapMs: number | null;
 }

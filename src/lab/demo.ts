@@ -24,7 +24,7 @@ import { twoSites } from './topology.ts';
 import { BIN_MS } from './traffic/arrivals.ts';
 import { lanAddress, stream } from './traffic.ts';
 
-export interface DemoOptions {
+interface DemoOptions {
   /** What people read: acts, progress, the table. */
   readonly out: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
   /** Leaves the table out: the caller prints the report as data. */
@@ -59,7 +59,7 @@ export interface DemoAct {
   readonly packets?: PacketsShown;
 }
 
-export interface DemoReport {
+interface DemoReport {
   readonly schema: 1;
   readonly uplinks: readonly { readonly name: string; readonly rateMbit: number; readonly delayMs: number }[];
   readonly client: string;
@@ -73,7 +73,7 @@ export interface DemoReport {
   readonly problems: readonly string[];
 }
 
-export const REQUIRED_RATIO = 1.8;
+const REQUIRED_RATIO = 1.8;
 const RATE_MBIT = 100;
 const DELAY_MS = 10;
 const SHAPE = { rateMbit: RATE_MBIT, delayMs: DELAY_MS };

@@ -26,7 +26,7 @@ export const MIDDLEBOXES = [
  */
 export type Middlebox = (typeof MIDDLEBOXES)[number];
 
-export const NARROW_MTU_BYTES = 1300;
+const NARROW_MTU_BYTES = 1300;
 /** IPv6 knows no less (RFC 8200). */
 const LEAST_IPV6_MTU_BYTES = 1280;
 

@@ -31,13 +31,13 @@ export interface LabPlan {
   readonly rules: readonly Batch[];
 }
 
-export interface NodePlan {
+interface NodePlan {
   readonly name: string;
   readonly namespace: string;
   readonly forwards: boolean;
 }
 
-export interface Batch {
+interface Batch {
   readonly namespace: string;
   readonly lines: readonly string[];
 }
@@ -171,7 +171,7 @@ function connectVeth(plan: Draft, one: Port, other: Port): void {
   );
 }
 
-export function portLines(device: string, addresses: readonly string[], mtu: number): string[] {
+function portLines(device: string, addresses: readonly string[], mtu: number): string[] {
   return [`link set ${device} mtu ${mtu}`, ...addressLines(device, addresses), `link set ${device} up`];
 }
 

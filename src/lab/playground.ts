@@ -8,7 +8,7 @@ import { namespaceOf } from './plan.ts';
 import { allStates, isLeftover, LAB_DIRECTORY, type LabState, readState, remove, runDirectory } from './state.ts';
 import { type Topology, twoSites } from './topology.ts';
 
-export interface LabUpOptions {
+interface LabUpOptions {
   /** 1 to 20 of [a-z0-9-]; what `lab down NAME` takes. */
   readonly name: string;
   /** Absent: two sites, two uplinks of 100 Mbit/s and 10 ms each way. */
@@ -19,7 +19,7 @@ export interface LabUpOptions {
   readonly directory?: string;
 }
 
-export interface LabEntry {
+interface LabEntry {
   readonly name: string;
   /** `braid lab exec NAME HOST ...` takes these. */
   readonly hosts: readonly string[];
@@ -30,7 +30,7 @@ export interface LabEntry {
 }
 
 /** Two sites as the documentation has them, with links that feel like the internet. */
-export function playgroundTopology(): Topology {
+function playgroundTopology(): Topology {
   return twoSites({
     uplinks: [
       { rateMbit: 100, delayMs: 10 },

@@ -10,12 +10,12 @@ const RAMP = [' ', '.', ':', '-', '=', '+', '*', '#'];
 const CHART_ROWS = 8;
 const LABEL_CHARS = 6;
 
-export interface Mark {
+interface Mark {
   readonly atSeconds: number;
   readonly text: string;
 }
 
-export interface ChartOptions {
+interface ChartOptions {
   readonly title: string;
   /** Of the whole width. */
   readonly seconds: number;

@@ -20,19 +20,19 @@ import { type ArrivalRecord, bytesBetween, type FlowResult, gaps, longestGapMs, 
 import { chart, resampled, sparkline } from './plot.ts';
 import { type Scenario, scenarioOf } from './scenarios.ts';
 
-export interface ScenarioOptions {
+interface ScenarioOptions {
   readonly out: { write(text: string): unknown };
   /** Leaves the chart out: the caller prints the report as data. */
   readonly json?: boolean;
 }
 
-export interface ScenarioStep {
+interface ScenarioStep {
   readonly atSeconds: number;
   readonly what: string;
   readonly result?: string;
 }
 
-export interface ScenarioFlow {
+interface ScenarioFlow {
   readonly flow: string;
   readonly bytes: number;
   readonly goodputMbit: number;
@@ -44,13 +44,13 @@ export interface ScenarioFlow {
 }
 
 /** One direction of UDP: what an uplink's death takes with it is lost, and counted. */
-export interface ScenarioDatagrams extends DatagramCounts {
+interface ScenarioDatagrams extends DatagramCounts {
   /** Around each step, in their order; null: nothing came at all. */
   readonly longestGapsMs: readonly (number | null)[];
   readonly longestGapMs: number | null;
 }
 
-export interface ScenarioReport {
+interface ScenarioReport {
   readonly schema: 1;
   readonly scenario: string;
   readonly seconds: number;

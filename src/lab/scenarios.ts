@@ -10,7 +10,7 @@ import { ping } from './tools.ts';
 import { type Topology, type TwoSitesOptions, twoSites, type UplinkOptions } from './topology.ts';
 import { churn } from './traffic.ts';
 
-export interface Step {
+interface Step {
   readonly atSeconds: number;
   readonly what: string;
   /** @returns what is to be shown of it, where there is something */

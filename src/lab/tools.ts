@@ -4,7 +4,7 @@ import type { Lab } from './build.ts';
 import type { DnsTask } from './traffic/dns.ts';
 import { type Between, Ends, endsOf, PATIENCE_MS, program, STARTED } from './traffic.ts';
 
-export interface PingOptions extends Between {
+interface PingOptions extends Between {
   readonly count?: number;
   readonly intervalSeconds?: number;
   /** Of the ICMP payload: 8 and the IP header come on top. */
@@ -16,7 +16,7 @@ export interface PingOptions extends Between {
   readonly waitSeconds?: number;
 }
 
-export interface Pinged {
+interface Pinged {
   readonly sent: number;
   readonly received: number;
   readonly duplicates: number;
@@ -61,7 +61,7 @@ export async function ping(lab: Lab, options: PingOptions = {}): Promise<Pinged>
   };
 }
 
-export interface TracerouteOptions extends Between {
+interface TracerouteOptions extends Between {
   /** With ICMP instead of UDP. */
   readonly icmp?: boolean;
 }
@@ -90,7 +90,7 @@ export async function withNameServer<T>(
   });
 }
 
-export interface Resolved {
+interface Resolved {
   readonly asked: number;
   readonly answered: number;
   readonly slowestMs: number;
@@ -108,7 +108,7 @@ function asking(address: string, port: number, answer: string, count: number): s
       console.log(JSON.stringify({ asked: ${count}, answered, slowestMs })); })();`;
 }
 
-export interface UdpIperf3Options extends Between {
+interface UdpIperf3Options extends Between {
   readonly seconds?: number;
   /** Bits a second as iperf3 reads them, `200M`. */
   readonly rate: string;

@@ -15,7 +15,7 @@ export interface Topology {
   readonly internet?: boolean;
 }
 
-export interface SiteSpec {
+interface SiteSpec {
   readonly name: string;
   /** Prefixes, IPv4 and IPv6. */
   readonly lan: readonly string[];
@@ -24,13 +24,13 @@ export interface SiteSpec {
   readonly hosts: readonly HostSpec[];
 }
 
-export interface HostSpec {
+interface HostSpec {
   readonly name: string;
   readonly addresses: readonly string[];
 }
 
 /** What an uplink does to packets, the same in both directions; changeable while the lab runs (see link/). */
-export interface Impairment {
+interface Impairment {
   /** Ethernet bits a second of each direction; absent: as fast as the machine. */
   readonly rateMbit?: number;
   /** Each way. */

@@ -28,18 +28,18 @@ export interface Between {
 }
 
 /** Until the server's clock said `atMs`. */
-export interface Arrived {
+interface Arrived {
   readonly bytes: number;
   readonly atMs: number;
 }
 
-export interface StreamResult {
+interface StreamResult {
   readonly sent: SentConnection;
   readonly served: ServedConnection;
   readonly goodputMbit: number;
 }
 
-export interface StreamOptions extends Between {
+interface StreamOptions extends Between {
   readonly upBytes?: number;
   readonly upSeconds?: number;
   readonly downBytes?: number;
@@ -124,7 +124,7 @@ export async function stream(lab: Lab, options: StreamOptions = {}): Promise<Str
   });
 }
 
-export interface ChurnOptions extends Between {
+interface ChurnOptions extends Between {
   readonly connectionsPerSecond: number;
   readonly seconds: number;
   readonly closer: 'client' | 'server';
@@ -181,7 +181,7 @@ export interface Iperf3Options extends Between {
   readonly wrapper?: readonly string[];
 }
 
-export interface Iperf3Result {
+interface Iperf3Result {
   readonly receivedMbit: number;
   readonly sentMbit: number;
   readonly retransmits: number;
@@ -227,7 +227,7 @@ export async function iperf3(lab: Lab, options: Iperf3Options = {}): Promise<Ipe
   });
 }
 
-export interface WrkResult {
+interface WrkResult {
   readonly requestsPerSecond: number;
   readonly requests: number;
   /** Connect, read, write and timeout errors together. */
@@ -308,7 +308,7 @@ export function lanAddress(topology: Topology, node: string, family: 4 | 6 = 4):
   throw new BraidError('LAB', `a gateway or LAN host expected, got ${node}`);
 }
 
-export type TrafficProgram = 'stream' | 'churn' | 'delay' | 'gaps' | 'datagrams' | 'dns' | 'protocol' | 'inject' | 'gre';
+type TrafficProgram = 'stream' | 'churn' | 'delay' | 'gaps' | 'datagrams' | 'dns' | 'protocol' | 'inject' | 'gre';
 
 export function program(name: TrafficProgram, task: object): string[] {
   return [process.execPath, fileURLToPath(new URL(`./traffic/${name}.ts`, import.meta.url)), JSON.stringify(task)];

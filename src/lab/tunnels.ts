@@ -13,7 +13,7 @@ import type { ProtocolResult, ProtocolTask } from './traffic/protocol.ts';
 import { type Between, Ends, endsOf, lanAddress, lastEvent, PATIENCE_MS, program, STARTED } from './traffic.ts';
 
 /** A tunnel that stands between two hosts. */
-export interface Tunnel extends AsyncDisposable {
+interface Tunnel extends AsyncDisposable {
   readonly device: string;
   /** Of `from` and of `to`, inside. */
   readonly addresses: readonly [string, string];
@@ -100,9 +100,9 @@ async function tunnel(
   }
 }
 
-export const ESP = 50;
+const ESP = 50;
 
-export interface ProtocolOptions extends Between {
+interface ProtocolOptions extends Between {
   readonly protocol?: number;
   readonly packets?: number;
   readonly sizeBytes?: number;

@@ -22,7 +22,7 @@ export function routerOf(uplink: UplinkSpec): string {
 }
 
 /** One box. The gateways' own ports are set by whoever plans the sites. */
-export interface Stop {
+interface Stop {
   readonly node: string;
   /** The devices towards `ends[0]` and towards `ends[1]`. */
   readonly left: string;
@@ -82,7 +82,7 @@ export function networkOf(address: string): string {
   return prefixAround(parseAddress(bareAddress(address))!, Number(address.replace(/.*\//, ''))).text;
 }
 
-export interface Cable {
+interface Cable {
   readonly ends: readonly [Port, Port];
   readonly outside: boolean;
   readonly emulated: boolean;

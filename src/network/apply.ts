@@ -24,7 +24,7 @@ export interface ApplyParts {
   readonly log: (line: string) => void;
 }
 
-export interface Outcome {
+interface Outcome {
   /** Commands that were run. */
   readonly changed: readonly string[];
   /** What was tried and did not work: optional routes; on undo, anything. */

@@ -11,7 +11,7 @@ import { planNetwork } from './plan.ts';
 import { findProgram, LinuxRunner, type Program, type Runner } from './runner.ts';
 import { stepKey } from './steps.ts';
 
-export interface HostParts {
+interface HostParts {
   readonly runner: Runner;
   /** Of the site's daemon, running or killed: what it knows counts as ours, as does what equals the plan. */
   readonly journalPath?: string;
@@ -46,7 +46,7 @@ function laneProblems(site: Site, { exists }: HostParts): BraidError[] {
 }
 
 /** What no configuration can mend: rights, programs, kernel. */
-export function missingPieces({ runner, findProgram: find, processStatus }: HostParts): BraidError[] {
+function missingPieces({ runner, findProgram: find, processStatus }: HostParts): BraidError[] {
   const problems: BraidError[] = [];
   if (!mayAdminister(processStatus()))
     problems.push(

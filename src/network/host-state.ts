@@ -30,12 +30,12 @@ export interface HostState {
   readonly nexthops: readonly HostNexthop[];
 }
 
-export interface HostNexthop {
+interface HostNexthop {
   readonly id: number;
   readonly text: string;
 }
 
-export interface HostDevice {
+interface HostDevice {
   readonly name: string;
   /** `tun`, `bridge`, `vlan`, ...; undefined: hardware. */
   readonly kind: string | undefined;
@@ -46,14 +46,14 @@ export interface HostDevice {
   readonly txQueueLength: number;
 }
 
-export interface HostRule {
+interface HostRule {
   readonly text: string;
   readonly preference: number;
   readonly table: number;
   readonly mark?: { readonly value: number; readonly mask: number };
 }
 
-export interface HostRoute {
+interface HostRoute {
   readonly text: string;
   readonly family: Family;
   readonly table: number;

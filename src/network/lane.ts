@@ -34,7 +34,7 @@ export function hasLane(site: Site): boolean {
   return lanePeers(site).length > 0;
 }
 
-export function lanePeers(site: Site): Peer[] {
+function lanePeers(site: Site): Peer[] {
   return site.peers.filter(({ packets }) => packets !== 'off');
 }
 

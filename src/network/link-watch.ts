@@ -12,7 +12,7 @@ import type { NetlinkPort } from '../kernel/netlink.ts';
 export type Links = ReadonlyMap<string, readonly string[]>;
 
 /** `networkInterfaces` lists what is up and has its carrier. */
-export function liveLinks(): Links {
+function liveLinks(): Links {
   return new Map(
     Object.entries(networkInterfaces()).map(([device, addresses]) => [device, (addresses ?? []).map(({ address }) => address)]),
   );
@@ -24,7 +24,7 @@ const GROUPS = [1, 5, 7, 9, 11] as const;
 const READ_EVERY_MS = 1_000;
 const DATAGRAMS_A_POLL = 256;
 
-export interface LinkWatchParts {
+interface LinkWatchParts {
   /** Carriers or addresses are not what they were. */
   readonly links: (links: Links) => void;
   /** Something about links, addresses or routes changed: worth reading all of it again, soon. */

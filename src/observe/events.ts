@@ -11,7 +11,7 @@ import type { EventRecord } from '../status/types.ts';
 
 export type NewEvent = Omit<EventRecord, 'id' | 'atUnixMs'>;
 
-export interface EventsParts {
+interface EventsParts {
   readonly nowUnixMs?: () => number;
   /** Calls `then` once, later. */
   readonly later?: (delayMs: number, then: () => void) => void;

@@ -1,7 +1,7 @@
 /** The line that `log.flows = true` asks for, one at the end of each flow. */
 import type { Fields } from './log.ts';
 
-export interface EndedFlow {
+interface EndedFlow {
   /** `near`: it came from our LAN; `far`: it came from the peer. */
   readonly side: 'near' | 'far';
   /** The peer's site. */

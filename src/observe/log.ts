@@ -11,7 +11,7 @@ export type Level = 'debug' | 'info' | 'warn' | 'error';
 
 export type Fields = Readonly<Record<string, string | number | boolean | undefined>>;
 
-export interface LogOptions {
+interface LogOptions {
   /** At most one line for this key in `LIMIT_MS`. */
   readonly limit?: string;
 }
@@ -23,7 +23,7 @@ export interface Log {
   error(component: string, text: string, fields?: Fields, options?: LogOptions): void;
 }
 
-export interface LogTarget {
+interface LogTarget {
   readonly write: (line: string) => void;
   /** Lines below it are dropped. */
   readonly level: Level;

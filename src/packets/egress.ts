@@ -25,7 +25,7 @@ import { NO_PATH } from './schedule.ts';
 import type { UotLane } from './uot-lane.ts';
 
 /** Of one turn: enough for two full trains. */
-export const TURN_PACKETS = 128;
+const TURN_PACKETS = 128;
 const OVERHEAD_BYTES = DATAGRAM_HEADER_BYTES + DATAGRAM_TAG_BYTES;
 /** Aligned, behind room for what the device puts in front. */
 const PACKET_AT = 64;
@@ -34,7 +34,7 @@ const PACKET_ROOM = 65_535;
 const ANSWERS_AT_ONCE = 64;
 const ANSWER_EACH_MS = 10;
 
-export interface EgressParts {
+interface EgressParts {
   readonly tun: Tun;
   readonly admission: Admission;
   readonly sessions: LaneSessions;

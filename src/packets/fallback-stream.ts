@@ -31,7 +31,7 @@ const READ_AT = 64;
 const READ_SLAB_BYTES = READ_AT + 4 * FRAME_ROOM;
 const READS_A_TURN = 8;
 
-export interface FallbackStreamParts {
+interface FallbackStreamParts {
   readonly io: Pick<Sockets, 'read' | 'write' | 'close'>;
   readonly nowMs: () => number;
   readonly fault: (fault: Fault) => void;

@@ -6,7 +6,7 @@ import { type Counters, type Fault, pathIndexOf } from '../status/counters.ts';
 import { FallbackStream } from './fallback-stream.ts';
 import type { StreamSource } from './ingress.ts';
 
-export interface FallbackStreamsParts {
+interface FallbackStreamsParts {
   readonly io: Pick<Sockets, 'read' | 'write' | 'close'>;
   readonly watch: (fd: number) => void;
   readonly counters: Counters;

@@ -27,7 +27,7 @@ import { Resequencer } from './resequencer.ts';
 import type { TunWriter } from './tun-writer.ts';
 
 /** Of one socket and turn. */
-export const TURN_DATAGRAMS = 64;
+const TURN_DATAGRAMS = 64;
 const TRAIN_AT = 64;
 const TRAIN_ROOM = 65_535;
 const ANY_PEER = -1;
@@ -47,7 +47,7 @@ export interface LaneSocket {
   readonly local: string;
 }
 
-export interface IngressParts {
+interface IngressParts {
   readonly datagrams: Datagrams;
   readonly admission: Admission;
   readonly sessions: LaneSessions;

@@ -9,7 +9,7 @@ import { PathSender, type Sender } from './path-sender.ts';
 import { Policy } from './policy.ts';
 import { Schedule } from './schedule.ts';
 
-export interface LanePeerParts {
+interface LanePeerParts {
   readonly index: number;
   readonly datagrams: Datagrams;
   readonly counters: Counters;

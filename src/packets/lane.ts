@@ -31,7 +31,7 @@ const HEARTBEATS_MOST = 4096;
 
 export type Poller = Pick<Sockets, 'watch' | 'wait' | 'eventFd' | 'eventBits' | 'wakeFd' | 'drainWake'>;
 
-export interface LaneParts {
+interface LaneParts {
   readonly site: Site;
   readonly poller: Poller;
   readonly datagrams: Datagrams;

@@ -43,7 +43,7 @@ export interface Sender {
   dropAll(): void;
 }
 
-export interface PathSenderParts {
+interface PathSenderParts {
   /** What `datagrams` knows the remote by. */
   readonly slot: number;
   readonly datagrams: Datagrams;

@@ -20,7 +20,7 @@ export interface Decision {
   readonly uplink: number;
 }
 
-export const BALANCED: Decision = { class: 'balanced', uplink: -1 };
+const BALANCED: Decision = { class: 'balanced', uplink: -1 };
 const QUICKEST: Decision = { class: 'lowest-latency', uplink: -1 };
 
 interface CompiledRule {

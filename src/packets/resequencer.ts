@@ -37,7 +37,7 @@ const MEMORY_PACKETS = 1024;
 /** Enough: while the oldest is held, no more counters than two windows can come (each once). */
 const ARRIVALS = WINDOW_PACKETS * 2;
 
-export interface InOrder {
+interface InOrder {
   /** With 16 bytes in front that may be overwritten. Bytes in our memory stay until `settle`; what came in order is still in the caller's. */
   deliver(slab: Slab, offset: number, lengthBytes: number): void;
   /** What was delivered is about to be overwritten. */

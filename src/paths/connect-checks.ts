@@ -34,7 +34,7 @@ export type CheckSockets = Pick<
   'dialPeer' | 'dialFrom' | 'watch' | 'wait' | 'eventFd' | 'eventBits' | 'pendingError' | 'mptcp' | 'close'
 >;
 
-export interface ConnectChecksParts {
+interface ConnectChecksParts {
   readonly sockets: CheckSockets;
   readonly clock: Clock;
   readonly done: (peer: number, path: number, result: CheckResult) => void;

@@ -30,7 +30,7 @@ const AGAIN_LEAST_MS = 1_000;
 /** A peer of an older version refuses each of them, and counts a fault. */
 const AGAIN_MOST_MS = 120_000;
 
-export type FallbackState = 'idle' | 'asked' | 'open' | 'proven';
+type FallbackState = 'idle' | 'asked' | 'open' | 'proven';
 
 export class Fallback {
   state: FallbackState = 'idle';

@@ -2,7 +2,7 @@ import { EPOLLOUT } from '../kernel/constants.ts';
 import type { CheckSockets } from './connect-checks.ts';
 
 /** What the connections of a check need of the world of links.fixture.ts. */
-export interface SocketWorld {
+interface SocketWorld {
   readonly nowMs: number;
   readonly links: readonly { readonly plain: boolean }[];
   at(atMs: number, run: () => void): void;

@@ -19,13 +19,13 @@ export interface MtuBounds {
   readonly least: number;
 }
 
-export interface MtuPace {
+interface MtuPace {
   readonly rttMs: number;
   /** How often what passed is asked for again. */
   readonly confirmEveryMs: number;
 }
 
-export interface Probe {
+interface Probe {
   readonly token: number;
   readonly packetBytes: number;
 }

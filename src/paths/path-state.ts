@@ -19,7 +19,7 @@
  */
 export type PathState = 'up' | 'suspect' | 'down' | 'probing' | 'disabled';
 
-export const HEAL_GOOD = 5;
+const HEAL_GOOD = 5;
 /** With nothing to lose: no path of this peer lives, or this one was never tried. */
 const HEAL_GOOD_AT_ONCE = 2;
 

@@ -13,7 +13,7 @@ const FIRST_MS = 1_000;
 const ALONE_MS = 2_000;
 const INTERVALS = 2.5;
 
-export interface UdpSurroundings {
+interface UdpSurroundings {
   readonly sessionSinceMs: number;
   /** Heartbeats come over another path. */
   readonly others: boolean;

@@ -10,7 +10,7 @@ import { makeRunDir } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import { livingProcess, pidPath, removePidFile, startTicksOf, writePidFile } from './pid-file.ts';
 
-export interface Launch {
+interface Launch {
   /** Program and arguments of `braid`, without a verb. */
   readonly braid: readonly [string, ...string[]];
   readonly configFile: string;
@@ -19,7 +19,7 @@ export interface Launch {
 }
 
 /** Whether it still runs, and what it said if not. */
-export interface Started {
+interface Started {
   readonly pid: number;
   readonly hasEnded: () => boolean;
   /** What it has written to its log since. */

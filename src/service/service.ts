@@ -15,7 +15,7 @@ import { untilCarries } from './until-carries.ts';
 const STOP_MS = 20_000;
 const LAST_WORDS_LINES = 12;
 
-export interface Surroundings {
+interface Surroundings {
   readonly manager: ServiceManager;
   /** Program and arguments of `braid`, without a verb. */
   readonly braid: readonly [string, ...string[]];

@@ -4,7 +4,7 @@ import { fetchStatus } from '../api/client.ts';
 import { BraidError } from '../error.ts';
 import type { PeerStatus, StatusSnapshot } from '../status/types.ts';
 
-export interface WaitOptions {
+interface WaitOptions {
   readonly runDir: string;
   readonly site: string;
   readonly withinMs: number;

@@ -22,7 +22,7 @@ export interface AddressKinds {
 }
 
 const SOCKS5: AddressKinds = { ipv4: 1, name: 3, ipv6: 4 };
-export const NAME_MOST_BYTES = 255;
+const NAME_MOST_BYTES = 255;
 export const ADDRESS_MOST_BYTES = 1 + 1 + NAME_MOST_BYTES + 2;
 
 export function addressBytes(target: Target): number {

@@ -15,7 +15,7 @@ import type { ReplayStore } from './replay.ts';
 /** SIP022 §3.1.3: how far apart two hosts' clocks may be. */
 export const CLOCK_WINDOW_SECONDS = 30;
 
-export interface CodecParts {
+interface CodecParts {
   readonly ciphers: Ciphers;
   readonly ring: KeyRing;
   readonly replay: ReplayStore;

@@ -18,7 +18,7 @@ export const FLOW: Target = { kind: 'name', name: 'flow.braid.internal', port: 0
 
 const evp = new EvpCiphers();
 
-export interface CodecOptions {
+interface CodecOptions {
   readonly ciphers?: Ciphers;
   readonly unixSeconds?: () => number;
   readonly notBeforeUnixSeconds?: number;

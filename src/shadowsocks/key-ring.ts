@@ -27,7 +27,7 @@ export interface InvitationKeys {
   readonly userKey: Secret;
 }
 
-export interface KeyRingParts {
+interface KeyRingParts {
   /** This site's own identity key. Absent: at most one peer may call. */
   readonly identityKey?: Secret;
   readonly peers: readonly PeerKeys[];

@@ -14,9 +14,9 @@
  */
 import { randomInt } from 'node:crypto';
 
-export type Admission = 'fresh' | 'replayed' | 'full';
+type Admission = 'fresh' | 'replayed' | 'full';
 
-export const REPLAY_ENTRIES_A_MINUTE = 1 << 19;
+const REPLAY_ENTRIES_A_MINUTE = 1 << 19;
 /** More than a request can be in time for, see above. */
 export const MINUTE_SECONDS = 62;
 const HEADER_WORDS = 16;

@@ -25,7 +25,7 @@ const STAMP_AT = 1;
 const LENGTH_AT = 9;
 const PADDING_LENGTH_BYTES = 2;
 /** SIP022: a request without payload has 1 to 900 bytes of padding, so that its length tells nothing. */
-export const PADDING_MOST_BYTES = 900;
+const PADDING_MOST_BYTES = 900;
 const VARIABLE_MOST_BYTES = 0xffff;
 export const INITIAL_PAYLOAD_MOST_BYTES = VARIABLE_MOST_BYTES - ADDRESS_MOST_BYTES - PADDING_LENGTH_BYTES;
 /** What a listener must be able to hold until a request is complete: the longest that one may be. */
@@ -118,7 +118,7 @@ export const REQUEST_FAULTS = [
   'bad-padding',
   'no-padding',
 ] as const;
-export type RequestFault = (typeof REQUEST_FAULTS)[number];
+type RequestFault = (typeof REQUEST_FAULTS)[number];
 
 export type RequestOutcome =
   | { readonly state: 'more'; readonly neededBytes: number }

@@ -83,7 +83,7 @@ export class ResponseSealer extends Sealer {
   }
 }
 
-export type ResponseFault = 'bad-tag' | 'bad-type' | 'timestamp' | 'wrong-request';
+type ResponseFault = 'bad-tag' | 'bad-type' | 'timestamp' | 'wrong-request';
 
 /** The dialler's way in: an opener (opener.ts) that takes the response header first. Same calls, same meanings. */
 export class ResponseOpener {

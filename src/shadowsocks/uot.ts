@@ -24,7 +24,7 @@ export const UOT_PAYLOAD_MOST_BYTES = 65_535 - 8 - 20;
 /** The longest frame, and so what a reader must be able to hold. */
 export const UOT_FRAME_MOST_BYTES = ADDRESS_MOST_BYTES + LENGTH_BYTES + UOT_PAYLOAD_MOST_BYTES;
 
-export interface UotRequest {
+interface UotRequest {
   readonly isConnect: boolean;
   readonly destination: Target;
   readonly bytes: number;
@@ -39,7 +39,7 @@ export interface UotFrame {
 }
 
 /** `more`: it is not complete. `bad`: it never will be. */
-export type Incomplete = 'more' | 'bad';
+type Incomplete = 'more' | 'bad';
 
 /** @returns its length. */
 export function writeUotRequest(destination: Target, isConnect: boolean, into: Uint8Array, offset: number): number {

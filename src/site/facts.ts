@@ -34,7 +34,7 @@ export interface RouteFacts {
 }
 
 /** `ip` with arguments to its standard output; injected, so that recorded answers of other versions can be replayed. */
-export type IpCommand = (args: readonly string[]) => Promise<string>;
+type IpCommand = (args: readonly string[]) => Promise<string>;
 
 /** @throws BraidError HOST_COMMAND where `ip` is missing or fails. */
 export async function readHostFacts(ip: IpCommand = runIp): Promise<HostFacts> {

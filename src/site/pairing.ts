@@ -27,7 +27,7 @@ export interface Connected {
   readonly subnets: readonly Prefix[];
 }
 
-export interface PairingRequest {
+interface PairingRequest {
   readonly pairing: 'auto' | 'paired' | 'mesh';
   readonly uplinks: readonly Connected[];
   readonly addresses: readonly PeerAddress[];

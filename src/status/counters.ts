@@ -130,7 +130,7 @@ const RX_PACKETS = 12;
 const PATH_FIELDS = 13;
 const PATH_GAUGES = [SUBFLOWS, WAITING, DELIVERY, PLAIN];
 
-export interface PeerFigures {
+interface PeerFigures {
   readonly flows: number;
   readonly txBytes: number;
   readonly rxBytes: number;
@@ -143,7 +143,7 @@ export interface PeerFigures {
 }
 
 /** Connections kept ready for flows of this peer (engine/pool.ts). */
-export interface PoolFigures {
+interface PoolFigures {
   /** Dialled ahead. */
   readonly warm: number;
   /** Opened by the peer, for our flows. */
@@ -156,7 +156,7 @@ export interface PoolFigures {
 }
 
 /** What a peer's packets did, in its lifetime. */
-export interface LaneFigures {
+interface LaneFigures {
   readonly txPackets: number;
   readonly rxPackets: number;
   /** Second copies of class `duplicate`: wanted, and thrown away. */

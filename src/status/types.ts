@@ -29,7 +29,7 @@ export interface UplinkStatus {
 
 export type UplinkRole = 'active' | 'backup';
 /** `disabled`: carries nothing; `drain`: nothing either, where another path lives, and it is still watched. */
-export type UplinkOverride = 'none' | 'disabled' | 'drain';
+type UplinkOverride = 'none' | 'disabled' | 'drain';
 
 export interface PeerStatus {
   readonly site: string;
@@ -121,15 +121,15 @@ export interface PathStatus {
   readonly rxBytes: number;
 }
 
-export type LinkState = 'up' | 'down';
+type LinkState = 'up' | 'down';
 
 /**
  * `suspect`: alive by some signs and not by others, or avoided; `probing`: was down, answers again, not yet trusted; `disabled`: an
  * administrator said so.
  */
-export type PathState = 'up' | 'suspect' | 'down' | 'probing' | 'disabled';
+type PathState = 'up' | 'suspect' | 'down' | 'probing' | 'disabled';
 
-export type UdpHealth = 'ok' | 'blocked' | 'unknown';
+type UdpHealth = 'ok' | 'blocked' | 'unknown';
 /** What becomes of MPTCP on the way: options taken out of every packet, out of joins only, or packets with them dropped. */
 export type MptcpHealth = 'ok' | 'stripped' | 'joins-stripped' | 'syn-dropped' | 'unknown';
 
@@ -148,4 +148,4 @@ export interface EventRecord {
   readonly text: string;
 }
 
-export type EventKind = 'path' | 'uplink' | 'peer' | 'clock' | 'network' | 'kernel';
+type EventKind = 'path' | 'uplink' | 'peer' | 'clock' | 'network' | 'kernel';

@@ -12,7 +12,7 @@
  *
  * All big-endian; a tick is 100 µs of the sender's clock, wrapping after five days. A later version only adds bytes behind the reports.
  */
-export const HEARTBEAT_VERSION = 1;
+const HEARTBEAT_VERSION = 1;
 export const HEARTBEAT_REPORTS_MOST = 32;
 export const HEARTBEAT_MOST_BYTES = 16 + HEARTBEAT_REPORTS_MOST * 8;
 
@@ -25,7 +25,6 @@ export const HEARTBEAT_PROBES = 4;
 
 /** States in a report, by their number. A number that is not in here is of a later version. */
 export const HEARTBEAT_STATES = ['unknown', 'up', 'suspect', 'down', 'probing', 'disabled'] as const;
-export type HeartbeatState = (typeof HEARTBEAT_STATES)[number];
 
 export interface Heartbeat {
   readonly version: number;
@@ -40,7 +39,7 @@ export interface Heartbeat {
   readonly reports: readonly HeartbeatReport[];
 }
 
-export interface HeartbeatEcho {
+interface HeartbeatEcho {
   readonly sentAtTicks: number;
   /** How long it lay here before this heartbeat was sent. */
   readonly heldMs: number;
@@ -73,19 +72,6 @@ const PROBE_BYTES = 2;
 const U16_MOST = 0xffff;
 const TICKS_PER_MS = 10;
 const NO_ECHO = U16_MOST;
-/** Half of the wrap is the future: a round trip from there is a mistake of one of the two, or a lie. */
-const ROUND_TRIP_MOST_TICKS = 0x7fff_ffff;
-
-/** @param nowMs of any clock that only goes forward. */
-export function ticksOf(nowMs: number): number {
-  return Math.floor(nowMs * TICKS_PER_MS) >>> 0;
-}
-
-/** @returns undefined where the echo cannot be of a heartbeat that we sent. */
-export function roundTripMs(nowMs: number, { sentAtTicks, heldMs }: HeartbeatEcho): number | undefined {
-  const ticks = (ticksOf(nowMs) - sentAtTicks - Math.round(heldMs * TICKS_PER_MS)) >>> 0;
-  return ticks <= ROUND_TRIP_MOST_TICKS ? ticks / TICKS_PER_MS : undefined;
-}
 
 /** @returns undefined where the bytes are none, of whatever version. */
 export function parseHeartbeat(bytes: Uint8Array): Heartbeat | undefined {

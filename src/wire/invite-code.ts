@@ -24,7 +24,7 @@ export interface InviteCode {
 export const INVITE_SECRET_BYTES = 16;
 export const INVITE_ADDRESSES_MOST = 8;
 /** Longer than any code: whoever pastes a file is told so at once. */
-export const INVITE_CODE_MOST_CHARS = 512;
+const INVITE_CODE_MOST_CHARS = 512;
 const VERSION = 1;
 const METHODS = ['2022-blake3-aes-128-gcm', '2022-blake3-aes-256-gcm'] as const;
 const MINUTE_MS = 60_000;
@@ -57,7 +57,7 @@ export function emitInviteCode({ method, expiresUnixMs, port, addresses, secret 
 }
 
 /** What is wrong with a code; `newer`: of a version that we do not know. */
-export type InviteCodeFault = 'mistyped' | 'newer';
+type InviteCodeFault = 'mistyped' | 'newer';
 
 /** Never throws, whatever the text. */
 export function parseInviteCode(text: string): InviteCode | InviteCodeFault {

@@ -11,7 +11,7 @@
 import { DATAGRAM_HEADER_BYTES, DATAGRAM_TAG_BYTES } from './datagram.ts';
 import type { Family } from './ip.ts';
 
-export interface MtuProbe {
+interface MtuProbe {
   /** The sender's index of the path. */
   readonly path: number;
   /** Never 0. */

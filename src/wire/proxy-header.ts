@@ -12,12 +12,12 @@
  */
 
 /** An address as the kernel has it (4 or 16 bytes) and a port. */
-export interface ProxyAddress {
+interface ProxyAddress {
   readonly bytes: Uint8Array;
   readonly port: number;
 }
 
-export interface ProxyHeader {
+interface ProxyHeader {
   /** The LAN client. */
   readonly source: ProxyAddress;
   /** Whom it wants; of the same family. */

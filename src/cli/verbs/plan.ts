@@ -2,7 +2,7 @@ import { loadConfig } from '../../config/load.ts';
 import { resolveSite } from '../../site/resolve.ts';
 import type { Cli } from '../rooms.ts';
 
-export interface PlanFlags {
+interface PlanFlags {
   readonly config: string;
   readonly json?: boolean;
 }

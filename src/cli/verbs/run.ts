@@ -1,6 +1,6 @@
 import type { Cli } from '../rooms.ts';
 
-export interface RunFlags {
+interface RunFlags {
   readonly config: string;
   readonly runDir: string;
 }

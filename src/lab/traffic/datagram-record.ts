@@ -18,7 +18,7 @@ export interface DatagramFigures extends ArrivalRecord {
   readonly delayMs: Spread;
 }
 
-export interface Spread {
+interface Spread {
   readonly p50: number;
   readonly p99: number;
   readonly max: number;

@@ -23,7 +23,7 @@ import type { FlowDirection } from './gaps.ts';
 import { bindTo, openSocket, setNumber, setReceiveBuffer } from './socket.ts';
 
 /** What one direction of a flow sends. */
-export interface DatagramLoad {
+interface DatagramLoad {
   /** Of the UDP payload, at least 24. */
   readonly sizeBytes: number;
   readonly packetsPerSecond: number;
@@ -56,7 +56,7 @@ export interface ReadDatagrams extends DatagramFigures {
   readonly peer: string;
 }
 
-export interface SentDatagrams {
+interface SentDatagrams {
   readonly name: string;
   readonly direction: FlowDirection;
   readonly sent: number;

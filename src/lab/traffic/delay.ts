@@ -18,7 +18,7 @@ export interface DelayResult {
   readonly backwardMs: Spread;
 }
 
-export interface Spread {
+interface Spread {
   readonly min: number;
   readonly median: number;
   readonly p95: number;

@@ -10,7 +10,7 @@ export function monotonicMs(): number {
 }
 
 /** `[when it began, how long it was]` */
-export type Gap = readonly [atMs: number, ms: number];
+type Gap = readonly [atMs: number, ms: number];
 
 export interface ArrivalRecord {
   readonly bytes: number;

@@ -57,7 +57,7 @@ export interface ReadDirection extends ArrivalRecord {
   readonly wrongAtBytes?: number;
 }
 
-export interface SentDirection {
+interface SentDirection {
   readonly name: string;
   readonly direction: FlowDirection;
   readonly bytes: number;

@@ -1,7 +1,7 @@
 /** Whole IP packets as bytes: enough of IPv4, IPv6, UDP and ICMP to make what an honest host would send, and what none would. */
 import { parseAddress } from '../../wire/ip.ts';
 
-export interface PacketFields {
+interface PacketFields {
   readonly source: string;
   readonly destination: string;
   readonly protocol: number;
@@ -60,7 +60,7 @@ function ipv6Packet({ source, destination, protocol, payload, ttl = 64, dsField 
   return bytes;
 }
 
-export interface UdpFields extends Omit<PacketFields, 'protocol' | 'payload'> {
+interface UdpFields extends Omit<PacketFields, 'protocol' | 'payload'> {
   readonly sourcePort: number;
   readonly destinationPort: number;
   readonly data: Uint8Array;
@@ -91,7 +91,7 @@ function addressBytes(text: string): Uint8Array {
 }
 
 /** RFC 1071. */
-export function checksum(bytes: Uint8Array): number {
+function checksum(bytes: Uint8Array): number {
   let sum = 0;
   for (let i = 0; i < bytes.length; i += 2) sum += (bytes[i]! << 8) + (bytes[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);

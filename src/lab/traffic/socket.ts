@@ -1,15 +1,12 @@
 /** Sockets that Node cannot make or not set up as the laboratory wants them; Node's own classes take their descriptors. */
 import { isIPv6 } from 'node:net';
 import { BraidError } from '../../error.ts';
+import { AF_INET, AF_INET6, SOCK_CLOEXEC, SOL_SOCKET } from '../../kernel/constants.ts';
 import { emitSockaddr, SOCKADDR_MAX_BYTES } from '../../kernel/sockaddr.ts';
 import { errno, libcCalls, SLAB_MIN_BYTES, Slab } from '../../native/index.ts';
 import { parseAddress } from '../../wire/ip.ts';
 
-// linux/socket.h, asm-generic/socket.h
-const AF_INET = 2;
-const AF_INET6 = 10;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
+// asm-generic/socket.h
 const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import type { Lab, LabProcess } from '../../../src/lab/index.ts';
 
-export interface Captured {
+interface Captured {
   readonly packets: number;
   /** Packets from or to a LAN address, as tcpdump prints them. */
   readonly lanPackets: readonly string[];

@@ -8,7 +8,7 @@ import { delimiter, join } from 'node:path';
 import { addressOf, type Lab, type LabProcess } from '../../../src/lab/index.ts';
 import type { Method } from '../../../src/site/types.ts';
 
-export interface ForeignSetup {
+interface ForeignSetup {
   readonly lab: Lab;
   readonly method: Method;
   /** It dials Braid with this, and is dialled with that. */
@@ -35,7 +35,7 @@ export function findProgram(name: string, variable: string): string | undefined 
 /** Braid is berlin, the other program munich. */
 const BRAID = 'berlin';
 const FOREIGN = 'munich';
-export const PORT = 8388;
+const PORT = 8388;
 
 export function freshKey(method: Method): string {
   return randomBytes(method === '2022-blake3-aes-128-gcm' ? 16 : 32).toString('base64');

@@ -53,10 +53,7 @@ export function show(results: readonly DatagramResult[]): void {
   for (const one of results) console.log(`${datagramWords(one)}; delay p50 ${one.delayMs.p50} ms, max ${one.delayMs.max} ms`);
 }
 
-/** Nothing lost, late, twice or changed. */
-export const UNHARMED = { lost: 0, duplicated: 0, reordered: 0, corrupted: 0, refused: {} } as const;
-
-export async function faultsOf(braids: Braids, site: string): Promise<Readonly<Record<string, number>>> {
+async function faultsOf(braids: Braids, site: string): Promise<Readonly<Record<string, number>>> {
   return (await braids.status(site))?.faults ?? {};
 }
 

@@ -30,7 +30,7 @@ export interface Call {
   readonly from?: string;
 }
 
-export interface Treatment {
+interface Treatment {
   readonly receivedBytes: number;
   /** `nothing`: the connection stood until the caller lost patience. */
   readonly end: 'end' | 'reset' | 'refused' | 'no answer' | 'nothing' | 'enough';
