@@ -16,7 +16,7 @@ export function policyProblems(file: FileDraft): Problem[] {
       return [{ ...value(['peer', i, 'packets'], '"off" leaves nothing for `policy` to decide'), hint: 'remove the rules, or set "udp"' }];
     return rules.flatMap(([j, rule]) => {
       const path = ['peer', i, 'policy', j];
-      const covering = rules.find(([k, other]) => k < j && covers(other, rule));
+      const covering = rules.find(([k, other]) => k < j && isWhole(other) && isWhole(rule) && covers(other, rule));
       return [
         ...ruleProblems(path, rule, names),
         ...outside(rule.from, file.lan, [...path, 'from'], 'our lan'),
@@ -39,7 +39,7 @@ function ruleProblems(path: KeyPath, rule: PolicyDraft, uplinks: readonly string
     });
   else if (rule.ports !== undefined && protocol !== undefined && !WITH_PORTS.has(protocol))
     found.push({ ...value([...path, 'ports'], `protocol ${rule.protocol} has no ports`), hint: 'only UDP and SCTP have' });
-  if (rule.class === undefined && rule.uplink === undefined)
+  if (rule.class === undefined && rule.uplink === undefined && isWhole(rule))
     found.push({ ...value(path, 'decides nothing'), hint: 'it needs `class` or `uplink`' });
   if (rule.uplink !== undefined && !uplinks.includes(rule.uplink))
     found.push({ ...value([...path, 'uplink'], `there is no uplink ${rule.uplink}`), hint: `there are ${uplinks.join(', ')}` });
@@ -49,6 +49,11 @@ function ruleProblems(path: KeyPath, rule: PolicyDraft, uplinks: readonly string
       hint: 'leave one of the two out',
     });
   return found;
+}
+
+/** No part of it was refused: what is missing was never there. */
+function isWhole(rule: PolicyDraft): boolean {
+  return Object.values(rule).every((part) => part !== undefined && !(Array.isArray(part) && part.includes(undefined)));
 }
 
 function outside(texts: PolicyDraft['from'], within: PolicyDraft['from'], path: KeyPath, whose: string): Problem[] {

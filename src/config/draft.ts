@@ -3,7 +3,7 @@ import { type Prefix, parsePrefix } from '../wire/ip.ts';
 import type { KeyPath } from './locate.ts';
 import type { Problem } from './problems.ts';
 
-/** The file as it was read, without the values that are wrong by themselves: anything may be missing, and no default is filled in. */
+/** The file as it was read, with holes for the values that are wrong by themselves: anything may be missing, and no default is filled in. */
 export interface FileDraft {
   readonly site?: string;
   readonly lan?: readonly (string | undefined)[];

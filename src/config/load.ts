@@ -62,16 +62,15 @@ function parseToml(file: string, text: string): unknown {
   }
 }
 
-/** A copy without the values that problems were found at, so that later checks neither stumble over them nor report them again. */
+/** A copy with holes for the values that problems were found at, so that later checks neither stumble over them nor report them again. */
 function prune(data: unknown, problems: readonly Problem[]): unknown {
   const copy = structuredClone(data);
   for (const { path } of problems) {
     const parent = valueAt(copy, path.slice(0, -1));
     const last = path.at(-1);
     if (last === undefined || parent === null || typeof parent !== 'object') continue;
-    // A list keeps its length: positions are part of what is reported.
-    if (Array.isArray(parent)) parent[last as number] = undefined;
-    else delete (parent as Record<string, unknown>)[last];
+    // A list keeps its length: positions are part of what is reported. A table keeps the key: it was written, and is not missing.
+    (parent as Record<string | number, unknown>)[last] = undefined;
   }
   return copy;
 }

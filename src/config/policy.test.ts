@@ -84,9 +84,21 @@ describe('[[peer.policy]]', () => {
       [
         '2:9 peer[0].policy[0].dscp[0]: expected 0 to 63, or a name like "ef", "af41" or "cs6", got "af51"',
         '3:9 peer[0].policy[0].class: expected "balanced" or "lowest-latency" or "duplicate" or "aggregate", got "best"',
-        // what was refused is not there for the next check
-        '1:1 peer[0].policy[0]: decides nothing | it needs `class` or `uplink`',
-      ].sort((one, other) => Number.parseInt(one, 10) - Number.parseInt(other, 10)),
+      ],
+    ],
+    [
+      'a misspelt class, told once and with the nearest name',
+      ['ports = [53]\nclass = "lowest_latency"', 'ports = [54]\nclass = "Duplicate"'],
+      [
+        '3:9 peer[0].policy[0].class: expected "balanced" or "lowest-latency" or "duplicate" or "aggregate", got "lowest_latency" | did you mean "lowest-latency"?',
+        '6:9 peer[0].policy[1].class: expected "balanced" or "lowest-latency" or "duplicate" or "aggregate", got "Duplicate" | did you mean "duplicate"?',
+      ],
+    ],
+    ['a misspelt key', ['clas = "duplicate"'], ['2:1 peer[0].policy[0].clas: unknown key (did you mean "class"?)']],
+    [
+      'a refused prefix, which does not make the rule one for everything',
+      ['to = ["172.16.1.1/24"]\nclass = "duplicate"', 'ports = [53]\nclass = "aggregate"'],
+      ['2:7 peer[0].policy[0].to[0]: 172.16.1.1/24 has bits set behind the prefix length | did you mean "172.16.1.0/24"?'],
     ],
     [
       'prefixes on the wrong side',

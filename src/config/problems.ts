@@ -42,7 +42,7 @@ export function schemaProblems(data: unknown, issues: readonly z.core.$ZodIssue[
     if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
     const got = valueAt(data, path);
     if (got === undefined) return [{ code: 'CONFIG_VALUE' as const, path, message: 'is missing', hint: describe(path) }];
-    const hint = issue.code === 'custom' ? (issue.params?.hint as string | undefined) : undefined;
+    const hint = issue.code === 'custom' ? (issue.params?.hint as string | undefined) : nearestChoice(issue, got);
     if (issue.message.startsWith(LATER))
       return [
         {
@@ -54,6 +54,12 @@ export function schemaProblems(data: unknown, issues: readonly z.core.$ZodIssue[
       ];
     return [{ code: 'CONFIG_VALUE' as const, path, message: issueText(issue, got), hint }];
   });
+}
+
+function nearestChoice(issue: z.core.$ZodIssue, got: unknown): string | undefined {
+  if (issue.code !== 'invalid_value' || typeof got !== 'string') return undefined;
+  const near = nearest(got.toLowerCase(), issue.values.map(String));
+  return near === undefined ? undefined : `did you mean "${near}"?`;
 }
 
 function issueText(issue: z.core.$ZodIssue, got: unknown): string {
