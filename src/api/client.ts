@@ -185,8 +185,8 @@ function failure(error: NodeJS.ErrnoException, path: string, site: string): Brai
     return new BraidError('DAEMON_NOT_RUNNING', `no daemon for ${site} answers at ${path}`, {
       hint:
         error.code === 'ECONNREFUSED'
-          ? `it was killed; with -c /etc/braid/${site}.toml, braid run takes over, braid cleanup puts this host back`
-          : `braid run -c /etc/braid/${site}.toml starts one`,
+          ? `it was killed; braid up ${site} takes over, braid cleanup -c /etc/braid/${site}.toml puts this host back`
+          : `braid up ${site} starts it`,
       cause: error,
     });
   return new BraidError('DAEMON_ANSWER', `the daemon for ${site} does not answer: ${error.message}`, { cause: error });

@@ -51,7 +51,7 @@ describe('braid init and join', () => {
         lan     172.16.0.0/24
         uplink  eth2, 10.0.0.1
         note: eth3 has no address at the moment
-      here:             braid run -c /etc/braid/berlin.toml
+      here:             braid up berlin
       at the other site: braid join 24ABC-DEFGH
       The code is good once, until 2026-11-27T15:04Z, while the daemon here runs. One for a further site: braid peer add
       ",
@@ -114,7 +114,7 @@ describe('braid init and join', () => {
         lan of berlin     172.16.0.0/24
         we dial it at  10.0.0.1
         it dials us at no address: we dial it
-      next: braid run -c /etc/braid/munich.toml
+      next: braid up munich
       ",
       }
     `);

@@ -60,7 +60,7 @@ describe('braid status', () => {
       {
         "exitCode": 3,
         "stderr": "braid: no daemon for gone answers at DIR/two/gone.sock
-      hint: it was killed; with -c /etc/braid/gone.toml, braid run takes over, braid cleanup puts this host back
+      hint: it was killed; braid up gone takes over, braid cleanup -c /etc/braid/gone.toml puts this host back
       ",
         "stdout": "site: berlin                          up 3d 4h, 0 flows, version 0.1.0
         UPLINK  DEVICE  ADDRESS   ROLE    STATE
@@ -82,7 +82,7 @@ describe('braid status', () => {
       {
         "exitCode": 3,
         "stderr": "braid: no daemon answers in DIR/none
-      hint: braid run -c FILE starts one; --run-dir DIR looks elsewhere
+      hint: braid up SITE starts one; --run-dir DIR looks elsewhere
       ",
         "stdout": "",
       }
@@ -91,7 +91,7 @@ describe('braid status', () => {
       {
         "exitCode": 3,
         "stderr": "braid: no daemon for berlin answers at DIR/none/berlin.sock
-      hint: braid run -c /etc/braid/berlin.toml starts one
+      hint: braid up berlin starts it
       ",
         "stdout": "",
       }

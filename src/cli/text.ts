@@ -119,6 +119,7 @@ export const SAY = {
     `braid: good once, until ${clockText(expiresUnixMs)}; at the other site: braid join ${code}\n`,
   peersChanged,
   needRestart: (keys: readonly string[]) => `braid: a restart is needed for what changed in ${keys.join(', ')}\n`,
+  keptLog: (path: string) => `braid: ${path} stays: it has the last words of the daemon\n`,
   nothingToUndo: (site: string, runDir: string) => `nothing to undo for ${site} in ${runDir}\n`,
   noLabs: 'no labs\n',
   noFile: 'which configuration? `braid check FILE`',
@@ -129,7 +130,7 @@ export const SAY = {
   forgotten: (events: number) => `braid: ${events} earlier ${events === 1 ? 'event was' : 'events were'} forgotten\n`,
   ended: (site: string) => `the daemon for ${site} has ended`,
   noDaemons: (runDir: string) => `no daemon answers in ${runDir}`,
-  noDaemonsHint: 'braid run -c FILE starts one; --run-dir DIR looks elsewhere',
+  noDaemonsHint: 'braid up SITE starts one; --run-dir DIR looks elsewhere',
   bugHint: 'this is a mistake in Braid itself; please report it with the lines above',
 } as const;
 
@@ -142,7 +143,7 @@ function initialized({ file, site, lan, uplinks, notes, code, expiresUnixMs }: I
       ({ name, device, addresses }) => `  uplink  ${name}${name === device ? '' : ` (${device})`}, ${addresses.join(', ') || 'no address'}`,
     ),
     ...notes.map((note) => `  note: ${note}`),
-    ...(runs ? [] : [`here:             braid run -c ${file}`]),
+    ...(runs ? [] : [`here:             ${upCommand(site, file)}`]),
     `at the other site: braid join ${code}`,
     `The code is good once, until ${clockText(expiresUnixMs)}, while the daemon here runs. One for a further site: braid peer add`,
   ].join('\n')}\n`;
@@ -156,8 +157,15 @@ function joined({ file, site, peer, peerLan, dials, dialled, notes, isRunning }:
     `  we dial it at  ${reach(dials, 'no address: it dials us')}`,
     `  it dials us at ${reach(dialled, 'no address: we dial it')}`,
     ...notes.map((note) => `  note: ${note}`),
-    ...(isRunning ? ['the daemon here has taken it up'] : runs ? [] : [`next: braid run -c ${file}`]),
+    ...(isRunning ? ['the daemon here has taken it up'] : runs ? [] : [`next: ${upCommand(site, file)}`]),
   ].join('\n')}\n`;
+}
+
+/** A service finds its file by the name of the site alone. */
+function upCommand(site: string, file: string): string {
+  const expected = `/etc/braid/${site}.toml`;
+  if (file === expected) return `braid up ${site}`;
+  return `braid up ${site} -c ${file}   # under systemd: move it to ${expected}, its keys beside it, or add --detached`;
 }
 
 function peersChanged({ added, revoked, changed }: Pick<PeersAnswer, 'added' | 'revoked' | 'changed'>): string {
@@ -198,7 +206,7 @@ function imported({ site, peer, configFile, written, taken, leftOut, far, tunDev
       'systemctl disable --now sing-box   # it has the port',
       ...(routes.length > 0 ? [`${routes.join('; ')}   # where it is still there`] : []),
       `braid check ${configFile}`,
-      configFile === `/etc/braid/${site}.toml` ? `braid up ${site}` : `braid up ${site} -c ${configFile}`,
+      upCommand(site, configFile),
     ]),
     ...block(
       `next, on the gateway of ${peer}:`,

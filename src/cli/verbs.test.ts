@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startApi } from '../api/server.ts';
 import { BraidError } from '../error.ts';
 import { LAB, rooms, runInTerminal, SNAPSHOT, writeFiles } from './example.ts';
+import { startTicksOf, writePidFile } from '../service/pid-file.ts';
 import type { Rooms } from './rooms.ts';
 
 let folder = '';
@@ -103,6 +104,22 @@ describe('the other verbs', () => {
       exitCode: 0,
     });
     expect(readdirSync(killed)).toEqual(['munich.sock']);
+    // What \`up\` has left beside it: the process is gone, its last words are worth keeping.
+    writeFileSync(join(killed, 'berlin.pid'), '{"pid":4194305,"startTicks":1}\n');
+    writeFileSync(join(killed, 'berlin.log'), 'fatal\n');
+    expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', killed], idle)).toEqual({
+      stdout: 'rm DIR/killed/berlin.pid\n',
+      stderr: 'braid: DIR/killed/berlin.log stays: it has the last words of the daemon\n',
+      exitCode: 0,
+    });
+    expect(readdirSync(killed).sort()).toEqual(['berlin.log', 'munich.sock']);
+    // One that lives and does not answer yet is left alone.
+    writePidFile(join(killed, 'berlin.pid'), { pid: process.pid, startTicks: startTicksOf(process.pid)! });
+    expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', killed], real)).toMatchObject({
+      stderr: expect.stringMatching(/^braid: the daemon for berlin is running\n/),
+      exitCode: 1,
+    });
+    rmSync(join(killed, 'berlin.pid'));
     chmodSync(killed, 0o777);
     expect(await braid(['cleanup', '-c', join(folder, 'broken.toml'), '--run-dir', killed], real)).toMatchObject({
       stderr: expect.stringMatching(/^braid: run directory .* got mode 0777\nhint: /),

@@ -79,6 +79,19 @@ describe('an import', () => {
     expect(() => take([source], 'out', HERE)).toThrow();
     expect(readdirSync(folder)).toEqual(['c.json']);
   });
+
+  it('of one key for both directions says what to do, and takes it where sing-box stays', () => {
+    const source = file('c.json', recipeText({ ...NODE1, sendKey: NODE1.receiveKey }));
+    expect(() => take([source], 'out', HERE)).toThrow(
+      expect.objectContaining({
+        code: 'CONFIG_VALUE',
+        message: 'the inbound and the outbound have the same key, and two Braids need one for each direction',
+        hint: expect.stringMatching(/^put a new one \(braid genkey\) into the outbound here and the inbound there, .*--far sing-box/),
+      }),
+    );
+    const files = { files: [source], directory: join(folder, 'far'), facts: HERE, endpoints: [] };
+    expect(importSingBox({ ...files, given: { far: 'sing-box' } }).far).toBe('sing-box');
+  });
 });
 
 const keyOf = (method: Method) =>

@@ -43,6 +43,7 @@ export interface ImportRequest {
 /** @throws BraidError, BraidErrors what is wrong; nothing is written then. */
 export function importSingBox({ files, directory, given, facts, endpoints }: ImportRequest): Import {
   const { own, counterpart } = ownAndFar(files, facts);
+  if (given.far === 'braid') refuseOneKey(own.site);
   const derived = derive(own.site, counterpart?.site, facts, endpoints, given);
   const warnings = [...own.warnings];
   const draft = withKnownPackets(derived.draft, own.site.packets !== 'off', warnings);
@@ -119,6 +120,14 @@ function belongTogether(one: SingBoxSite, other: SingBoxSite): boolean {
   const dials = (from: SingBoxSite, to: SingBoxSite) =>
     from.sendKey === [to.identityKey, to.receiveKey].filter((key) => key !== undefined).join(':');
   return dials(one, other) && dials(other, one) && one.method === other.method;
+}
+
+/** Between two Braids a key says in which direction it is used. @throws BraidError CONFIG_VALUE */
+function refuseOneKey({ receiveKey, sendKey }: SingBoxSite): void {
+  if (sendKey.split(':').at(-1) !== receiveKey) return;
+  throw new BraidError('CONFIG_VALUE', 'the inbound and the outbound have the same key, and two Braids need one for each direction', {
+    hint: 'put a new one (braid genkey) into the outbound here and the inbound there, in copies of both files, and import those; --far sing-box, where the other end stays as it is, takes one key',
+  });
 }
 
 /** What travels besides TCP is the schema's to say: a version that does not carry it must say so. */

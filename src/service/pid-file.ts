@@ -2,7 +2,7 @@
  * Which process the daemon is that `braid up` started: its number together with when it started, because the kernel gives numbers out again.
  * A file that names another process by now, or none, counts as no file.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface DaemonProcess {
@@ -31,6 +31,13 @@ export function livingProcess(path: string): DaemonProcess | undefined {
   const { pid, startTicks } = found;
   if (!Number.isSafeInteger(pid) || pid! <= 1 || typeof startTicks !== 'number') return undefined;
   return startTicksOf(pid!) === startTicks ? { pid: pid!, startTicks } : undefined;
+}
+
+/** Of a process that was killed. @returns whether there was one. */
+export function removeStalePidFile(path: string): boolean {
+  if (!existsSync(path) || livingProcess(path)) return false;
+  removePidFile(path);
+  return true;
 }
 
 export function removePidFile(path: string): void {
