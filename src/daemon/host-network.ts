@@ -67,8 +67,11 @@ export class HostNetwork {
     await this.#guard?.follow();
   }
 
+  /** May be called twice. */
   async stopGuard(): Promise<void> {
-    await this.#guard?.stop();
+    const guard = this.#guard;
+    this.#guard = undefined;
+    await guard?.stop();
   }
 
   /** Does nothing after a start that did not get as far as `apply`: what a killed daemon left behind still fails closed. */

@@ -172,6 +172,8 @@ class Daemon {
     this.#down.push(() => peering.stop());
     this.#down.push(() => this.#lane.stop());
     await this.#lane.start();
+    // Before our own device goes, which is nothing to put back.
+    this.#down.push(() => network.stopGuard());
     peering.start();
 
     this.#notify.send(`READY=1\nSTATUS=${site.peers.length} peers, ${site.uplinks.length} uplinks`);

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { BraidError } from '../error.ts';
 import type { NetlinkPort } from '../kernel/netlink.ts';
 import { applyPlan } from './apply.ts';
 import { ManualChanges, NetlinkChanges } from './changes.ts';
@@ -99,6 +100,40 @@ describe('the guard', () => {
     open();
     await Promise.all([running, ...late, stopped]);
     expect(now.asked).toBe(2);
+  });
+
+  it('is silent where the device of the packet lane goes, also in the middle of a check, and comes again', async () => {
+    const { runner, events, guard, now, changes, takeDown, twoChecks } = await guarded();
+    now.plan = planNetwork(exampleSite(), exampleFacts);
+    const sysctls = now.plan.steps.flatMap((step) => (step.kind === 'sysctl' && step.name.includes('brd-berlin') ? [step.name] : []));
+    const make = () => {
+      runner.tuns.set('brd-berlin', { mtu: 1500, txqlen: 500 });
+      for (const name of sysctls) runner.sysctls.set(name, '0');
+    };
+    const remove = () => {
+      runner.tuns.delete('brd-berlin');
+      for (const name of sysctls) runner.sysctls.delete(name);
+      takeDown('brd-berlin');
+    };
+    make();
+    await guard.look();
+    expect(runner.routes[4].some(({ dev }) => dev === 'brd-berlin')).toBe(true);
+    // It is there when the check looks, and gone when it writes.
+    runner.sysctls.set(sysctls[0]!, '0');
+    runner.beforeChange = (what) => {
+      if (!what.includes('brd-berlin')) return;
+      remove();
+      throw new BraidError('HOST_COMMAND', `/proc/sys/${sysctls[0]} expected to take 1, got ENOENT`);
+    };
+    changes.pending = true;
+    await vi.waitFor(() => expect(runner.tuns.size).toBe(0), 3000);
+    runner.beforeChange = () => undefined;
+    await twoChecks();
+    make();
+    changes.pending = true;
+    await vi.waitFor(() => expect(runner.routes[4].some(({ dev }) => dev === 'brd-berlin')).toBe(true), 3000);
+    await guard.stop();
+    expect(events).toEqual([]);
   });
 
   it('puts back what was removed, says what it did, and does nothing more', async () => {

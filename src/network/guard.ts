@@ -9,6 +9,7 @@
 import { BraidError } from '../error.ts';
 import { type ApplyParts, applyPlan, repairPlan } from './apply.ts';
 import { type Changes, NetlinkChanges } from './changes.ts';
+import { readHostState } from './host-state.ts';
 import { applyCommand, type Plan, type RouteStep, type Step } from './steps.ts';
 
 export type GuardEvent =
@@ -70,12 +71,20 @@ export function startGuard(parts: GuardParts): Guard {
     if (message !== failure) parts.event({ kind: 'failed', code, message });
     failure = message;
   };
+  const isThere = async (device: string) => (await readHostState(parts.runner)).devices.some(({ name }) => name === device);
   const check = async () => {
     const lines: string[] = [];
     try {
       const plan = await parts.plan();
       const outcome = await repairPlan(plan, { ...parts, log: (line) => lines.push(line) });
       const { problems } = outcome;
+      const { device } = plan.claims;
+      if (device !== undefined && outcome.changed.concat(problems).some((text) => text.includes(device)) && !(await isThere(device))) {
+        // It went in the middle of this with its thread, which has its own words; the next plan knows.
+        before = plan;
+        pending = true;
+        return;
+      }
       // A route that the kernel refuses fails at each check: said once, until something else fails.
       const commands = outcome.changed.filter((command) => !problems.some((problem) => problem.startsWith(`${command}:`)));
       if (commands.length > 0) lines.forEach(parts.log);
@@ -86,7 +95,7 @@ export function startGuard(parts: GuardParts): Guard {
         if (mine.length > 0) parts.event({ kind: 'restored', because, commands: mine });
       }
       const known = new Set(waiting.map(commandText));
-      const fresh = outcome.waiting.filter((route) => !known.has(commandText(route)));
+      const fresh = outcome.waiting.filter((route) => route.device !== device && !known.has(commandText(route)));
       if (fresh.length > 0) parts.event({ kind: 'waiting', devices: devicesOf(fresh), commands: fresh.map(commandText) });
       waiting = outcome.waiting;
       if (problems.length > 0) fail('HOST_COMMAND', problems.join('; '));
@@ -153,18 +162,24 @@ export function startGuard(parts: GuardParts): Guard {
 /**
  * By device, not by command: a prefix that is on-link is planned only while its device is up, so it never waited itself.
  *
- * @returns undefined for what the plan before did not ask for, and for what was taken back.
+ * @returns undefined for what the plan before did not ask for, for what was taken back, and for what went and came with our own device.
  */
 function causes(plan: Plan, before: Plan, waiting: readonly RouteStep[]): (command: string) => Because | undefined {
   const waitedFor = new Set(devicesOf(waiting));
   const known = new Set(before.steps.map((step) => JSON.stringify(step)));
   const old = new Map(plan.steps.flatMap((step) => (known.has(JSON.stringify(step)) ? [[commandText(step), step]] : [])));
+  const { device } = plan.claims;
   return (command) => {
     const step = old.get(command);
-    if (!step) return undefined;
+    if (!step || (device !== undefined && waitedFor.has(device) && isOf(step, device))) return undefined;
     if (step.kind !== 'route' || !step.optional) return 'removed';
     return waitedFor.has(step.device ?? '') ? 'device' : 'unknown';
   };
+}
+
+function isOf(step: Step, device: string): boolean {
+  if (step.kind === 'sysctl') return step.name.split('/').includes(device);
+  return (step.kind === 'link' || step.kind === 'route') && step.device === device;
 }
 
 export function devicesOf(routes: readonly RouteStep[]): string[] {
