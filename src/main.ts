@@ -57,7 +57,7 @@ const rooms: Rooms = {
       import('./network/runner.ts'),
     ]);
     const plan = planNetwork(site, await readNetworkFacts(new LinuxRunner(), site));
-    return { text: renderPlan(plan).join('\n'), json: { site: plan.site, claims: plan.claims, steps: plan.steps } };
+    return { text: renderPlan(plan).join('\n'), json: { site: plan.site, claims: plan.claims, remarks: plan.remarks, steps: plan.steps } };
   },
 
   async checkHost(site, runDir) {

@@ -13,6 +13,16 @@ describe('the network plan', () => {
     await expect(`${text}\n`).toMatchFileSnapshot('../../test/golden/plan-berlin.txt');
   });
 
+  it('without a peer says what comes with the first one', () => {
+    const lines = renderPlan(planNetwork({ ...exampleSite(), peers: [] }, exampleFacts));
+    expect(lines[0]).toBe(
+      '# no peer yet: with the first one come the routes to its LAN and, for what is not TCP, the TUN device brd-berlin, which the daemon makes',
+    );
+    expect(lines.slice(1).join('\n')).not.toContain('brd-berlin');
+    const off = exampleSite().peers.map((peer) => ({ ...peer, packets: 'off' as const }));
+    expect(planNetwork({ ...exampleSite(), peers: off }, exampleFacts).remarks).toEqual([]);
+  });
+
   it('closes before it opens, and is taken back in the other order', () => {
     const plan = planNetwork(exampleSite(), exampleFacts);
     const kinds = plan.steps.map((step) => (step.kind === 'route' && step.type === 'unreachable' ? 'unreachable' : step.kind));

@@ -76,8 +76,19 @@ export function planNetwork(
         })),
       }),
     },
+    remarks: remarksOf(site),
     steps,
   };
+}
+
+/** The lane's device is no step: its thread makes it, and it goes with the process. */
+function remarksOf(site: Site): string[] {
+  const device = laneDevice(site.name);
+  if (hasLane(site)) return [`${device} is a TUN device that the daemon makes (ip tuntap add dev ${device} mode tun); it goes with the daemon`];
+  if (site.peers.some(({ revoked }) => !revoked)) return [];
+  return [
+    `no peer yet: with the first one come the routes to its LAN and, for what is not TCP, the TUN device ${device}, which the daemon makes`,
+  ];
 }
 
 /** What holds when everything else was flushed: also answers what is no TCP at once, while there is no packet lane. */
@@ -184,12 +195,13 @@ function planRules(site: Site): RuleStep[] {
 
 /** The plan as an administrator would type it, one line a command, the nft table in full. */
 export function renderPlan(plan: Plan): string[] {
-  return plan.steps.flatMap((step) => {
+  const commands = plan.steps.flatMap((step) => {
     const command = applyCommand(step).join(' ');
     if (step.kind === 'sysctl') return [`${command}   # ${step.reason}`];
     if (step.kind === 'nft') return [`${command} <<'EOF'`, ...step.ruleset.trimEnd().split('\n'), 'EOF'];
     return [command];
   });
+  return [...plan.remarks.map((remark) => `# ${remark}`), ...commands];
 }
 
 /** What takes the plan back, in order. Sysctls get the value they had, which only the journal knows. */

@@ -93,6 +93,8 @@ export interface Plan {
     readonly device?: string;
     readonly destinations?: readonly { readonly family: Family; readonly destination: string }[];
   };
+  /** What an administrator does not see in the commands, in words. */
+  readonly remarks: readonly string[];
   /** In the order of application; undone in reverse. */
   readonly steps: readonly Step[];
 }
