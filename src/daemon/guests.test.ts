@@ -26,7 +26,7 @@ const about = (site: string, addresses: readonly string[] = ['10.0.0.2']): About
 const folders: string[] = [];
 afterEach(() => {
   vi.useRealTimers();
-  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
 function host() {
@@ -38,12 +38,13 @@ function host() {
   const added: NewPeer[] = [];
   const faults: string[] = [];
   const said: string[] = [];
-  const state = { refuses: '' };
+  const state = { refuses: '', adding: () => {} };
   const guests = new Guests({
     roster: {
       check: () =>
         state.refuses === 'check' ? Promise.reject(new BraidError('CONFIG_VALUE', 'peer[0].lan[0]: overlaps')) : Promise.resolve(),
       add: (peer) => {
+        state.adding();
         if (state.refuses === 'add') return Promise.reject(new BraidError('CONFIG_WRITE', 'disk full'));
         added.push(peer);
         return Promise.resolve({ added: [peer.site], revoked: [], changed: [], needRestart: [] });
@@ -79,7 +80,7 @@ function host() {
     await new Promise((done) => setImmediate(done));
     return { ended, answer };
   };
-  return { file, clock, invitations, added, faults, said, state, guests, invite, guest };
+  return { folder, file, clock, invitations, added, faults, said, state, guests, invite, guest };
 }
 
 describe('whoever holds a code', () => {
@@ -116,6 +117,37 @@ describe('whoever holds a code', () => {
     state.refuses = '';
     expect(await guest(code)).toMatchObject({ ended: 'joined' });
     expect(added).toHaveLength(1);
+  });
+
+  it('is no peer where nobody could note that the code was used', async () => {
+    const { invite, guest, folder, added, said } = host();
+    const code = invite();
+    rmSync(folder, { recursive: true });
+    expect(await guest(code)).toMatchObject({ ended: expect.stringMatching(/invitations\.json: cannot be written: ENOENT$/) });
+    expect([added, said]).toEqual([[], [expect.stringMatching(/^a join from 192\.168\.7\.7 failed: /)]]);
+  });
+
+  it('hears that its code is used up where that could not be taken back', async () => {
+    const { invite, guest, folder, state, added, invitations } = host();
+    const code = invite();
+    state.refuses = 'add';
+    state.adding = () => rmSync(folder, { recursive: true });
+    expect(await guest(code)).toMatchObject({
+      ended: 'disk full; the code is used up all the same, `braid peer add` prints a new one',
+    });
+    expect(invitations.isGood(1)).toBe(false);
+    expect(added).toEqual([]);
+  });
+
+  it('has used its code up before it is taken', async () => {
+    const { invite, guest, state, file } = host();
+    const code = invite();
+    let noted: unknown;
+    state.adding = () => {
+      noted = new Invitations(file).find(1)?.usedBy;
+    };
+    expect(await guest(code)).toMatchObject({ ended: 'joined' });
+    expect(noted).toBe('munich');
   });
 
   it('is dialled where it can be: a private address behind a public one leads nowhere', async () => {

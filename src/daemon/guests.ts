@@ -97,10 +97,26 @@ export class Guests {
   async #commit(invitation: number, offer: About, keys: AgreedKeys, from: string): Promise<void> {
     const { invitations, roster, used, said } = this.#parts;
     if (!invitations.isGood(invitation)) throw new Refused('the code has expired meanwhile');
-    await roster.add(this.#peerOf(offer, keys, from));
+    // First: whatever ends us in the middle, nobody becomes a peer by a code that stays good.
     invitations.use(invitation, offer.site);
+    try {
+      await roster.add(this.#peerOf(offer, keys, from));
+    } catch (error) {
+      this.#giveBack(invitation, error);
+    }
     used();
     said(`${offer.site} joined from ${from}`, false);
+  }
+
+  /** Whoever was refused holds the code already, and may try again once the reason is gone. @throws why it was refused. */
+  #giveBack(invitation: number, why: unknown): never {
+    try {
+      this.#parts.invitations.giveBack(invitation);
+    } catch {
+      const words = why instanceof Error ? why.message : String(why);
+      throw new Refused(`${words}; the code is used up all the same, \`braid peer add\` prints a new one`);
+    }
+    throw why;
   }
 
   #peerOf(offer: About, keys: AgreedKeys, from: string) {

@@ -8,12 +8,12 @@
  *      offer ─────────────────────────────────────────────────────▶ is the code good? would the file take the guest?
  *            ◀───────────────────────────────────────────────────── answer
  *      writes down, then
- *      commit ────────────────────────────────────────────────────▶ takes the guest as a peer, the code is used up
+ *      commit ────────────────────────────────────────────────────▶ the code is used up, then takes the guest as a peer
  *            ◀───────────────────────────────────────────────────── done
  *
  *      either, at any time: refused ──▶ both forget it; what was written is taken back
  *
- * The code is used up with `commit`, not before: a connection that breaks costs nobody a code. Everything behind the hellos is sealed with keys
+ * The code is used up with `commit`, not before: a connection that breaks costs nobody a code. A host that cannot take the guest gives it back. Everything behind the hellos is sealed with keys
  * that no recording gives away, not even to somebody who finds the code later.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';

@@ -119,6 +119,11 @@ export class Invitations {
     this.#write(this.#kept.map((one) => (one.id === id ? { ...one, usedBy: site } : one)));
   }
 
+  /** Nothing came of it: it is good again, as long as it would have been. @throws BraidError CONFIG_WRITE: it stays used. */
+  giveBack(id: number): void {
+    this.#write(this.#kept.map(({ usedBy, ...one }) => (one.id === id || usedBy === undefined ? one : { ...one, usedBy })));
+  }
+
   #remembered(): readonly Kept[] {
     const now = this.#unixMs();
     return this.#kept.filter((one) => one.expiresUnixMs + REMEMBERED_MS > now).slice(-INVITATIONS_MOST);
