@@ -28,6 +28,7 @@ function someEvents(): Events {
   events.add({ ...cable, from: 'up', to: 'down', text: 'no acknowledgement for 64 ms while fiber answered 3 ms ago' });
   events.add({ kind: 'uplink', uplink: 'cable', to: 'down', text: 'eth3 lost its carrier' });
   events.add({ kind: 'clock', peer: 'munich', text: 'its clock is 40 s ahead of ours' });
+  events.add({ ...cable, from: 'up', to: 'up', text: 'its largest packet is 1280 bytes now, was 1500' });
   return events;
 }
 
@@ -42,11 +43,12 @@ describe('braid events', () => {
         "stdout": "2026-03-01T12:00:00.064Z path munich cable 10.1.0.2:8388: up -> down; no acknowledgement for 64 ms while fiber answered 3 ms ago
       2026-03-01T12:00:00.128Z uplink cable: down; eth3 lost its carrier
       2026-03-01T12:00:00.192Z clock munich: its clock is 40 s ahead of ours
+      2026-03-01T12:00:00.256Z path munich cable 10.1.0.2:8388: still up; its largest packet is 1280 bytes now, was 1500
       ",
       }
     `);
-    expect((await braid(['events', 'berlin', '--since', '2', '--run-dir', runDir])).stdout).toBe(
-      '2026-03-01T12:00:00.192Z clock munich: its clock is 40 s ahead of ours\n',
+    expect((await braid(['events', 'berlin', '--since', '3', '--run-dir', runDir])).stdout).toBe(
+      '2026-03-01T12:00:00.256Z path munich cable 10.1.0.2:8388: still up; its largest packet is 1280 bytes now, was 1500\n',
     );
     const { stdout } = await braid(['events', '--json', '--run-dir', runDir]);
     expect(stdout.trim().split('\n')[1]).toBe(
@@ -78,7 +80,7 @@ describe('braid events', () => {
         return () => {};
       },
     });
-    const { stdout, stderr, exitCode } = await braid(['events', '--kernel', '--since', '3', '--run-dir', runDir]);
+    const { stdout, stderr, exitCode } = await braid(['events', '--kernel', '--since', '4', '--run-dir', runDir]);
     expect(stdout).toMatch(/^[-\d]+T[:.\d]+Z kernel \[ {8}CLOSED\] token=000000ab\n[-\d]+T[:.\d]+Z network: the last one\n$/);
     expect([stderr, exitCode]).toEqual(['braid: the daemon for berlin has ended\n', 3]);
   });

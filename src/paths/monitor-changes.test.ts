@@ -103,6 +103,21 @@ describe('a middlebox that no check sees', () => {
     expect(near.paths).toMatchObject({ dial: [0, 1], carry: [0, 1] });
   });
 
+  it('is told again only where there is something new to it', () => {
+    const world = new World([20, 20]).begin();
+    const [near] = world.sides;
+    world.links[1]!.udpBlocked = true;
+    world.pass(20_000);
+    for (const side of world.sides) side.hasStreams = false;
+    world.endStream(0, 1);
+    world.pass(20_000);
+    const still = near.events.filter(({ from, to }) => from === to).map(({ reason }) => reason);
+    for (const [i, reason] of still.entries()) expect(reason).not.toBe(still[i - 1]);
+    // UDP is blocked all the time: what is done about it changed.
+    expect(still).toContain('UDP is blocked; packets go over a stream');
+    expect(still.at(-1)).toBe('UDP is blocked; watched by connections');
+  });
+
   it('and refuses joins is named once, and its path is dialled first until it fell', () => {
     const world = new World([20, 20]).begin();
     const [near] = world.sides;

@@ -337,13 +337,7 @@ export class PathMonitor {
   #tellRemarks(watch: PeerWatch): void {
     for (const slot of watch.slots) {
       if (!slot.isAlive) continue;
-      const now = slot.remarks(this.#time.nowMs());
-      if (now.length === 0 && slot.said.length === 0) continue;
-      for (const remark of now) if (!slot.said.includes(remark)) this.#say(watch, slot, slot.machine.state, remark);
-      // Without a session nobody can say whether UDP passes.
-      if (watch.hasSession)
-        for (const remark of slot.said) if (!now.includes(remark)) this.#say(watch, slot, slot.machine.state, `no more: ${remark}`);
-      slot.said = now;
+      for (const words of slot.remarkNews(this.#time.nowMs(), watch.hasSession)) this.#say(watch, slot, slot.machine.state, words);
     }
   }
 
@@ -353,6 +347,9 @@ export class PathMonitor {
   }
 
   #say(watch: PeerWatch, slot: PathSlot, from: PathSlot['machine']['state'], reason: string): void {
+    // Neither the state nor the reason is new.
+    if (from === slot.machine.state && reason === slot.toldReason) return;
+    slot.toldReason = reason;
     const { uplink, peerAddress } = slot.path;
     const names = { peer: watch.peer.site, uplink: uplink.name, peerAddress: peerAddress.address.text };
     this.#parts.event({ atUnixMs: this.#parts.unixMs(), ...names, from, to: slot.machine.state, reason });

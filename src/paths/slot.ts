@@ -88,6 +88,8 @@ export class PathSlot implements JudgedPath, DecidedPath {
   theirInner: ReadonlyMap<number, Pick<InnerEnds, 'remote' | 'port'>> | undefined;
   /** What was said to be in the way here. */
   said: readonly string[] = [];
+  /** Of the newest event. */
+  toldReason = '';
 
   constructor(path: Path) {
     this.path = path;
@@ -251,6 +253,15 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return remarks;
   }
 
+  /** What came up since the last time, and what is no more the matter. @param knowsUdp without a session nobody can say. */
+  remarkNews(ownMs: number, knowsUdp: boolean): string[] {
+    const now = this.remarks(ownMs);
+    const fresh = now.filter((remark) => !this.said.includes(remark));
+    const over = knowsUdp ? this.said.filter((remark) => !now.some((one) => topicOf(one) === topicOf(remark))) : [];
+    this.said = now;
+    return [...fresh, ...over.map((remark) => `no more: ${remark}`)];
+  }
+
   /** Carriers and addresses of this host, as they are now. */
   useLinks(links: Links): void {
     const before = this.linkProblem;
@@ -299,6 +310,11 @@ export class PathSlot implements JudgedPath, DecidedPath {
     const { report } = this.evidence;
     return report !== undefined && !this.isMute && (report.state & bit) !== 0;
   }
+}
+
+/** Two remarks may be about one thing, and say that something else is done about it. */
+function topicOf(remark: string): string {
+  return remark.split(';')[0]!;
 }
 
 export function remoteOf({ peerAddress }: Path): SocketAddress {

@@ -37,6 +37,6 @@ export function eventText({ atUnixMs, kind, peer, uplink, peerAddress, from, to,
   const time = new Date(atUnixMs).toISOString();
   if (kind === 'kernel') return `${time} kernel ${text}\n`;
   const subject = [kind, peer, uplink, peerAddress].filter((part) => part !== undefined).join(' ');
-  const change = to === undefined ? '' : `${from === undefined ? to : `${from} -> ${to}`}; `;
+  const change = to === undefined ? '' : `${from === undefined ? to : from === to ? `still ${to}` : `${from} -> ${to}`}; `;
   return `${time} ${subject}: ${change}${text}\n`;
 }
