@@ -67,6 +67,7 @@ describe('two control rooms', () => {
     expect([...world.berlin.said, ...world.munich.said]).not.toContain('established');
     expect([world.berlin.room.session(0), world.munich.room.session(0)]).toEqual([undefined, undefined]);
     expect(world.berlin.faults).toContain('bad-handshake');
+    expect(world.berlin.differing.length).toBeGreaterThan(1);
   });
 
   it('open again after a loss, more slowly each time that it fails, and at once when woken', async () => {
@@ -244,14 +245,17 @@ describe('a control room', () => {
     expect(half.faults).toEqual([]);
   });
 
-  it('gives a peer 10 s that never answers', async () => {
+  it('gives a peer that never answers 12 s, in which it would have reset a stranger, and one that called 10 s', async () => {
     const world = worldOf({ passes: () => false });
     world.join('berlin');
     await world.pass(9_900);
+    expect(world.munich.faults).toEqual([]);
+    await world.pass(200);
+    expect(world.munich.faults).toEqual(['bad-handshake']);
+    await world.pass(1_800);
     expect(world.berlin.faults).toEqual([]);
     await world.pass(200);
     expect(world.berlin.faults).toEqual(['bad-handshake']);
-    expect(world.munich.faults).toEqual(['bad-handshake']);
     expect(world.berlin.said.filter((word) => word !== 'open')).toEqual([]);
   });
 

@@ -4,7 +4,7 @@
  *      ┌─────────────┐ hellos and confirmations ┌─────────────┐   end, error, a line that cannot be, 15 s of silence   ┌────────┐
  *      │ handshaking │ ───────────────────────▶ │ established │ ─────────────────────────────────────────────────────▶ │ closed │
  *      └─────────────┘                          └─────────────┘                                                        └────────┘
- *             └────────────────────────────── the same, or no end of it within 10 s ───────────────────────────────────────▲
+ *             └─────────────────────── the same, or no end of it within 10 s (12 s where we opened it) ─────────────────────▲
  *
  * Whatever the peer says, nothing is thrown: what cannot be is counted, and the stream closed. Who opens streams and which of two is kept
  * is decided in `control-peer.ts`.
@@ -24,6 +24,8 @@ import { Skew } from './skew.ts';
 import type { Timers } from './timers.ts';
 
 const HANDSHAKE_MOST_MS = 10_000;
+/** A peer that does not know our key resets us after 10 s: that comes first, and tells it from one that stands still. */
+const ANSWER_MOST_MS = 12_000;
 export const PING_EACH_MS = 5_000;
 const SILENCE_MOST_MS = 15_000;
 export const REKEY_AFTER_MS = 3_600_000;
@@ -81,6 +83,7 @@ export class ControlStream {
   #hello: Hello | undefined;
   #session: Session | undefined;
   #established = false;
+  #keysDiffer = false;
   #closed = false;
   #heardAtMs: number;
   #offeredAtMs = 0;
@@ -106,6 +109,11 @@ export class ControlStream {
 
   get established(): boolean {
     return this.#established && !this.#closed;
+  }
+
+  /** The peer could not prove the pair's key: it has another one. */
+  get keysDiffer(): boolean {
+    return this.#keysDiffer;
   }
 
   get hello(): Hello | undefined {
@@ -202,8 +210,10 @@ export class ControlStream {
   #step(event: HandshakeEvent): void {
     const handshake = this.#handshake;
     if (!handshake) return this.#fail('bad-handshake', `the peer sent a ${event.kind} out of turn`);
+    const { state } = handshake;
     if (handshake.step(event) === 'failed') {
-      const why = event.kind === 'confirm' ? ': the two sites have different keys for each other, or it is a recording' : '';
+      this.#keysDiffer = event.kind === 'confirm' && (state === 'keyed' || state === 'answered');
+      const why = this.#keysDiffer ? ': the two sites have different keys for each other, or it is a recording' : '';
       return this.#fail('bad-handshake', `the handshake failed at the peer's ${event.kind}${why}`);
     }
     if (event.kind === 'offer') this.#side.sessions.add(handshake.session!);
@@ -227,8 +237,9 @@ export class ControlStream {
     const { timers, sessions } = this.#side;
     this.#wantsKeys = false;
     this.#cancelHandshakeLimit();
-    this.#cancelHandshakeLimit = timers.after(HANDSHAKE_MOST_MS, () =>
-      this.#fail('bad-handshake', `the peer did not end the handshake within ${HANDSHAKE_MOST_MS / 1000} s`),
+    const mostMs = role === 'initiator' ? ANSWER_MOST_MS : HANDSHAKE_MOST_MS;
+    this.#cancelHandshakeLimit = timers.after(mostMs, () =>
+      this.#fail('bad-handshake', `the peer did not end the handshake within ${mostMs / 1000} s`),
     );
     this.#handshake = new Handshake({
       role,

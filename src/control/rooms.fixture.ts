@@ -15,6 +15,8 @@ interface Half {
   readonly said: string[];
   readonly faults: Fault[];
   readonly skews: number[];
+  /** When a handshake showed another key. */
+  readonly differing: number[];
   readonly sessions: Session[];
 }
 
@@ -125,6 +127,7 @@ function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open:
   const said: string[] = [];
   const faults: Fault[] = [];
   const skews: number[] = [];
+  const differing: number[] = [];
   const sessions: Session[] = [];
   const aheadMs = () => (site === 'munich' ? munichAheadMs() : 0);
   const room = new ControlRoom({
@@ -148,10 +151,11 @@ function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open:
       lost: (_, reason) => said.push(`lost ${reason}`),
       expired: () => said.push('expired'),
       message: (_, message) => said.push(`message ${message.kind}`),
+      keysDiffer: () => differing.push(timers.nowMs()),
       skew: (_, ms) => skews.push(ms),
     },
     fault: (fault) => faults.push(fault),
     timers: { nowMs: () => timers.nowMs(), unixMs: () => timers.unixMs() + aheadMs(), after: (ms, wake) => timers.after(ms, wake) },
   });
-  return { room, said, faults, skews, sessions };
+  return { room, said, faults, skews, differing, sessions };
 }

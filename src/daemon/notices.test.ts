@@ -28,7 +28,7 @@ describe('what the workers notice', () => {
   });
 
   it('sends the administrator to the peer that never answers', () => {
-    expect(said({ what: 'unanswered', peer: 0 })).toEqual([
+    expect(said({ what: 'unanswered', peer: 0, path: 0, ageMs: 10_010, isUsers: true })).toEqual([
       expect.stringMatching(/munich heard a request out and never answered hint=.*clocks/),
     ]);
   });

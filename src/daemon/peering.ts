@@ -34,6 +34,7 @@ import type { LaneDesk } from './lane-desk.ts';
 import { Newcomers } from './newcomers.ts';
 import { PacketStreams } from './packet-streams.ts';
 import { pathTables } from './path-tables.ts';
+import { Refusals } from './refusals.ts';
 import { NO_SPARES, reverseToAskFor, sparesFor } from './spares.ts';
 
 export interface PeeringParts {
@@ -83,6 +84,7 @@ export class Peering {
   readonly #streams: ControlStreams;
   readonly packetStreams: PacketStreams;
   readonly #inner = new TheirInner();
+  readonly #refusals: Refusals;
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
   readonly #known: Known[] = [];
@@ -93,6 +95,8 @@ export class Peering {
   constructor(parts: PeeringParts) {
     this.#parts = parts;
     const site = parts.site();
+    const isConnected = (peer: number) => this.#room.connected(peer);
+    this.#refusals = new Refusals({ site: parts.site, said: parts.said, isConnected, paths: (peer) => this.monitor.peerPaths()[peer] });
     this.#room = new ControlRoom({
       site: site.name,
       version: parts.version,
@@ -174,6 +178,7 @@ export class Peering {
   revoked(peer: number): void {
     this.packetStreams.endAll(peer);
     this.#inner.forget(peer);
+    this.#refusals.forget(peer);
     this.#room.remove(peer, 'it is a peer no more');
   }
 
@@ -216,6 +221,8 @@ export class Peering {
       case 'reverse-wanted':
         this.#askForReverse(message.peer);
         return true;
+      case 'notice':
+        return this.#refusals.noticed(message.notice);
       default:
         return false;
     }
@@ -225,10 +232,10 @@ export class Peering {
     return this.monitor.health(peer, path);
   }
 
-  about(peer: number): { readonly control: 'established' | 'connecting' | 'none'; readonly clockSkewMs: number | null } {
+  about(peer: number) {
     const isBraid = this.#parts.site().peers[peer]!.kind === 'braid';
     const control = this.#room.connected(peer) ? 'established' : isBraid ? 'connecting' : 'none';
-    return { control, clockSkewMs: this.#known[peer]!.skewMs };
+    return { control, clockSkewMs: this.#known[peer]!.skewMs, refusal: this.#refusals.of(peer) } as const;
   }
 
   /** Braid's own datagrams on an uplink. */
@@ -262,6 +269,7 @@ export class Peering {
       open: (peer) => this.#streams.open(peer),
       established: (peer, _session, hello) => {
         this.#told(peer, hello);
+        this.#refusals.answered(peer);
         this.monitor.sessionEstablished(peer);
         this.#parts.said('peer', name(peer), `control stream established, the peer runs ${hello.version}`, false);
       },
@@ -273,6 +281,7 @@ export class Peering {
       },
       expired: (peer) => this.monitor.sessionLost(peer),
       message: (peer, message) => this.#message(peer, message),
+      keysDiffer: (peer) => this.#refusals.keysDiffer(peer),
       skew: (peer, aheadMs) => this.#skew(peer, aheadMs),
     };
   }

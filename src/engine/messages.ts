@@ -117,7 +117,7 @@ export type Notice =
   /** A peer that is no Braid asked for what it may not have. */
   | { readonly what: 'refused-target'; readonly peer: number; readonly fault: Fault; readonly target: string }
   /** The peer heard us out and never answered: as we do with a caller we refuse. */
-  | { readonly what: 'unanswered'; readonly peer: number }
+  | { readonly what: 'unanswered'; readonly peer: number; readonly path: number; readonly ageMs: number; readonly isUsers: boolean }
   /** An address came of a family that none had before, and its port is taken. */
   | { readonly what: 'cannot-listen'; readonly where: string; readonly error: number }
   | { readonly what: 'connect-timeout'; readonly peer: number; readonly client: SocketAddress; readonly target: SocketAddress };

@@ -149,9 +149,13 @@ export class NearSide {
 
   /** A peer that refuses a caller hears it out in silence and resets it then (far.ts): the wrong key looks like that from here. */
   peerReset(flow: Flow): void {
-    if (flow.side !== 'near' || flow.isForeign || flow.rxBytes > 0 || this.#loop.nowMs - flow.startedAtMs < UNANSWERED_MS) return;
+    const { peer, path, isUsers } = flow;
+    const ageMs = this.#loop.nowMs - flow.startedAtMs;
+    if (flow.side !== 'near' || flow.isForeign || flow.rxBytes > 0 || ageMs < UNANSWERED_MS) return;
     this.#loop.fault('unanswered');
-    this.#loop.notice({ what: 'unanswered', peer: flow.peer });
+    this.#loop.notice({ what: 'unanswered', peer, path, ageMs, isUsers }, `unanswered ${peer} ${path} ${isUsers}`);
+    // Somebody else may listen there: the next call goes another way.
+    if (flow.weDialled && !isUsers) this.avoid(peer, path);
   }
 
   forget(flow: Flow): void {

@@ -106,7 +106,7 @@ export class Parked {
 
   #broke(flow: Flow): void {
     const { broken, hasBegun } = flow.down!;
-    if (flow.weDialled) this.#loop.pooled.noteDeath(flow);
+    if (flow.weDialled) this.#loop.pooled.noteDeath(flow, typeof broken !== 'string');
     if (typeof broken !== 'string') this.#loop.end(flow, errnoName(broken), 'reset');
     else if (broken === 'truncated' && !hasBegun) this.#loop.end(flow, 'the peer took it back', 'close');
     else this.#refuse(flow, broken);

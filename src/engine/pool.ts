@@ -169,11 +169,11 @@ export class Pool {
   }
 
   /** The peer ended one that was not used. Who has no use for them, or does not know us, must not be called again and again. */
-  noteDeath(flow: Flow): void {
+  noteDeath(flow: Flow, wasReset: boolean): void {
     const pool = this.#peers[flow.peer]!;
     if (this.#loop.nowMs - flow.startedAtMs >= PROVEN_MS) pool.backOffMs = 0;
     else {
-      this.#loop.near.peerReset(flow);
+      if (wasReset) this.#loop.near.peerReset(flow);
       this.#backOff(pool);
     }
   }
@@ -242,7 +242,7 @@ export class Pool {
       return true;
     }
     if (n > 0) loop.fault('bad-chunk');
-    if (n !== -EAGAIN && flow.weDialled) this.noteDeath(flow);
+    if (n !== -EAGAIN && flow.weDialled) this.noteDeath(flow, n < 0);
     loop.end(flow, n > 0 ? 'bad-chunk' : n === 0 ? 'the peer took it back' : errnoName(n), n === 0 ? 'close' : 'reset');
     return false;
   }

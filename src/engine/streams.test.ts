@@ -47,6 +47,28 @@ describe('a stream between the main threads', () => {
     expect([...pair.near.records(), ...pair.far.records()]).toEqual([]);
   });
 
+  it('that a peer hears out and resets, as it does with strangers, is told with its path, and the next one goes over another', () => {
+    const pair = new Pair();
+    const { near, far } = pair;
+    far.tell({ kind: 'keys', added: [], removed: [0] });
+    near.tell({ kind: 'paths', peers: [{ dial: [0, 1], carry: [0, 1], packets: [], upSinceMs: [1, 1], warm: 0, reverse: 0 }] });
+    const ask = (ticket: number) => {
+      near.tell({ kind: 'stream', ticket, peer: 0 });
+      pair.until(() => streams(near).some((one) => one.ticket === ticket));
+      const mine = new Talker(near.sockets, streams(near).at(-1)!.fd);
+      mine.write(Buffer.from('{"hello":1}\n'));
+      pair.pass(11_000);
+      mine.close();
+      pair.settle();
+    };
+    for (const ticket of [1, 2, 3]) ask(ticket);
+    const told = near.posted.flatMap((message) => (message.kind === 'notice' ? [message.notice] : []));
+    expect(told).toMatchObject([0, 1, 0].map((path) => ({ what: 'unanswered', peer: 0, path, isUsers: false })));
+    for (const notice of told) expect(notice.what === 'unanswered' && notice.ageMs).toBeGreaterThan(9_000);
+    expect(near.counters.faults()).toMatchObject({ unanswered: 3 });
+    expect(streams(far)).toEqual([]);
+  });
+
   it('keeps half an end, and is gone when both have ended', () => {
     const pair = new Pair();
     const { near, far } = joined(pair);

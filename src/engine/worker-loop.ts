@@ -85,7 +85,7 @@ export class WorkerLoop {
   readonly #blocked = new Blocked((flow) => this.enqueue(flow));
   readonly #parting: Parting;
   #nextTickAtMs = 0;
-  readonly #nextNoticeAtMs = new Map<Notice['what'], number>();
+  readonly #nextNoticeAtMs = new Map<string, number>();
   #nextSerial = 1;
   #stopped = false;
   nowMs: number;
@@ -176,9 +176,9 @@ export class WorkerLoop {
   }
 
   /** Tells the main thread, unless it was told the like within a second: who causes it at will must not fill queue and log. */
-  notice(notice: Notice): void {
-    if (this.nowMs < (this.#nextNoticeAtMs.get(notice.what) ?? 0)) return;
-    this.#nextNoticeAtMs.set(notice.what, this.nowMs + NOTICE_EVERY_MS);
+  notice(notice: Notice, limit: string = notice.what): void {
+    if (this.nowMs < (this.#nextNoticeAtMs.get(limit) ?? 0)) return;
+    this.#nextNoticeAtMs.set(limit, this.nowMs + NOTICE_EVERY_MS);
     this.post({ kind: 'notice', notice });
   }
 

@@ -1,0 +1,178 @@
+/**
+ * Peers that do not take our calls. One that does not know our key, because it revoked us or the two files differ, hears each call out for 10 s
+ * and resets it without a word, as it does with every stranger. Its TCP answers all the while, so its paths look alive. A false accusation is
+ * worse than silence, so it takes a row of such calls, and nothing that speaks against it:
+ *
+ *   a restart        refuses connections, or resets calls of any age; when it is over the control stream stands
+ *   a halt           its kernel answers, and nobody resets anything
+ *   a wrong clock    refuses in the same way; but then its own calls come to us untimely, too
+ *   a middlebox      may do the like on one path, and a wrong port forwarding too: so all paths that can be dialled must show it
+ *
+ *      ┌─────────┐ CALLS_LEAST in FOR_LEAST_MS and more, over each path, no control stream ┌─────────┐
+ *      │ unknown │ ──────────────────────────────────────────────────────────────────────▶ │ refused │
+ *      └─────────┘ ◀── the control stream stands, or no such call for FORGOTTEN_MS ─────── └─────────┘
+ *
+ * Nearly certain is what the handshake says: whoever cannot prove the pair's key has another one, or plays a recording; so it takes two.
+ */
+import type { Notice, PeerPaths } from '../engine/messages.ts';
+import type { Site } from '../site/types.ts';
+import { sameAddress } from '../wire/ip.ts';
+
+export interface RefusalsParts {
+  readonly site: () => Site;
+  readonly isConnected: (peer: number) => boolean;
+  readonly paths: (peer: number) => Pick<PeerPaths, 'dial' | 'costly'> | undefined;
+  readonly said: (kind: 'peer', peer: string, words: string, isBad: boolean) => void;
+  readonly nowMs?: () => number;
+  readonly unixMs?: () => number;
+}
+
+export interface Refusal {
+  readonly words: string;
+  readonly sinceUnixMs: number;
+  /** No call of ours is taken; otherwise it may be that those of one side are. */
+  readonly isOfCalls: boolean;
+}
+
+export const CALLS_LEAST = 3;
+const PROOFS_LEAST = 2;
+export const FOR_LEAST_MS = 10_000;
+/** Calls come each 16 s at the least. */
+export const FORGOTTEN_MS = 120_000;
+/** A peer's patience with whom it does not know, and what a handshake takes at most. */
+const AGE_MOST_MS = 14_000;
+const UNTIMELY_FOR_MS = 120_000;
+
+const REFUSES = 'probably refuses our key';
+const WRONG_CLOCK = 'takes no calls of ours, and its own are more than 30 s off: one of the two clocks is wrong';
+const DIFFERENT = 'the two sites have different keys for each other';
+const HINTS: Readonly<Record<string, string>> = {
+  [REFUSES]:
+    ': over every path it hears calls out and resets them without a word; `braid peer list` there says whether it has revoked us, else compare the key files of both sites',
+  [WRONG_CLOCK]: '',
+  [DIFFERENT]: ': compare the key files',
+};
+
+interface Known {
+  calls: number;
+  failedProofs: number;
+  firstAtMs: number;
+  lastAtMs: number;
+  readonly paths: Set<number>;
+  untimelyAtMs: number;
+  refusal: Refusal | undefined;
+}
+
+export class Refusals {
+  readonly #parts: RefusalsParts;
+  readonly #nowMs: () => number;
+  readonly #unixMs: () => number;
+  readonly #known = new Map<number, Known>();
+
+  constructor(parts: RefusalsParts) {
+    this.#parts = parts;
+    this.#nowMs = parts.nowMs ?? (() => performance.now());
+    this.#unixMs = parts.unixMs ?? Date.now;
+  }
+
+  /** @returns whether that is no news. */
+  noticed(notice: Notice): boolean {
+    if (notice.what === 'unanswered') return this.#unanswered(notice);
+    if (notice.what === 'refused' && notice.fault === 'timestamp')
+      for (const { index, addresses, revoked } of this.#parts.site().peers)
+        if (!revoked && addresses.some(({ address }) => sameAddress(address.bytes, notice.from.bytes))) this.#untimely(index);
+    return false;
+  }
+
+  /** The peer took our call, or we its, and one of us could not prove the key of the pair. */
+  keysDiffer(peer: number): void {
+    if (this.#parts.isConnected(peer)) return;
+    const known = this.#fresh(peer);
+    const { sinceUnixMs = this.#unixMs(), isOfCalls = false } = known.refusal ?? {};
+    known.lastAtMs = this.#nowMs();
+    if (++known.failedProofs < PROOFS_LEAST) return;
+    this.#say(peer, known, { words: DIFFERENT, sinceUnixMs, isOfCalls });
+  }
+
+  /** The control stream stands. */
+  answered(peer: number): void {
+    const refusal = this.#known.get(peer)?.refusal;
+    this.#known.delete(peer);
+    if (refusal) this.#tell(peer, refusal.words === DIFFERENT ? 'the keys of the two sites fit again' : 'takes our calls again', false);
+  }
+
+  forget(peer: number): void {
+    this.#known.delete(peer);
+  }
+
+  /** What is known of it now. */
+  of(peer: number): Refusal | undefined {
+    const known = this.#known.get(peer);
+    return known && this.#nowMs() - known.lastAtMs < FORGOTTEN_MS ? known.refusal : undefined;
+  }
+
+  #unanswered({ peer, path, ageMs, isUsers }: Extract<Notice, { readonly what: 'unanswered' }>): boolean {
+    // A user's flow may end in this way by its server's will.
+    if (isUsers || ageMs > AGE_MOST_MS || this.#parts.isConnected(peer)) return this.of(peer) !== undefined;
+    const now = this.#nowMs();
+    const known = this.#fresh(peer);
+    if (known.calls++ === 0) known.firstAtMs = now;
+    known.lastAtMs = now;
+    known.paths.add(path);
+    if (known.refusal?.isOfCalls) return true;
+    const lastedMs = now - known.firstAtMs;
+    if (known.calls < CALLS_LEAST || lastedMs < FOR_LEAST_MS) return false;
+    const paths = pathsOfCalls(this.#parts.paths(peer));
+    if (paths.length === 0 || !paths.every((one) => known.paths.has(one))) return false;
+    const words = known.refusal?.words ?? (now - known.untimelyAtMs < UNTIMELY_FOR_MS ? WRONG_CLOCK : REFUSES);
+    this.#say(peer, known, { words, sinceUnixMs: this.#unixMs() - lastedMs - ageMs, isOfCalls: true });
+    return true;
+  }
+
+  /** A call of its key that is too old, or too new. */
+  #untimely(peer: number): void {
+    const known = this.#of(peer);
+    known.untimelyAtMs = this.#nowMs();
+    if (known.refusal?.words === REFUSES) this.#say(peer, known, { ...known.refusal, words: WRONG_CLOCK });
+  }
+
+  #say(peer: number, known: Known, refusal: Refusal): void {
+    const isNew = known.refusal?.words !== refusal.words;
+    known.refusal = refusal;
+    if (isNew) this.#tell(peer, `${refusal.words}${HINTS[refusal.words]}`, true);
+  }
+
+  #tell(peer: number, words: string, isBad: boolean): void {
+    this.#parts.said('peer', this.#parts.site().peers[peer]!.site, words, isBad);
+  }
+
+  /** What was so long ago says nothing of now. */
+  #fresh(peer: number): Known {
+    const { calls, failedProofs, lastAtMs } = this.#of(peer);
+    if (calls + failedProofs > 0 && this.#nowMs() - lastAtMs >= FORGOTTEN_MS) this.#known.delete(peer);
+    return this.#of(peer);
+  }
+
+  #of(peer: number): Known {
+    let known = this.#known.get(peer);
+    if (!known) {
+      known = {
+        calls: 0,
+        failedProofs: 0,
+        firstAtMs: 0,
+        lastAtMs: 0,
+        paths: new Set(),
+        untimelyAtMs: Number.NEGATIVE_INFINITY,
+        refusal: undefined,
+      };
+      this.#known.set(peer, known);
+    }
+    return known;
+  }
+}
+
+/** Over metered uplinks only where there are no others. */
+function pathsOfCalls({ dial, costly = [] }: Pick<PeerPaths, 'dial' | 'costly'> = { dial: [] }): readonly number[] {
+  const cheap = dial.filter((path) => !costly.includes(path));
+  return cheap.length > 0 ? cheap : dial;
+}
