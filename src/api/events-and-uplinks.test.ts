@@ -15,7 +15,8 @@ import { parseUplinkCommand, unknownUplink } from './uplinks.ts';
 const SNAPSHOT: StatusSnapshot = { schema: 1, site: 'berlin', version: '0.1.0', uptimeSeconds: 5, uplinks: [], peers: [], faults: {} };
 const CABLE: UplinkStatus = {
   ...{ name: 'cable', device: 'eth3', address: '10.1.0.1', state: 'up', role: 'active', metered: false },
-  ...{ override: 'none', publicAddress: null, bytesToday: null },
+  ...{ override: 'none', publicAddress: null, bytesToday: null, addresses: ['10.1.0.1'], gateways: [], innerAddress: null },
+  ...{ mtu: 1500, weight: 1, table: 4203, routes: [] },
 };
 
 /** As observe/events.ts keeps them, without its limits. */

@@ -151,13 +151,15 @@ export async function runInTerminal(
   return { stdout: stdout.replaceAll(folder, 'DIR'), stderr: stderr.replaceAll(folder, 'DIR'), exitCode: process.exitCode };
 }
 
-const ACTIVE = { role: 'active', metered: false, override: 'none', publicAddress: null, bytesToday: null } as const;
+const ROUTED = { addresses: [], gateways: [], innerAddress: null, mtu: 1500, weight: 1, table: 4202, routes: [] } as const;
+const ACTIVE = { ...ROUTED, role: 'active', metered: false, override: 'none', publicAddress: null, bytesToday: null } as const;
 const MEASURED = { lossPercent: 0, udp: 'ok', mptcp: 'ok', mtu: null, flaps: 0, holdDownMs: 0, sinceUnixMs: null, packets: null } as const;
 const GOOD_PATH = { ...MEASURED, carries: true, avoided: false } as const;
 const QUIET_PEER = {
   kind: 'braid',
   transport: 'mptcp',
   limits: [],
+  refusal: null,
   clockSkewMs: null,
   warmConnections: 0,
   reverseConnections: 0,

@@ -13,6 +13,28 @@ function withPath(more: Partial<PathStatus>): string {
 }
 
 describe('a status for people', () => {
+  it('says of a peer that takes no calls of ours what it is, since when, and does not call it up', () => {
+    const refused = (more: object, sinceUnixMs = NOW - 60_000) =>
+      statusText(
+        {
+          ...SNAPSHOT,
+          peers: [{ ...munich!, paths: [], refusal: { reason: 'probably refuses our key', sinceUnixMs }, ...more }],
+          faults: {},
+        },
+        NOW,
+      );
+    const down = { state: 'down', reason: 'probably refuses our key', control: 'connecting' };
+    expect(refused(down)).toContain(`peer: munich                          down; probably refuses our key (since 07:59:00Z), 37 flows\n`);
+    expect(refused(down, NOW - 86_400_000)).toContain('(since 2027-01-14T08:00:00Z)');
+    expect(refused({})).toMatch(/up, 37 flows\n(.*\n)* {2}keys: probably refuses our key \(since 07:59:00Z\)\n/);
+  });
+
+  it('counts nothing where the kernel spreads', () => {
+    const text = statusText({ ...SNAPSHOT, peers: [{ ...munich!, transport: 'ecmp', paths: [good!] }], faults: {} }, NOW);
+    expect(text).toContain('UPLINK  PEER ADDRESS   STATE  CARRIES    RTT   LOSS\n');
+    expect(text).not.toMatch(/SUBFLOWS|RECEIVED/);
+  });
+
   it('shows everything that is remarkable within 100 columns', () => {
     const paths: PathStatus[] = [
       { ...good!, sinceUnixMs: NOW - 5000 },

@@ -49,39 +49,73 @@ export function peersText(peers: readonly PeerStatus[]): string[] {
   return tableText([['PEER', 'STATE', 'FLOWS', 'PATHS UP', 'RECEIVED', 'SENT'], ...rows], new Set([2, 3, 4, 5]));
 }
 
-function peerLines(peer: PeerStatus, nowUnixMs: number): string[] {
-  const rows = peer.paths.map((path) => [
-    path.uplink,
+/** What `braid uplink show` shows. */
+export function uplinkText(uplink: UplinkStatus, peers: readonly PeerStatus[], nowUnixMs = Date.now()): string[] {
+  const { name, device, mtu, addresses, publicAddress, innerAddress, gateways, role, metered, override, weight, bytesToday, table } =
+    uplink;
+  const paths = peers.flatMap((peer) => peer.paths.filter((path) => path.uplink === name).map((path) => [peer.site, path] as const));
+  const roles = [role, ...(metered ? ['metered'] : []), ...(override === 'none' ? [] : [`override: ${override}`])];
+  return [
+    head(`uplink: ${name}`, stateText(uplink.state, uplink.reason)),
+    `  device: ${device}, mtu ${mtu}`,
+    `  address: ${addresses.join(', ') || 'none'}`,
+    ...(publicAddress === null ? [] : [`  public: ${publicAddress}`]),
+    ...(innerAddress === null ? [] : [`  inner address: ${innerAddress}`]),
+    `  gateway: ${gateways.join(', ') || 'none, peers are on-link'}`,
+    `  role: ${roles.join('; ')}`,
+    ...(weight === 1 ? [] : [`  weight: ${weight}, with transport = "ecmp"`]),
+    ...(bytesToday ? [`  today: ${bytesText(bytesToday.rx)} received, ${bytesText(bytesToday.tx)} sent`] : []),
+    `  routing table: ${table}${addresses.length > 0 ? `, for what comes from ${addresses.join(' and ')}` : ''}`,
+    ...uplink.routes.map((route) => `    ${route}`),
+    ...(paths.length > 0 ? pathLines('PEER', paths, nowUnixMs) : ['  no path leads over it']),
+  ];
+}
+
+/** @param paths each below a name. @param isCounted whether flows of users run over them. */
+function pathLines(column: string, paths: readonly (readonly [string, PathStatus])[], nowUnixMs: number, isCounted = true): string[] {
+  if (paths.length === 0) return [];
+  const ifCounted = (...cells: readonly string[]) => (isCounted ? cells : []);
+  const rows = paths.map(([name, path]) => [
+    name,
     path.peerAddress,
     path.state,
     path.carries ? 'yes' : 'no',
-    String(path.subflows),
+    ...ifCounted(String(path.subflows)),
     millisecondsText(path.rttMs),
     percentText(path.lossPercent),
-    bytesText(path.rxBytes),
-    bytesText(path.txBytes),
+    ...ifCounted(bytesText(path.rxBytes), bytesText(path.txBytes)),
   ]);
-  const columns = ['UPLINK', 'PEER ADDRESS', 'STATE', 'CARRIES', 'SUBFLOWS', 'RTT', 'LOSS', 'RECEIVED', 'SENT'];
+  const columns = [column, 'PEER ADDRESS', 'STATE', 'CARRIES', ...ifCounted('SUBFLOWS'), 'RTT', 'LOSS', ...ifCounted('RECEIVED', 'SENT')];
+  const remarks = paths.map(([, path]) => pathRemarks(path, nowUnixMs));
+  return withRemarks(columns, rows, remarks, new Set([4, 5, 6, 7, 8]));
+}
+
+function peerLines(peer: PeerStatus, nowUnixMs: number): string[] {
+  // With ecmp the kernel forwards, and nobody counts here: what there is, is the control stream's.
+  const isCounted = peer.transport !== 'ecmp';
+  const isRefused = peer.refusal != null && peer.reason === peer.refusal.reason;
+  const state = `${stateText(peer.state, peer.reason)}${isRefused ? sinceText(peer.refusal!.sinceUnixMs, nowUnixMs) : ''}`;
   return [
-    head(
-      `peer: ${peer.site}`,
-      [stateText(peer.state, peer.reason), count(peer.flows, 'flow'), ...some(peer.waitingFlows, 'waiting')].join(', '),
-    ),
-    // With ecmp the kernel forwards, and nobody counts here.
-    ...(peer.transport === 'ecmp' ? [] : [`  transfer: ${bytesText(peer.rxBytes)} received, ${bytesText(peer.txBytes)} sent`]),
+    head(`peer: ${peer.site}`, [state, count(peer.flows, 'flow'), ...some(peer.waitingFlows, 'waiting')].join(', ')),
+    ...(isCounted ? [`  transfer: ${bytesText(peer.rxBytes)} received, ${bytesText(peer.txBytes)} sent`] : []),
     ...kindLines(peer),
     ...packetLines(peer.packets),
     ...connectionLines(peer),
+    ...(peer.refusal != null && !isRefused ? [`  keys: ${peer.refusal.reason}${sinceText(peer.refusal.sinceUnixMs, nowUnixMs)}`] : []),
     ...clockLines(peer.clockSkewMs),
-    ...(rows.length > 0
-      ? withRemarks(
-          columns,
-          rows,
-          peer.paths.map((path) => pathRemarks(path, nowUnixMs)),
-          new Set([4, 5, 6, 7, 8]),
-        )
-      : []),
+    ...pathLines(
+      'UPLINK',
+      peer.paths.map((path) => [path.uplink, path] as const),
+      nowUnixMs,
+      isCounted,
+    ),
   ];
+}
+
+/** As log and events have it, without the day where that is today's. */
+function sinceText(unixMs: number, nowUnixMs: number): string {
+  const [time, now] = [unixMs, nowUnixMs].map((one) => `${new Date(one).toISOString().slice(0, 19)}Z`) as [string, string];
+  return ` (since ${time.slice(0, 10) === now.slice(0, 10) ? time.slice(11) : time})`;
 }
 
 function packetLines(packets: PeerPacketsStatus | null): string[] {

@@ -22,7 +22,7 @@ export const BRIEF = {
   eventsSince: 'Only those after this one',
   uplink: 'Look at uplinks, and command them while the daemon runs',
   uplinkList: 'List the uplinks of a site',
-  uplinkShow: 'Show one uplink',
+  uplinkShow: 'Show one uplink: addresses, routes, and each path over it',
   uplinkEnable: 'Use an uplink again that was disabled or drained',
   uplinkDisable: 'Use an uplink no more, at once; what ran on it goes on over the others',
   uplinkDrain: 'Move everything off an uplink; it stays watched, to be back at once',

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Api, startApi } from '../api/server.ts';
 import { type UplinkHandler, unknownUplink } from '../api/uplinks.ts';
 import { runInTerminal, SNAPSHOT, writeFiles } from './example.ts';
+import { uplinkText } from './status-text.ts';
 
 const [fiber, cable] = SNAPSHOT.uplinks;
 const asked: unknown[] = [];
@@ -46,13 +47,52 @@ describe('braid uplink', () => {
       {
         "exitCode": 0,
         "stderr": "",
-        "stdout": "UPLINK  DEVICE  ADDRESS  ROLE    STATE
-      cable   eth3    -        active  down; eth3 has no address
+        "stdout": "uplink: cable                         down; eth3 has no address
+        device: eth3, mtu 1500
+        address: none
+        gateway: none, peers are on-link
+        role: active
+        routing table: 4202
+        PEER    PEER ADDRESS   STATE  CARRIES  SUBFLOWS  RTT  LOSS  RECEIVED  SENT
+        munich  10.1.0.2:8388  down   no              0    -     -       0 B   0 B
+                no answer for 3 s
       ",
       }
     `);
     expect(JSON.parse((await braid(['list', 'berlin', '--json'])).stdout)).toEqual({ schema: 1, uplinks: SNAPSHOT.uplinks });
-    expect(JSON.parse((await braid(['show', 'cable', '--json'])).stdout)).toEqual({ schema: 1, uplink: cable });
+    expect(JSON.parse((await braid(['show', 'cable', '--json'])).stdout)).toEqual({
+      schema: 1,
+      uplink: cable,
+      paths: [{ peer: 'munich', ...SNAPSHOT.peers[0]!.paths[1] }],
+    });
+  });
+
+  it('shows of one what an administrator would look up', () => {
+    const shown = uplinkText(
+      {
+        ...fiber!,
+        ...{ addresses: ['10.0.0.1', 'fd00::1'], publicAddress: '203.0.113.1', innerAddress: '198.18.0.1', gateways: ['10.0.0.254'] },
+        ...{ role: 'backup', metered: true, override: 'drain', weight: 2, bytesToday: { tx: 1024, rx: 2048 } },
+        routes: ['10.0.0.0/24 dev eth2', 'default via 10.0.0.254 dev eth2'],
+      },
+      [],
+    );
+    expect(`${shown.join('\n')}\n`).toMatchInlineSnapshot(`
+      "uplink: fiber                         up
+        device: eth2, mtu 1500
+        address: 10.0.0.1, fd00::1
+        public: 203.0.113.1
+        inner address: 198.18.0.1
+        gateway: 10.0.0.254
+        role: backup; metered; override: drain
+        weight: 2, with transport = "ecmp"
+        today: 2.00 KiB received, 1.00 KiB sent
+        routing table: 4202, for what comes from 10.0.0.1 and fd00::1
+          10.0.0.0/24 dev eth2
+          default via 10.0.0.254 dev eth2
+        no path leads over it
+      "
+    `);
   });
 
   it('passes on what is asked for, and shows the uplink as it is then', async () => {

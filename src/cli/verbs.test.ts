@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startApi } from '../api/server.ts';
 import { BraidError } from '../error.ts';
-import { LAB, rooms, runInTerminal, SNAPSHOT, writeFiles } from './example.ts';
 import { startTicksOf, writePidFile } from '../service/pid-file.ts';
+import { LAB, rooms, runInTerminal, SNAPSHOT, writeFiles } from './example.ts';
 import type { Rooms } from './rooms.ts';
 
 let folder = '';

@@ -5,6 +5,7 @@ import { type Because, devicesOf, type Guard, type GuardEvent, startGuard } from
 import { readNetworkFacts } from '../network/host-state.ts';
 import { planNetwork } from '../network/plan.ts';
 import { LinuxRunner } from '../network/runner.ts';
+import { type Plan, routesIn } from '../network/steps.ts';
 import type { Log } from '../observe/log.ts';
 import type { Site } from '../site/types.ts';
 
@@ -34,6 +35,7 @@ export class HostNetwork {
   readonly #live: () => LivePaths;
   readonly #mtuOf: HostNetworkParts['mtuOf'];
   #applied = false;
+  #newest: Plan | undefined;
   #guard: Guard | undefined;
 
   constructor(parts: HostNetworkParts) {
@@ -67,6 +69,11 @@ export class HostNetwork {
     await this.#guard?.follow();
   }
 
+  /** What the newest plan has in a routing table. */
+  routesOf(table: number): string[] {
+    return this.#newest ? routesIn(this.#newest, table) : [];
+  }
+
   /** May be called twice. */
   async stopGuard(): Promise<void> {
     const guard = this.#guard;
@@ -85,11 +92,13 @@ export class HostNetwork {
     });
   }
 
-  async #plan() {
+  async #plan(): Promise<Plan> {
     const site = this.#site();
     const mtus = this.#laneMtus();
     const { runner, journalPath } = this.#parts;
-    return planNetwork(site, await readNetworkFacts(runner, site, journalPath), mtus ? { mtus } : null, this.#live(), this.#mtuOf);
+    const facts = await readNetworkFacts(runner, site, journalPath);
+    this.#newest = planNetwork(site, facts, mtus ? { mtus } : null, this.#live(), this.#mtuOf);
+    return this.#newest;
   }
 
   #say(event: GuardEvent): void {

@@ -139,6 +139,7 @@ class Daemon {
       laneCounters: this.#laneCounters,
       laneMtus: () => this.#lane.mtus,
       peering,
+      routes: (table) => this.#network?.routesOf(table) ?? [],
       links: () => links.links,
     });
     this.#down.push(() => this.#board?.stop());

@@ -39,11 +39,12 @@ function snapshot(counters: readonly Counters[], of: Site = site, more: Partial<
     laneCounters: new Counters(of.peers.length),
     laneMtus: [1_440, 1_440],
     health: () => UP,
-    about: () => ({ control: 'established', clockSkewMs: 12 }),
+    about: () => ({ control: 'established', clockSkewMs: 12, refusal: undefined }),
     override: () => ({}),
     carries: () => true,
     sinceUnixMs: () => null,
     bytesToday: () => ({ tx: 3, rx: 4 }),
+    routes: (table) => [`default via 192.0.2.1 dev up${table - 4202}`],
     links: LINKS,
     ...more,
   });
@@ -140,6 +141,27 @@ describe('a status', () => {
       snapshot([new Counters(1)], { ...site, peers: [{ ...site.peers[0]!, addresses, paths: [] }] }).peers[0];
     expect(without(site.peers[0]!.addresses)).toMatchObject({ state: 'down', reason: expect.stringContaining('same family') });
     expect(without([])).toMatchObject({ state: 'down', reason: expect.stringContaining('has not called yet') });
+  });
+
+  it('does not call a peer up that takes no calls of ours, unless the kernel alone carries to it', () => {
+    const refusal = { words: 'probably refuses our key', sinceUnixMs: 7, isOfCalls: true };
+    const of = (more: Partial<typeof refusal>, at = site) =>
+      snapshot([fresh()], at, { about: () => ({ control: 'connecting', clockSkewMs: null, refusal: { ...refusal, ...more } }) }).peers[0];
+    const told = { refusal: { reason: 'probably refuses our key', sinceUnixMs: 7 } };
+    expect(of({})).toMatchObject({ state: 'down', reason: 'probably refuses our key', ...told });
+    expect(of({ isOfCalls: false })).toMatchObject({ state: 'up', ...told });
+    const ecmp = { ...site, peers: site.peers.map((peer) => ({ ...peer, transport: 'ecmp' as const })) };
+    expect(of({}, ecmp)).toMatchObject({ state: 'up', ...told });
+    expect(snapshot([fresh()]).peers[0]!.refusal).toBeNull();
+  });
+
+  it('tells where an uplink leads', () => {
+    const gateways = [parseAddress('192.0.2.1')!];
+    const uplinks = site.uplinks.map((uplink) => ({ ...uplink, gateways, inner: parseAddress('198.18.0.3')! }));
+    expect(snapshot([fresh()], { ...site, uplinks }).uplinks[1]).toMatchObject({
+      ...{ gateways: ['192.0.2.1'], innerAddress: '198.18.0.3', mtu: 1_500, weight: 1, table: 4_203 },
+      ...{ addresses: ['10.1.0.1', 'fd11::1'], routes: ['default via 192.0.2.1 dev up1'] },
+    });
   });
 
   it('adds the pools of all workers up, and what the main thread refused', () => {

@@ -14,6 +14,7 @@ import type {
 } from '../status/types.ts';
 import { endpointText } from '../wire/ip.ts';
 import type { Carried } from './day-bytes.ts';
+import type { Refusal } from './refusals.ts';
 
 export interface SnapshotParts {
   readonly site: Site;
@@ -28,12 +29,14 @@ export interface SnapshotParts {
   /** What its routes carry, by peer index; undefined while its device is not there. */
   readonly laneMtus: readonly number[] | undefined;
   readonly health: (peer: number, path: number) => PathHealth | undefined;
-  readonly about: (peer: number) => Pick<PeerStatus, 'control' | 'clockSkewMs'>;
+  readonly about: (peer: number) => Pick<PeerStatus, 'control' | 'clockSkewMs'> & { readonly refusal: Refusal | undefined };
   /** Of an uplink, as an administrator left it at run time. */
   readonly override: (uplink: string) => UplinkOverrideNow;
   readonly carries: (peer: number, path: number) => boolean;
   readonly sinceUnixMs: (peer: number, path: number) => number | null;
   readonly bytesToday: (uplink: string) => Carried;
+  /** What Braid keeps in a routing table. */
+  readonly routes: (table: number) => readonly string[];
   readonly links: Links;
 }
 
@@ -60,8 +63,9 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
   };
 }
 
-export function uplinkStatus({ links, override, bytesToday }: SnapshotParts, uplink: Uplink): UplinkStatus {
-  const { name, device } = uplink;
+export function uplinkStatus({ site, links, override, bytesToday, routes }: SnapshotParts, uplink: Uplink): UplinkStatus {
+  const { name, device, mtu, weight } = uplink;
+  const table = site.network.tableBase + 2 + uplink.index;
   const said = override(name);
   const about = {
     name,
@@ -69,6 +73,13 @@ export function uplinkStatus({ links, override, bytesToday }: SnapshotParts, upl
     role: said.role ?? uplink.role,
     metered: said.metered ?? uplink.metered,
     address: uplink.addresses[0]?.text ?? null,
+    addresses: uplink.addresses.map(({ text }) => text),
+    gateways: uplink.gateways.map(({ text }) => text),
+    innerAddress: uplink.inner?.text ?? null,
+    mtu,
+    weight,
+    table,
+    routes: routes(table),
     override: said.disabled ? 'disabled' : said.drained ? 'drain' : 'none',
     publicAddress: uplink.publicAddress?.text ?? null,
     bytesToday: bytesToday(name),
@@ -83,18 +94,20 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
   const figures = parts.counters.map((one) => one.peer(peer.index));
   const pools = parts.counters.map((one) => one.pool(peer.index));
   const paths = peer.paths.map((path) => pathStatus(parts, peer, path));
-  const state = paths.some((path) => path.state === 'up' || path.state === 'suspect') ? 'up' : 'down';
+  const { refusal, ...about } = parts.about(peer.index);
+  const reason = whyDown(peer, paths, refusal);
   return {
     site: peer.site,
     kind: peer.kind,
     transport: peer.transport,
     limits: limitsOf(peer),
-    state,
-    ...(state === 'down' && { reason: paths.length === 0 ? whyNoPaths(peer) : 'none of its paths is up' }),
+    state: reason === undefined ? 'up' : 'down',
+    ...(reason !== undefined && { reason }),
     flows: sum(figures, (one) => one.flows),
     txBytes: sum(figures, (one) => one.txBytes),
     rxBytes: sum(figures, (one) => one.rxBytes),
-    ...parts.about(peer.index),
+    ...about,
+    refusal: refusal ? { reason: refusal.words, sinceUnixMs: refusal.sinceUnixMs } : null,
     warmConnections: sum(pools, (one) => one.warm),
     reverseConnections: sum(pools, (one) => one.reverse + one.offered),
     plainFlows: sum(figures, (one) => one.plainFlows),
@@ -148,6 +161,13 @@ function pathPackets(
   const { tx: txPackets, rx: rxPackets } = laneCounters.pathPackets(pathIndexOf(peer.index, index));
   const { txBytes, rxBytes } = laneCounters.path(pathIndexOf(peer.index, index));
   return { lane: health?.lane ?? null, txPackets, rxPackets, txBytes, rxBytes };
+}
+
+/** Connections are answered also by a peer that takes none of our calls. What the kernel spreads needs no call. */
+function whyDown(peer: Peer, paths: readonly PathStatus[], refusal: Refusal | undefined): string | undefined {
+  if (paths.length === 0) return whyNoPaths(peer);
+  if (!paths.some(({ state }) => state === 'up' || state === 'suspect')) return 'none of its paths is up';
+  return refusal?.isOfCalls && peer.transport === 'mptcp' ? refusal.words : undefined;
 }
 
 function whyNoPaths({ addresses }: Peer): string {

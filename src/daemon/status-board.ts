@@ -18,6 +18,7 @@ interface StatusBoardParts {
   readonly laneCounters: Counters;
   readonly laneMtus: () => readonly number[] | undefined;
   readonly peering: Peering;
+  readonly routes: SnapshotParts['routes'];
   readonly links: () => SnapshotParts['links'];
 }
 
@@ -86,7 +87,7 @@ export class StatusBoard {
   }
 
   #snapshotParts(): SnapshotParts {
-    const { site, version, startedAtMs, counters, ownCounters, laneCounters, laneMtus, peering, links } = this.#parts;
+    const { site, version, startedAtMs, counters, ownCounters, laneCounters, laneMtus, peering, routes, links } = this.#parts;
     const now = site();
     const decided = peering.monitor.peerPaths();
     return {
@@ -107,6 +108,7 @@ export class StatusBoard {
         return this.#movedAtUnixMs.get(namesOf({ peer: name, uplink: uplink.name, peerAddress: peerAddress.address.text })) ?? null;
       },
       bytesToday: (uplink) => this.#day.today(uplink),
+      routes,
       links: links(),
     };
   }

@@ -84,7 +84,8 @@ export function planNetwork(
 /** The lane's device is no step: its thread makes it, and it goes with the process. */
 function remarksOf(site: Site): string[] {
   const device = laneDevice(site.name);
-  if (hasLane(site)) return [`${device} is a TUN device that the daemon makes (ip tuntap add dev ${device} mode tun); it goes with the daemon`];
+  if (hasLane(site))
+    return [`${device} is a TUN device that the daemon makes (ip tuntap add dev ${device} mode tun); it goes with the daemon`];
   if (site.peers.some(({ revoked }) => !revoked)) return [];
   return [
     `no peer yet: with the first one come the routes to its LAN and, for what is not TCP, the TUN device ${device}, which the daemon makes`,

@@ -135,6 +135,15 @@ export function routeText(route: Omit<RouteStep, 'kind' | 'optional'>): string {
   return ['route', `-${route.family}`, ...routeArguments(route)].join(' ');
 }
 
+/** As `ip route show table TABLE` prints them. What hands the LAN back to the main table leads nowhere. */
+export function routesIn({ steps }: Plan, table: number): string[] {
+  return steps.flatMap((step) =>
+    step.kind === 'route' && step.table === table && step.type !== 'throw'
+      ? [routeArguments({ ...step, table: MAIN_TABLE }).join(' ')]
+      : [],
+  );
+}
+
 /** @param isChange of a route or a nexthop: one of ours is there, with other values. @returns the command that makes the step true; the nft table goes in by `nft -f -`. */
 export function applyCommand(step: Step, isChange = false): readonly string[] {
   switch (step.kind) {

@@ -190,6 +190,15 @@ describe('waiting for traffic', () => {
     expect(await failure(untilCarries({ runDir, site: SITE, withinMs: 0, ask: async () => snapshot('down') }))).toBe(
       'TIMED_OUT berlin does not carry traffic after 0 s: munich is not reached: fiber to 10.0.0.2:8388 is down (no answer for 3 s)',
     );
+    const refused = snapshot('up');
+    Object.assign(refused.peers[0]!, {
+      state: 'down',
+      reason: 'probably refuses our key',
+      refusal: { reason: 'probably refuses our key' },
+    });
+    expect(await failure(untilCarries({ runDir, site: SITE, withinMs: 0, ask: async () => refused }))).toBe(
+      'TIMED_OUT berlin does not carry traffic after 0 s: munich probably refuses our key',
+    );
     expect(await failure(untilCarries({ runDir, site: SITE, withinMs: 0 }))).toBe(
       'TIMED_OUT berlin does not carry traffic after 0 s: its daemon does not answer',
     );

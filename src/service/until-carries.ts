@@ -43,7 +43,8 @@ function tooLate(site: string, withinMs: number, status: StatusSnapshot | undefi
   });
 }
 
-function peerWords({ site, reason, paths }: PeerStatus): string {
+function peerWords({ site, reason, refusal, paths }: PeerStatus): string {
+  if (refusal && reason === refusal.reason) return `${site} ${reason}`;
   const each = paths.map((path) => `${path.uplink} to ${path.peerAddress} is ${path.state}${path.reason ? ` (${path.reason})` : ''}`);
   return `${site} is not reached: ${each.length > 0 ? each.join(', ') : (reason ?? 'no path')}`;
 }

@@ -14,6 +14,19 @@ export interface UplinkStatus {
   readonly name: string;
   readonly device: string;
   readonly address: string | null;
+  /** At most one a family; the first is `address`. */
+  readonly addresses: readonly string[];
+  /** The next hop of each family; none where the peers are on-link. */
+  readonly gateways: readonly string[];
+  /** What its subflows have inside the packet lane; null where there is none. */
+  readonly innerAddress: string | null;
+  /** Of the device. */
+  readonly mtu: number;
+  /** Its share of the flows to peers with `transport = "ecmp"`. */
+  readonly weight: number;
+  /** The routing table that rules lead to by its addresses, and the routes that Braid keeps there, as `ip route` prints them. */
+  readonly table: number;
+  readonly routes: readonly string[];
   readonly state: LinkState;
   /** In words, where the state is not `up`. */
   readonly reason?: string;
@@ -47,6 +60,8 @@ export interface PeerStatus {
   readonly rxBytes: number;
   /** The control stream, over which both sites agree on keys for datagrams. */
   readonly control: 'established' | 'connecting' | 'none';
+  /** Why the peer and we do not come together, in words; null where nothing speaks for it. `state` is `down` where it takes no calls of ours. */
+  readonly refusal: { readonly reason: string; readonly sinceUnixMs: number } | null;
   /** The peer's clock minus ours; null before it told. */
   readonly clockSkewMs: number | null;
   /** Ready connections towards the peer, and those kept open for a peer that cannot reach us. */
@@ -111,6 +126,7 @@ export interface PathStatus {
   readonly holdDownMs: number | null;
   /** When `state` became what it is, milliseconds since 1970; null where nobody knows. */
   readonly sinceUnixMs: number | null;
+  /** Of flows, connections that stand ready and the gateways' own streams; with `transport = "ecmp"` only the control stream has any. */
   readonly subflows: number;
   /** The kernel's smoothed figure over the subflows of this path; null where none has one. */
   readonly rttMs: number | null;

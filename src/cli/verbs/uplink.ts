@@ -4,7 +4,7 @@ import { BraidError } from '../../error.ts';
 import type { UplinkRole, UplinkStatus } from '../../status/types.ts';
 import { oneSite } from '../one-site.ts';
 import type { Cli } from '../rooms.ts';
-import { uplinksText } from '../status-text.ts';
+import { uplinksText, uplinkText } from '../status-text.ts';
 import { SAY } from '../text.ts';
 
 export interface UplinkFlags {
@@ -23,14 +23,16 @@ export async function list(this: Cli, { json = false, runDir }: UplinkFlags, sit
 }
 
 export async function show(this: Cli, { json = false, runDir }: UplinkFlags, name: string, site?: string): Promise<void> {
-  const { uplinks } = await fetchStatus(runDir, oneSite(runDir, site));
+  const { uplinks, peers } = await fetchStatus(runDir, oneSite(runDir, site));
   const uplink = uplinks.find((one) => one.name === name);
   if (!uplink)
     throw unknownUplink(
       name,
       uplinks.map((one) => one.name),
     );
-  write(this, [uplink], json ? { uplink } : undefined);
+  const paths = peers.flatMap((peer) => peer.paths.filter((path) => path.uplink === name).map((path) => ({ peer: peer.site, ...path })));
+  const text = json ? JSON.stringify({ schema: 1, uplink, paths }, null, 2) : uplinkText(uplink, peers).join('\n');
+  this.process.stdout.write(`${text}\n`);
 }
 
 /** The three verbs that are one word each. What is printed is the uplink as it is then. */
