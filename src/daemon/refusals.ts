@@ -18,7 +18,7 @@ import type { Notice, PeerPaths } from '../engine/messages.ts';
 import type { Site } from '../site/types.ts';
 import { sameAddress } from '../wire/ip.ts';
 
-export interface RefusalsParts {
+interface RefusalsParts {
   readonly site: () => Site;
   readonly isConnected: (peer: number) => boolean;
   readonly paths: (peer: number) => Pick<PeerPaths, 'dial' | 'costly'> | undefined;
@@ -36,7 +36,7 @@ export interface Refusal {
 
 export const CALLS_LEAST = 3;
 const PROOFS_LEAST = 2;
-export const FOR_LEAST_MS = 10_000;
+const FOR_LEAST_MS = 10_000;
 /** Calls come each 16 s at the least. */
 export const FORGOTTEN_MS = 120_000;
 /** A peer's patience with whom it does not know, and what a handshake takes at most. */

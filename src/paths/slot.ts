@@ -23,6 +23,9 @@ const LANE_SETTLES_MS = 1_000;
 const UDP_IS_BACK = 3;
 const UDP_APART_MS = 1_000;
 
+/** Connections are answered, heartbeats are not, and packets have no other way. */
+export const WITHOUT_HEARTBEATS = 'UDP is blocked; watched by connections';
+
 export const NO_OVERRIDE: UplinkOverride = {};
 
 export class PathSlot implements JudgedPath, DecidedPath {
@@ -303,7 +306,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
     if (!this.wantsStream) return undefined;
     const what = this.isUdpBlocked ? 'UDP is blocked' : 'our datagrams do not reach the peer';
     if (this.fallback.isProven) return `${what}; packets go over a stream`;
-    return this.isUdpBlocked && !this.fallback.isAwaited(ownMs) ? `${what}; watched by connections` : undefined;
+    return this.isUdpBlocked && !this.fallback.isAwaited(ownMs) ? WITHOUT_HEARTBEATS : undefined;
   }
 
   #peerSays(bit: number): boolean {
