@@ -48,8 +48,8 @@ export function derive(
   const lan = search.lan(uplinks, given.lan ?? counterpart?.remoteLan);
   const further = given.uplinks ? uplinks : [...uplinks, ...search.furtherUplinks(uplinks, lan.devices)];
   const addresses = search.peerAddresses(further);
-  const site = given.site ?? nameOf(lan.prefixes[0]!);
-  const peer = given.peer ?? nameOf(remote[0]!);
+  const site = checkedName('--site', given.site) ?? nameOf(lan.prefixes[0]!);
+  const peer = checkedName('--peer', given.peer) ?? nameOf(remote[0]!);
   if (site === peer)
     throw new BraidError('CONFIG_VALUE', `both sites would be called ${site}`, {
       hint: 'name them: --site NAME --peer NAME, the other way round on the other side',
@@ -82,6 +82,12 @@ export function derive(
       ...addresses.map(({ address, why }) => `peer ${peer} at ${address.text}: ${why}`),
     ],
   };
+}
+
+/** Files are called after it. @throws BraidError USAGE */
+function checkedName(flag: string, name: string | undefined): string | undefined {
+  if (name === undefined || /^[a-z0-9-]{1,11}$/.test(name)) return name;
+  throw new BraidError('USAGE', `${flag} expected 1 to 11 of a-z, 0-9 and -, got ${JSON.stringify(name)}`);
 }
 
 interface FoundUplink {

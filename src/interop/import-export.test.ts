@@ -9,6 +9,7 @@ import type { HostFacts } from '../site/facts.ts';
 import { resolveSite } from '../site/resolve.ts';
 import type { Method } from '../site/types.ts';
 import { parseAddress } from '../wire/ip.ts';
+import type { Given } from './derive.ts';
 import { exportSingBox, singBoxJson } from './export-sing-box.ts';
 import { importSingBox } from './import-sing-box.ts';
 import { NODE1, NODE2, recipeText } from './recipe.fixture.ts';
@@ -36,8 +37,8 @@ const file = (name: string, text: string) => {
   writeFileSync(join(folder, name), text, { mode: 0o600 });
   return join(folder, name);
 };
-const take = (files: readonly string[], directory: string, host: HostFacts) =>
-  importSingBox({ files, directory: join(folder, directory), given: { far: 'braid' }, facts: host, endpoints: [] });
+const take = (files: readonly string[], directory: string, host: HostFacts, given: Partial<Given> = {}) =>
+  importSingBox({ files, directory: join(folder, directory), given: { far: 'braid', ...given }, facts: host, endpoints: [] });
 
 describe('an import', () => {
   it("of the recipe's file writes what `run` starts with, keys for their owner only", () => {
@@ -52,6 +53,13 @@ describe('an import', () => {
     expect(readdirSync(join(folder, 'out')).sort()).toEqual(['172-16-0.toml', 'from-172-16-1.key', 'to-172-16-1.key']);
     for (const path of done.written) expect(statSync(path).mode & 0o777).toBe(0o600);
     expect(take([file('config_node1.json', recipeText(NODE1))], 'out', HERE).written).toEqual([]);
+  });
+
+  it.each([{ site: '../braid-esc' }, { peer: 'a/b' }, { site: 'Berlin' }])('that is to be called %j writes nothing anywhere', (given) => {
+    const recipe = file('1.json', recipeText(NODE1));
+    expect(() => take([recipe], 'out', HERE, given)).toThrow(expect.objectContaining({ code: 'USAGE' }));
+    expect(readdirSync(folder)).toEqual(['1.json']);
+    expect(readdirSync(tmpdir()).filter((name) => name.startsWith('braid-esc'))).toEqual([]);
   });
 
   it("of both sites' files knows which is this host's", () => {
