@@ -43,6 +43,20 @@ describe('a worker whose peers come and go', () => {
     expect(near.loop.flows.size + far.loop.flows.size).toBe(0);
   });
 
+  it('refuses a call in the moment between, and leaves nothing of it', () => {
+    const pair = new Pair();
+    const { far } = pair;
+    far.tell({ kind: 'site', site: withPeers(far.site, [revoked(far.site.peers[0]!)]) });
+    pair.settle();
+    const client = pair.connect();
+    client.write(Buffer.from('hello'));
+    pair.settle();
+    expect(far.counters.faults()).toEqual({ 'unknown-user': 1 });
+    expect([far.ciphers.open, far.loop.flows.size]).toEqual([0, 0]);
+    client.close();
+    pair.settle();
+  });
+
   it('takes a peer that is new, in the place behind the others', () => {
     const pair = new Pair();
     const { near, far } = pair;

@@ -158,7 +158,11 @@ export class FarSide {
     const { slab } = loop.scratch;
     // Revoked a moment ago, or so new that this worker has only its key yet.
     const peer = loop.site.peers[request.peer];
-    if (!peer || peer.revoked) return this.#refuse(flow, 'unknown-user');
+    if (!peer || peer.revoked) {
+      request.opener.close();
+      request.sealer.close();
+      return this.#refuse(flow, 'unknown-user');
+    }
     this.#endCall(flow);
     this.#calling.remove(flow);
     flow.peer = request.peer;
