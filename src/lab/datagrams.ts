@@ -3,14 +3,11 @@
  *
  * Clock and gaps are those of gaps.ts: a caller notes `monotonicMs()` when it pulled an uplink and asks `longestGapMs` around that.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import type { Lab } from './build.ts';
-import { FlowEnds } from './flow-ends.ts';
-import type { LabProcess } from './netns.ts';
+import { FlowEnds, startEnds } from './flow-ends.ts';
 import type { DatagramFlowTask, DatagramsLook, DatagramsReport, DatagramsTask, ReadDatagrams } from './traffic/datagrams.ts';
-import { monotonicMs } from './traffic/gap-record.ts';
-import { type Between, endsOf, program } from './traffic.ts';
+import { type Between, endsOf } from './traffic.ts';
 
 export interface DatagramFlow {
   readonly name: string;
@@ -56,8 +53,6 @@ class    = "duplicate"
 `;
 
 const READY_MS = 20_000;
-const LOOK_MS = 20_000;
-const LOOK_EVERY_MS = 25;
 
 /** Both directions of a voice call: 50 packets a second with 160 bytes of sound. */
 export function voice(name = 'voice'): DatagramFlow {
@@ -71,37 +66,17 @@ export function quicLike(mbit: number, name = 'quic'): DatagramFlow {
   return { name, up: { sizeBytes: 45, packetsPerSecond: (mbit * 1e6) / 8 / sizeBytes / 2 }, down: { sizeBytes, mbit } };
 }
 
-export class Datagrams {
-  readonly #ends: FlowEnds;
-  readonly #directions: number;
-  readonly #settleMs: number;
-
-  constructor(server: LabProcess, client: LabProcess, directions: number, settleMs: number) {
-    this.#ends = new FlowEnds(server, client, LOOK_MS);
-    this.#directions = directions;
-    this.#settleMs = settleMs;
-  }
-
-  /** What arrived until now, by both ends. */
-  look(): Promise<DatagramsLook['read'][number][]> {
-    return this.#ends.look<DatagramsLook>();
-  }
-
+export class Datagrams extends FlowEnds<DatagramsLook, DatagramsReport> {
   /** Until every direction has brought something after `sinceMs`. @throws BraidError LAB where one has not in time */
   async untilFlowing(sinceMs = 0, timeoutMs = READY_MS): Promise<void> {
-    const endMs = monotonicMs() + timeoutMs;
-    for (;;) {
-      const flowing = (await this.look()).filter((one) => one.received > 0 && one.lastAtMs > sinceMs).length;
-      if (flowing === this.#directions) return;
-      if (monotonicMs() > endMs)
-        throw new BraidError('LAB', `${this.#directions} directions of UDP expected to flow within ${timeoutMs} ms, got ${flowing}`);
-      await sleep(LOOK_EVERY_MS);
-    }
+    const flowing = await this.untilAll((one) => one.received > 0 && one.lastAtMs > sinceMs, timeoutMs);
+    if (flowing < this.directions)
+      throw new BraidError('LAB', `${this.directions} directions of UDP expected to flow within ${timeoutMs} ms, got ${flowing}`);
   }
 
   /** Ends the senders, waits for what is under way, and removes both programs. @returns one result a direction and flow */
   async stop(): Promise<DatagramResult[]> {
-    const reports = await this.#ends.stop<DatagramsReport>(this.#settleMs);
+    const reports = await this.reports();
     const writers = new Map(reports.flatMap((report) => report.sent).map((one) => [`${one.name} ${one.direction}`, one]));
     return reports.flatMap(({ read, noRoom }) =>
       read.map((one) => {
@@ -111,14 +86,6 @@ export class Datagrams {
         return { ...one, sent, lost, lostPercent: percent(lost), reorderedPercent: percent(one.reordered), refused, noRoom };
       }),
     );
-  }
-
-  kill(): Promise<void> {
-    return this.#ends.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.kill();
   }
 }
 
@@ -139,16 +106,13 @@ export async function datagrams(lab: Lab, options: DatagramsOptions): Promise<Da
     dontFragment: options.dontFragment ?? false,
     dsField: options.dsField ?? 0,
   };
-  const server = lab.start(to, program('datagrams', { role: 'serve', ...common } satisfies DatagramsTask));
-  try {
-    await server.waitFor(/"listening"/);
-    const client = lab.start(from, program('datagrams', { role: 'run', ...common } satisfies DatagramsTask));
-    const directions = flows.reduce((sum, { up, down }) => sum + Number(up !== undefined) + Number(down !== undefined), 0);
-    return new Datagrams(server, client, directions, settleMs);
-  } catch (error) {
-    await server.stop('SIGKILL');
-    throw error;
-  }
+  const directions = flows.reduce((sum, { up, down }) => sum + Number(up !== undefined) + Number(down !== undefined), 0);
+  const task = (role: DatagramsTask['role']) => ({ role, ...common }) satisfies DatagramsTask;
+  return new Datagrams(
+    await startEnds(lab, 'datagrams', { on: to, task: task('serve') }, { on: from, task: task('run') }),
+    directions,
+    settleMs,
+  );
 }
 
 function loadOf(rate: DatagramRate) {

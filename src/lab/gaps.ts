@@ -6,11 +6,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';
 import type { Lab } from './build.ts';
-import { FlowEnds } from './flow-ends.ts';
-import type { LabProcess } from './netns.ts';
+import { FlowEnds, LOOK_EVERY_MS, startEnds } from './flow-ends.ts';
 import { monotonicMs } from './traffic/gap-record.ts';
 import type { EndReport, FlowDirection, FlowKind, FlowTask, GapsTask, Look, ReadDirection } from './traffic/gaps.ts';
-import { type Between, endsOf, program } from './traffic.ts';
+import { type Between, endsOf } from './traffic.ts';
 
 export { type ArrivalRecord, bytesBetween, longestGapMs, monotonicMs } from './traffic/gap-record.ts';
 export type { FlowDirection, FlowKind } from './traffic/gaps.ts';
@@ -41,38 +40,15 @@ export interface FlowResult extends ReadDirection {
 
 const MOST_LATENCIES = 200_000;
 const READY_MS = 20_000;
-const LOOK_MS = 5000;
-const LOOK_EVERY_MS = 25;
 /** A flow that brought something so lately flows. */
 const FLOWING_MS = 50;
 
-export class Gaps {
-  readonly #ends: FlowEnds;
-  readonly #directions: number;
-  readonly #settleMs: number;
-
-  constructor(server: LabProcess, client: LabProcess, directions: number, settleMs: number) {
-    this.#ends = new FlowEnds(server, client, LOOK_MS);
-    this.#directions = directions;
-    this.#settleMs = settleMs;
-  }
-
-  /** What arrived until now, by both ends. */
-  look(): Promise<Look['read'][number][]> {
-    return this.#ends.look<Look>();
-  }
-
+export class Gaps extends FlowEnds<Look, EndReport> {
   /** Until every direction has brought something. @throws BraidError LAB where one has not in time */
   async untilStarted(timeoutMs = READY_MS): Promise<void> {
-    const endMs = monotonicMs() + timeoutMs;
-    for (;;) {
-      const read = await this.look();
-      const flowing = read.filter((one) => one.bytes > 0).length;
-      if (flowing === this.#directions) return;
-      if (monotonicMs() > endMs)
-        throw new BraidError('LAB', `${this.#directions} flow directions expected to start within ${timeoutMs} ms, got ${flowing}`);
-      await sleep(LOOK_EVERY_MS);
-    }
+    const flowing = await this.untilAll((one) => one.bytes > 0, timeoutMs);
+    if (flowing < this.directions)
+      throw new BraidError('LAB', `${this.directions} flow directions expected to start within ${timeoutMs} ms, got ${flowing}`);
   }
 
   /** Until every direction flows again after `sinceMs`, but at least `leastMs` and at most `mostMs` from then. @returns whether all do */
@@ -81,7 +57,7 @@ export class Gaps {
     for (;;) {
       const read = await this.look();
       const nowMs = monotonicMs();
-      if (read.length === this.#directions && read.every((one) => one.lastAtMs > nowMs - FLOWING_MS - LOOK_EVERY_MS)) return true;
+      if (read.length === this.directions && read.every((one) => one.lastAtMs > nowMs - FLOWING_MS - LOOK_EVERY_MS)) return true;
       if (nowMs > sinceMs + mostMs) return false;
       await sleep(LOOK_EVERY_MS);
     }
@@ -89,7 +65,7 @@ export class Gaps {
 
   /** Ends the flows and removes both programs. @returns one result a direction and flow */
   async stop(): Promise<FlowResult[]> {
-    const reports = await this.#ends.stop<EndReport>(this.#settleMs);
+    const reports = await this.reports();
     const sent = new Map(reports.flatMap((report) => report.sent).map((one) => [`${one.name} ${one.direction}`, one.bytes]));
     return reports
       .flatMap((report) => report.read)
@@ -97,14 +73,6 @@ export class Gaps {
         const sentBytes = sent.get(`${read.name} ${read.direction}`) ?? 0;
         return { ...read, sentBytes, intact: read.finished && read.fault === undefined && read.bytes === sentBytes };
       });
-  }
-
-  kill(): Promise<void> {
-    return this.#ends.kill();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.kill();
   }
 }
 
@@ -127,16 +95,7 @@ export async function gaps(lab: Lab, options: GapsOptions): Promise<Gaps> {
     settleMs,
     mostLatencies: Math.min(20_000, Math.ceil(MOST_LATENCIES / directions)),
   };
-  const server = lab.start(to, program('gaps', { role: 'serve', ...common } satisfies GapsTask));
-  try {
-    await server.waitFor(/"listening"/);
-    const client = lab.start(
-      from,
-      program('gaps', { role: 'run', ...common, flows, startEveryMs: options.startEveryMs ?? 0 } satisfies GapsTask),
-    );
-    return new Gaps(server, client, directions, settleMs);
-  } catch (error) {
-    await server.stop('SIGKILL');
-    throw error;
-  }
+  const serve: GapsTask = { role: 'serve', ...common };
+  const run: GapsTask = { role: 'run', ...common, flows, startEveryMs: options.startEveryMs ?? 0 };
+  return new Gaps(await startEnds(lab, 'gaps', { on: to, task: serve }, { on: from, task: run }), directions, settleMs);
 }

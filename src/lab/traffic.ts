@@ -308,7 +308,7 @@ export function lanAddress(topology: Topology, node: string, family: 4 | 6 = 4):
   throw new BraidError('LAB', `a gateway or LAN host expected, got ${node}`);
 }
 
-type TrafficProgram = 'stream' | 'churn' | 'delay' | 'gaps' | 'datagrams' | 'dns' | 'protocol' | 'inject' | 'gre';
+export type TrafficProgram = 'stream' | 'churn' | 'delay' | 'gaps' | 'datagrams' | 'dns' | 'protocol' | 'inject' | 'gre';
 
 export function program(name: TrafficProgram, task: object): string[] {
   return [process.execPath, fileURLToPath(new URL(`./traffic/${name}.ts`, import.meta.url)), JSON.stringify(task)];
