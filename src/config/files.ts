@@ -47,8 +47,8 @@ function realPathOf(path: string): string {
   }
 }
 
-/** Or a power cut could take the new name back. */
-function syncDirectory(path: string): void {
+/** For a name that is new in it: or a power cut could take it back. */
+export function syncDirectory(path: string): void {
   const fd = openSync(path, 'r');
   try {
     fsyncSync(fd);

@@ -4,6 +4,7 @@
  */
 import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { syncDirectory } from '../config/files.ts';
 import { BraidError } from '../error.ts';
 import { type Step, stepKey } from './steps.ts';
 
@@ -66,15 +67,6 @@ export class Journal {
     }
     renameSync(next, this.path);
     syncDirectory(dirname(this.path));
-  }
-}
-
-function syncDirectory(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 
