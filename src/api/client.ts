@@ -31,7 +31,7 @@ export async function fetchEvents(runDir: string, site: string, sinceId = 0): Pr
     .map((line) => eventIn(line, site));
 }
 
-export interface FollowOptions {
+interface FollowOptions {
   readonly sinceId?: number;
   /** The kernel's MPTCP events too. */
   readonly kernel?: boolean;

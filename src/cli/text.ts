@@ -87,7 +87,6 @@ export const BRIEF = {
   site: 'A site with a running daemon; default: all of them',
   method: 'The cipher that the key is for',
   labName: 'The name of the lab',
-  labHost: 'A host of the lab, as `lab list` has them',
   labCommand: 'Everything behind HOST belongs to the program',
   labBraid: 'Start Braid on the gateways too',
   labLeftovers: 'Remove the labs whose programs were killed',

@@ -15,7 +15,7 @@ export interface FileDraft {
   readonly network?: { readonly mark?: number; readonly mask?: number; readonly table_base?: number; readonly tproxy_port?: number };
 }
 
-export interface UplinkDraft {
+interface UplinkDraft {
   readonly name?: string;
   readonly device?: string;
   readonly address?: string | readonly (string | undefined)[];

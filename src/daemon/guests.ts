@@ -17,7 +17,7 @@ import { Allowance } from '../status/allowance.ts';
 import type { Fault } from '../status/counters.ts';
 import type { Roster } from './roster.ts';
 
-export interface GuestsParts {
+interface GuestsParts {
   readonly roster: Pick<Roster, 'check' | 'add'>;
   readonly invitations: Invitations;
   readonly method: () => Method;

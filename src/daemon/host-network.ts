@@ -15,7 +15,7 @@ const RESTORED: Readonly<Record<Because, string>> = {
   unknown: 'routes of ours were gone, with a device that was down for a moment or by another program; they are back',
 };
 
-export interface HostNetworkParts {
+interface HostNetworkParts {
   readonly site: () => Site;
   /** By peer index, while the packet lane's device is there. */
   readonly laneMtus: () => readonly number[] | undefined;

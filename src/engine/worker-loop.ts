@@ -346,7 +346,6 @@ export class WorkerLoop {
       this.#nextTickAtMs = nowMs + TICK_MS;
       this.sampler.tick();
       this.counters.beat();
-      this.counters.setPendingBytes(this.pool.usedBytes);
     }
     if (nowMs >= this.#drainEnd.atMs || (this.#drainEnd.atMs < Number.POSITIVE_INFINITY && this.flows.size === this.streams.size)) {
       this.#drainEnd.atMs = Number.POSITIVE_INFINITY;

@@ -38,7 +38,7 @@ export interface AgreedKeys {
   readonly hostToGuest: Secret;
 }
 
-export interface GuestParts {
+interface GuestParts {
   readonly method: Method;
   readonly exchangeKey: Secret;
   readonly about: About;
@@ -60,7 +60,7 @@ export async function joinAsGuest(frames: Frames, { method, exchangeKey, about, 
   }
 }
 
-export interface HostParts {
+interface HostParts {
   readonly method: Method;
   readonly exchangeKey: Secret;
   /** @returns our answer. @throws why the guest is not taken; it hears it. */

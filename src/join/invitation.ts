@@ -19,7 +19,7 @@ export interface InvitationSecrets {
   readonly exchangeKey: Secret;
 }
 
-export interface Invitation {
+interface Invitation {
   readonly id: number;
   readonly expiresUnixMs: number;
   /** The site that joined with it; undefined while it is good. */
@@ -27,7 +27,7 @@ export interface Invitation {
 }
 
 /** Codes that are good at a time: each costs every stranger's call one more look. */
-export const INVITATIONS_MOST = 16;
+const INVITATIONS_MOST = 16;
 /** So long after its end a code is still known, so that whoever uses it hears why it is no good. */
 const REMEMBERED_MS = 86_400_000;
 const EXCHANGE_KEY_BYTES = 32;
@@ -46,7 +46,7 @@ export function invitationSecrets(secret: Uint8Array, method: Method): Invitatio
   return secrets;
 }
 
-export interface CodeFor {
+interface CodeFor {
   readonly method: InviteMethod;
   readonly port: number;
   readonly addresses: readonly Uint8Array[];

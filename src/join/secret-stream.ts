@@ -21,7 +21,7 @@ import type { Sealer } from '../shadowsocks/sealer.ts';
 import type { InvitationSecrets } from './invitation.ts';
 
 /** Reserved among two Braids, beside those of the engine. */
-export const JOIN_TARGET: Target = { kind: 'name', name: 'join.braid.internal', port: 0 };
+const JOIN_TARGET: Target = { kind: 'name', name: 'join.braid.internal', port: 0 };
 export const FRAME_MOST_BYTES = 16_384;
 const LENGTH_BYTES = 2;
 const FRONT_BYTES = Math.max(PAYLOAD_AT, RESPONSE_FRONT_MOST_BYTES);

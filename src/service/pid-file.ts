@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export interface DaemonProcess {
+interface DaemonProcess {
   readonly pid: number;
   /** In the kernel's clock ticks since boot. */
   readonly startTicks: number;

@@ -93,7 +93,8 @@ export function pathIndexOf(peer: number, path: number): number {
   return peer * PATHS_MOST + path;
 }
 
-const TOTALS = 2;
+const BEATS = 0;
+const FAULTS_AT = 1;
 // a peer's cells
 const PEER_FLOWS = 0;
 const PEER_TX = 1;
@@ -190,7 +191,7 @@ export interface PathFigures {
 export class Counters {
   readonly shared: SharedArrayBuffer;
   readonly #cells: Float64Array;
-  readonly #peersAt = TOTALS + FAULTS.length;
+  readonly #peersAt = FAULTS_AT + FAULTS.length;
   readonly #pathsAt: number;
 
   constructor(peers: number, shared?: SharedArrayBuffer) {
@@ -204,35 +205,26 @@ export class Counters {
 
   /** A worker's sign of life: counts turns of its loop. */
   beat(): void {
-    this.#cells[0]! += 1;
+    this.#cells[BEATS]! += 1;
   }
 
   beats(): number {
-    return this.#cells[0]!;
+    return this.#cells[BEATS]!;
   }
 
   /** What counts something that is there now: nothing is, before a worker starts. Sums and moments stay. */
   resetGauges(): void {
-    this.#cells[1] = 0;
     for (let at = this.#peersAt; at < this.#pathsAt; at += PEER_FIELDS) for (const gauge of PEER_GAUGES) this.#cells[at + gauge] = 0;
     for (let at = this.#pathsAt; at < this.#cells.length; at += PATH_FIELDS) for (const gauge of PATH_GAUGES) this.#cells[at + gauge] = 0;
   }
 
-  setPendingBytes(bytes: number): void {
-    this.#cells[1] = bytes;
-  }
-
-  pendingBytes(): number {
-    return this.#cells[1]!;
-  }
-
   fault(fault: Fault): void {
-    this.#cells[TOTALS + FAULT_INDEX.get(fault)!]! += 1;
+    this.#cells[FAULTS_AT + FAULT_INDEX.get(fault)!]! += 1;
   }
 
   faults(): Partial<Record<Fault, number>> {
     const seen: Partial<Record<Fault, number>> = {};
-    for (const [fault, index] of FAULT_INDEX) if (this.#cells[TOTALS + index]! > 0) seen[fault] = this.#cells[TOTALS + index]!;
+    for (const [fault, index] of FAULT_INDEX) if (this.#cells[FAULTS_AT + index]! > 0) seen[fault] = this.#cells[FAULTS_AT + index]!;
     return seen;
   }
 

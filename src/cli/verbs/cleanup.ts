@@ -9,7 +9,7 @@ import { livingProcess, pidPath, removeStalePidFile } from '../../service/pid-fi
 import type { Cli } from '../rooms.ts';
 import { SAY } from '../text.ts';
 
-export interface CleanupFlags {
+interface CleanupFlags {
   readonly config: string;
   readonly runDir: string;
 }

@@ -33,7 +33,7 @@ export default async function events(
 }
 
 /** `2026-03-01T12:00:00.064Z path munich cable 10.1.0.2:8388: up -> down; no acknowledgement for 64 ms while fiber answered 3 ms ago` */
-export function eventText({ atUnixMs, kind, peer, uplink, peerAddress, from, to, text }: EventRecord): string {
+function eventText({ atUnixMs, kind, peer, uplink, peerAddress, from, to, text }: EventRecord): string {
   const time = new Date(atUnixMs).toISOString();
   if (kind === 'kernel') return `${time} kernel ${text}\n`;
   const subject = [kind, peer, uplink, peerAddress].filter((part) => part !== undefined).join(' ');
