@@ -3,7 +3,8 @@
  *
  * NAME is a subject (`braid`, `kernel`, ...) or a part (`streams`, `shaped`, `connections`, `memory`); without any of a kind all of it is
  * measured. `--subject` measures another checkout of Braid beside this one. Every round visits every subject once, in rotated order, each
- * time in a fresh lab. `failover`, `packets` and `packet-failover` as the first NAME are benches of their own, in the files of these names. Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
+ * time in a fresh lab. `failover`, `packets` and `packet-failover` as the first NAME are benches of their own, in the files of these names.
+ * Exit code 0 whatever the budgets say, 1 where something could not be measured, 2 for an unknown argument.
  */
 import { parseArgs } from 'node:util';
 import { BraidError } from '../src/error.ts';

@@ -1,6 +1,7 @@
 /**
  * The longest gap around an uplink's death, in every way an uplink can die. Each time with fresh flows that have been running for a moment,
- * at a random phase of everybody's timers; thin flows both ways at once, bulk flows one way at a time, so that neither waits for the other's queue.
+ * at a random phase of everybody's timers; thin flows both ways at once, bulk flows one way at a time, so that neither waits for the
+ * other's queue.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type FlowDirection, type FlowKind, type Lab, longestGapMs, monotonicMs } from '../../src/lab/index.ts';

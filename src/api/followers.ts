@@ -1,6 +1,6 @@
 /**
- * Those who follow the events, one JSON object a line. What waits for one is bounded: who reads too slowly is cut off, and sees by the ids that
- * nothing is missing in what it got; it may come back with the last one it saw.
+ * Those who follow the events, one JSON object a line. What waits for one is bounded: who reads too slowly is cut off, and sees by the ids
+ * that nothing is missing in what it got; it may come back with the last one it saw.
  */
 import type { ServerResponse } from 'node:http';
 import { BraidError } from '../error.ts';

@@ -1,5 +1,6 @@
 /**
- * Keys come from files of their own, and only from files that nobody else can read. They are read once, checked, and live in `Secret` from then on.
+ * Keys come from files of their own, and only from files that nobody else can read. They are read once, checked, and live in `Secret` from
+ * then on.
  *
  * A key file is one line of base64, as `braid genkey` prints it; a `send_key` may be `IDENTITY:USER`, the form other programs use as well.
  */
@@ -81,8 +82,8 @@ export function readKeys(
 }
 
 /**
- * Every pair of sites has its own key for each direction: whoever holds one key must not be able to speak for another. Other programs are often
- * run with one key for both directions of a pair: the replay store, which has our own salts, keeps them apart there.
+ * Every pair of sites has its own key for each direction: whoever holds one key must not be able to speak for another. Other programs are
+ * often run with one key for both directions of a pair: the replay store, which has our own salts, keeps them apart there.
  */
 function sharedKeys(found: readonly Found[], peers: readonly (PeerKeyDraft | undefined)[]): Problem[] {
   const isForeignPair = (one: Found, other: Found) =>

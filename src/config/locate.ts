@@ -1,5 +1,6 @@
 /**
- * Where in the text a value of a TOML file stands: the parser hands out values without places, and an error without a place makes people search.
+ * Where in the text a value of a TOML file stands: the parser hands out values without places, and an error without a place makes people
+ * search.
  *
  * `locate` reads a text that the parser has accepted, so it only has to find the borders of keys and values, not to judge them.
  * It walks the same tree the parser builds: tables, arrays of tables, dotted keys, inline tables, arrays over several lines.

@@ -1,6 +1,6 @@
 /**
- * How far the peer's clock is ahead of ours. The handshake measures it, corrected by the round trip; the pings after it, which may have waited
- * on their way, can only make the peer look late: the largest of the last three counts.
+ * How far the peer's clock is ahead of ours. The handshake measures it, corrected by the round trip; the pings after it, which may have
+ * waited on their way, can only make the peer look late: the largest of the last three counts.
  */
 const PINGS_KEPT = 3;
 /** Smaller changes are not worth telling. */

@@ -2,8 +2,9 @@
  * Known answers, checked once at start in every thread that seals: an OpenSSL that miscounts a nonce or a wrong symbol behind a right name
  * must stop Braid, not weaken it.
  *
- * The AEAD answers are the 16 zero bytes of "The Galois/Counter Mode of Operation" (McGrew, Viega; test cases 2 and 14) under nonce 0, and the
- * same under nonce 1, which shows the counter's byte order. The derivations are from a recorded sing-box request with an identity header.
+ * The AEAD answers are the 16 zero bytes of "The Galois/Counter Mode of Operation" (McGrew, Viega; test cases 2 and 14) under nonce 0, and
+ * the same under nonce 1, which shows the counter's byte order. The derivations are from a recorded sing-box request with an identity
+ * header.
  */
 import { BraidError } from '../error.ts';
 import { SLAB_MIN_BYTES, Slab } from '../native/index.ts';

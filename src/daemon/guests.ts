@@ -1,6 +1,6 @@
 /**
- * Those who hold a code and want to become peers (join/exchange.ts). A worker has proved that they hold it; each costs a little all the same, so
- * only a few talk at a time, and none of them for long. Two with the same code do not talk at once.
+ * Those who hold a code and want to become peers (join/exchange.ts). A worker has proved that they hold it; each costs a little all the
+ * same, so only a few talk at a time, and none of them for long. Two with the same code do not talk at once.
  */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';

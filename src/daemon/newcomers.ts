@@ -1,6 +1,6 @@
 /**
- * An authentic peer that comes from where no path leads: it gets one. Where another learnt path of that uplink leads nowhere any more that one
- * is moved there; a CGNAT gives new ports as it likes.
+ * An authentic peer that comes from where no path leads: it gets one. Where another learnt path of that uplink leads nowhere any more that
+ * one is moved there; a CGNAT gives new ports as it likes.
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { PathHealth } from '../paths/types.ts';

@@ -1,6 +1,7 @@
 /**
- * How much of its share a path is given: less while packets are lost there, and slowly more again. Without a memory a path that is too narrow
- * for its share would lose, get little, lose nothing, and get too much again, and flows would move to and fro with it. Pure but for that memory.
+ * How much of its share a path is given: less while packets are lost there, and slowly more again. Without a memory a path that is too
+ * narrow for its share would lose, get little, lose nothing, and get too much again, and flows would move to and fro with it. Pure but for
+ * that memory.
  */
 const LOSSY = 0.02;
 const CUT = 0.75;

@@ -1,6 +1,6 @@
 /**
- * What the process as a whole promises: keys in memory stay out of core dumps and away from debuggers of other users (prctl(2) PR_SET_DUMPABLE,
- * setrlimit(2) RLIMIT_CORE), and a signal ends it in peace.
+ * What the process as a whole promises: keys in memory stay out of core dumps and away from debuggers of other users (prctl(2)
+ * PR_SET_DUMPABLE, setrlimit(2) RLIMIT_CORE), and a signal ends it in peace.
  */
 import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
 

@@ -1,7 +1,7 @@
 /**
- * Peers that do not take our calls. One that does not know our key, because it revoked us or the two files differ, hears each call out for 10 s
- * and resets it without a word, as it does with every stranger. Its TCP answers all the while, so its paths look alive. A false accusation is
- * worse than silence, so it takes a row of such calls, and nothing that speaks against it:
+ * Peers that do not take our calls. One that does not know our key, because it revoked us or the two files differ, hears each call out for
+ * 10 s and resets it without a word, as it does with every stranger. Its TCP answers all the while, so its paths look alive. A false
+ * accusation is worse than silence, so it takes a row of such calls, and nothing that speaks against it:
  *
  *   a restart        refuses connections, or resets calls of any age; when it is over the control stream stands
  *   a halt           its kernel answers, and nobody resets anything

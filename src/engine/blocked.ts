@@ -3,7 +3,8 @@
  *
  * MPTCP announces room late: its EPOLLOUT hangs on the subflow's write space and often comes when the queue has run dry (2 to 4 Gbit/s
  * where 7 were possible, docs/performance.md). So whoever is blocked towards the peer also tries without being told, after 1 ms and then
- * ever more rarely; and whoever the peer's window holds back, when the window says (send-window.ts). And where the worker's memory is used up nobody reads, until some of it is given back.
+ * ever more rarely; and whoever the peer's window holds back, when the window says (send-window.ts). And where the worker's memory is used
+ * up nobody reads, until some of it is given back.
  */
 import type { Flow } from './flow.ts';
 

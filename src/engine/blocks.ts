@@ -1,8 +1,8 @@
 /**
  * Memory that a flow holds between two turns: what the kernel would not take yet, and the beginning of a chunk whose end has not come.
  *
- * An idle flow holds none. Blocks come in few sizes and are kept for reuse, so a worker's memory follows the number of stalled flows and never
- * their rate; `limitBytes` bounds it: near it turns read less, and at it not at all (`hasRoom`).
+ * An idle flow holds none. Blocks come in few sizes and are kept for reuse, so a worker's memory follows the number of stalled flows and
+ * never their rate; `limitBytes` bounds it: near it turns read less, and at it not at all (`hasRoom`).
  */
 import { Slab } from '../native/index.ts';
 

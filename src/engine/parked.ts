@@ -1,6 +1,7 @@
 /**
- * Connections that stand and wait for the peer to start a flow over them: those it keeps warm (a request without payload), and those we have
- * opened because it cannot dial us (pool.ts). The PROXY header comes in the first chunk, in any split; from there it is a flow like any other.
+ * Connections that stand and wait for the peer to start a flow over them: those it keeps warm (a request without payload), and those we
+ * have opened because it cannot dial us (pool.ts). The PROXY header comes in the first chunk, in any split; from there it is a flow like
+ * any other.
  *
  *   parked ──▶ speaking: a chunk has begun, the header is not complete ──▶ connecting (far.ts)
  *      └──▶ closed: the peer took it back, without fault             └──▶ closed: not a PROXY header, or not in time

@@ -19,9 +19,9 @@ export type Ending =
 export type Leg = 'lan' | 'wan';
 
 /**
- * What becomes of a flow whose bytes go from one leg to the other no more. A reset passes on as a reset, behind the bytes that came before it: a
- * server that answers and resets has been heard on a LAN, too. Where a write failed, that leg may still have said something; where a read
- * failed, everything it said has been taken.
+ * What becomes of a flow whose bytes go from one leg to the other no more. A reset passes on as a reset, behind the bytes that came before
+ * it: a server that answers and resets has been heard on a LAN, too. Where a write failed, that leg may still have said something; where a
+ * read failed, everything it said has been taken.
  *
  * @returns undefined where the flow goes on until what the broken leg had said is carried to the other.
  */

@@ -5,8 +5,9 @@
  *   reverse   the peer dials, requests `reverse.braid.internal`         ──▶ ready ──▶ a flow of ours takes it, in the other direction
  *   offered   we dial, request `reverse.braid.internal`: for the peer   ──▶ parked (parked.ts) ──▶ a flow of the peer's takes it
  *
- * Whoever starts the flow sends the PROXY header in the first chunk. Over a reverse connection that is the first payload of the response: near
- * seals with the response's key and opens with the request's, far the other way round. What has been used is dialled anew, a little later.
+ * Whoever starts the flow sends the PROXY header in the first chunk. Over a reverse connection that is the first payload of the response:
+ * near seals with the response's key and opens with the request's, far the other way round. What has been used is dialled anew, a little
+ * later.
  */
 import { EAGAIN } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';

@@ -1,6 +1,6 @@
 /**
- * The worker's one place of work: every read lands here, is sealed or opened in place, and leaves from here in one write. What must outlast the
- * turn is copied to a block. One slab for both directions keeps a whole turn in the second-level cache.
+ * The worker's one place of work: every read lands here, is sealed or opened in place, and leaves from here in one write. What must outlast
+ * the turn is copied to a block. One slab for both directions keeps a whole turn in the second-level cache.
  *
  *     0            FRONT_BYTES
  *     ┌────────────┬──────────┬──────────┬──────────┬──────────┬──────────┐

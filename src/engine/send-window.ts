@@ -6,8 +6,8 @@
  *            longest least one of the paths that carry. Twice that while the rate still grows, and for one round now and then, so that a
  *            window that was too small shows itself. 256 KiB where no rate is known.
  *
- * Flows that the window held back within the last 200 ms share it; one with little under way always passes. Asking the kernel costs a call, so a
- * flow gets credit for a quarter of its share at once. No allocation here.
+ * Flows that the window held back within the last 200 ms share it; one with little under way always passes. Asking the kernel costs a call,
+ * so a flow gets credit for a quarter of its share at once. No allocation here.
  */
 import { TCP_ESTABLISHED } from '../kernel/mptcp-info.ts';
 import type { Sockets } from '../kernel/sockets.ts';
@@ -234,10 +234,10 @@ class PeerWindow {
 }
 
 /**
- * Whether one of several paths has nothing to send. That has two causes. MPTCP gives each path by what it sent before, and BBR takes that little
- * for all there is: a wider window lets it find out. And the send buffer of a subflow, without which MPTCP gives nothing to any, grows only when
- * the whole connection was full once: so now and then such a flow writes until the kernel refuses, which fills the connection's own queue, not
- * the paths'. Without either two paths of 50 Mbit/s went on at 46 and 22 for good.
+ * Whether one of several paths has nothing to send. That has two causes. MPTCP gives each path by what it sent before, and BBR takes that
+ * little for all there is: a wider window lets it find out. And the send buffer of a subflow, without which MPTCP gives nothing to any,
+ * grows only when the whole connection was full once: so now and then such a flow writes until the kernel refuses, which fills the
+ * connection's own queue, not the paths'. Without either two paths of 50 Mbit/s went on at 46 and 22 for good.
  */
 function runsDry({ subflows }: Flow): boolean {
   let standing = 0;

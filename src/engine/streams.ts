@@ -1,6 +1,7 @@
 /**
- * Streams between the main threads of two gateways (`control.braid.internal`), between their packet threads (`packets.braid.internal`), and for UDP over TCP with a peer that is no Braid. On the way they are flows like any other: dialled, sealed, given
- * their subflows, reset by a cut. Only their LAN leg is one end of a socket pair, whose other end is handed to the main thread.
+ * Streams between the main threads of two gateways (`control.braid.internal`), between their packet threads (`packets.braid.internal`), and
+ * for UDP over TCP with a peer that is no Braid. On the way they are flows like any other: dialled, sealed, given their subflows, reset by
+ * a cut. Only their LAN leg is one end of a socket pair, whose other end is handed to the main thread.
  *
  *   ours     asked (a ticket) ──▶ dialling ──▶ the dial stands: `stream` with the descriptor ──▶ open ──▶ closed
  *                                     └──▶ `stream-failed`

@@ -11,9 +11,10 @@
  *   timeout of seconds)
  *   carries, and there is none on it    anything                                    CREATE where it is widened nothing
  *
- * So the last one that stands is never destroyed. The two sites may disagree for a moment about which paths carry: what the dialler makes after
- * the other side has decided carries for that one too, or each would take away what the other one counts on. A flow that is short yet keeps its one subflow while its path carries. A change of the paths
- * puts all flows of the peer on a list, those that move bytes first, of which each turn of the loop does a part.
+ * So the last one that stands is never destroyed. The two sites may disagree for a moment about which paths carry: what the dialler makes
+ * after the other side has decided carries for that one too, or each would take away what the other one counts on. A flow that is short yet
+ * keeps its one subflow while its path carries. A change of the paths puts all flows of the peer on a list, those that move bytes first, of
+ * which each turn of the loop does a part.
  */
 import { TCP_ESTABLISHED, TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
 import type { PathManager, PathManagerAnswer, SubflowEnd } from '../kernel/mptcp-pm.ts';

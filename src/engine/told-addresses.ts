@@ -1,6 +1,6 @@
 /**
- * What a peer that is no Braid is told of our addresses. Its path manager is the kernel's own, which dials further subflows to addresses that it
- * was told of and closes those to addresses that are taken back: so it leaves a dead path, and comes again once that healed.
+ * What a peer that is no Braid is told of our addresses. Its path manager is the kernel's own, which dials further subflows to addresses
+ * that it was told of and closes those to addresses that are taken back: so it leaves a dead path, and comes again once that healed.
  */
 import type { PathManager, PathManagerAnswer } from '../kernel/mptcp-pm.ts';
 import type { Path } from '../site/types.ts';

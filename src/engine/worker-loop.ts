@@ -1,5 +1,6 @@
 /**
- * One data-plane thread: `epoll_wait → run the flows that can move → see what is due`. Workers share nothing but counters and the replay store.
+ * One data-plane thread: `epoll_wait → run the flows that can move → see what is due`. Workers share nothing but counters and the replay
+ * store.
  *
  * Edge-triggered events only set flags on a flow and put it on the ready list; a flow that used up its turn goes to the end of the list, so
  * one bulk flow starves nobody.

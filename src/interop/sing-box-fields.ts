@@ -1,6 +1,7 @@
 /**
- * The fields of sing-box's configuration as its versions 1.12 to 1.14 know them, and what becomes of each here: `read` where it says something
- * that Braid needs, else in words why it is left out. A field that is not in here is unknown to sing-box too, or newer than this list.
+ * The fields of sing-box's configuration as its versions 1.12 to 1.14 know them, and what becomes of each here: `read` where it says
+ * something that Braid needs, else in words why it is left out. A field that is not in here is unknown to sing-box too, or newer than this
+ * list.
  */
 export type Fate = 'read' | { readonly left: string };
 

@@ -1,6 +1,6 @@
 /**
- * What a host says about itself, for a first configuration: uplinks are the devices with a default route, the LAN is what the other devices have
- * addresses in, the site is called as the host. Everything may be said by hand instead.
+ * What a host says about itself, for a first configuration: uplinks are the devices with a default route, the LAN is what the other devices
+ * have addresses in, the site is called as the host. Everything may be said by hand instead.
  */
 import { BraidError } from '../error.ts';
 import type { DeviceFacts, HostFacts } from '../site/facts.ts';

@@ -13,8 +13,8 @@
  *
  *      either, at any time: refused ──▶ both forget it; what was written is taken back
  *
- * The code is used up with `commit`, not before: a connection that breaks costs nobody a code. A host that cannot take the guest gives it back. Everything behind the hellos is sealed with keys
- * that no recording gives away, not even to somebody who finds the code later.
+ * The code is used up with `commit`, not before: a connection that breaks costs nobody a code. A host that cannot take the guest gives it
+ * back. Everything behind the hellos is sealed with keys that no recording gives away, not even to somebody who finds the code later.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { deriveJoin } from '../crypto/blake3.ts';

@@ -1,5 +1,6 @@
 /**
- * `braid join CODE`: this host becomes a site, or the site it is gets one peer more. Whatever was written is taken back where the other site says no.
+ * `braid join CODE`: this host becomes a site, or the site it is gets one peer more. Whatever was written is taken back where the other
+ * site says no.
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';

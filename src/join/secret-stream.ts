@@ -1,6 +1,6 @@
 /**
- * A connection on which two sites become peers: frames of bytes, inside a Shadowsocks 2022 stream whose keys come of the code's secret. The guest
- * calls as any peer does, so nobody on the way, and no prober, sees that this is something else; the host's worker knows the keys and
+ * A connection on which two sites become peers: frames of bytes, inside a Shadowsocks 2022 stream whose keys come of the code's secret. The
+ * guest calls as any peer does, so nobody on the way, and no prober, sees that this is something else; the host's worker knows the keys and
  * hands the connection over as it came (engine/far.ts).
  *
  *    frame: u16 length, that many bytes

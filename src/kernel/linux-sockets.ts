@@ -23,9 +23,9 @@ const EVENTS_AT = 256;
 
 const BACKLOG = 4096;
 /**
- * With the stock 128 KiB a path's death can hang a connection for ever (KERNEL.md §3.3), and what is set here no longer grows by itself: 1 MiB
- * gave 1.6 Gbit/s unshaped, 4 MiB 4.4, 12 MiB 6.4 at 15 % less CPU. The kernel doubles it and takes the memory only for bytes that wait; but
- * one stalled flow may take all of it, so a small host gives less.
+ * With the stock 128 KiB a path's death can hang a connection for ever (KERNEL.md §3.3), and what is set here no longer grows by itself: 1
+ * MiB gave 1.6 Gbit/s unshaped, 4 MiB 4.4, 12 MiB 6.4 at 15 % less CPU. The kernel doubles it and takes the memory only for bytes that
+ * wait; but one stalled flow may take all of it, so a small host gives less.
  */
 export const PEER_RECEIVE_BUFFER_BYTES = Math.max(1 << 20, Math.min(12 << 20, Math.floor(totalmem() / 256)));
 /**

@@ -3,8 +3,8 @@
  *
  *     [SF_ESTABLISHED] token=f7c2d71f remid=0 locid=1 saddr4=10.99.0.2 daddr4=10.99.0.1 sport=55243 dport=42975 backup=0
  *
- * The socket is open only while somebody looks. It is polled; what the kernel drops because we are too slow is said in a line of its own, never
- * silent. The numbers are linux/mptcp.h's: enum mptcp_event_type, MPTCP_ATTR_*.
+ * The socket is open only while somebody looks. It is polled; what the kernel drops because we are too slow is said in a line of its own,
+ * never silent. The numbers are linux/mptcp.h's: enum mptcp_event_type, MPTCP_ATTR_*.
  */
 import { BraidError } from '../error.ts';
 import { addressFromBytes } from '../wire/ip.ts';

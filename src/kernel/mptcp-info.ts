@@ -1,8 +1,9 @@
 /**
  * What the kernel knows of one MPTCP connection, subflow by subflow (linux/mptcp.h, linux/tcp.h; layouts in KERNEL.md §4).
  *
- * From 6.5 on one call tells all (MPTCP_FULL_INFO). Debian 12's 6.1 needs three (MPTCP_INFO, MPTCP_TCPINFO, MPTCP_SUBFLOW_ADDRS), between which
- * a subflow may come or go: answers whose counts differ are thrown away. Where the connection fell back to plain TCP every one of them fails.
+ * From 6.5 on one call tells all (MPTCP_FULL_INFO). Debian 12's 6.1 needs three (MPTCP_INFO, MPTCP_TCPINFO, MPTCP_SUBFLOW_ADDRS), between
+ * which a subflow may come or go: answers whose counts differ are thrown away. Where the connection fell back to plain TCP every one of
+ * them fails.
  */
 import { type Address, Slab } from '../native/index.ts';
 import { AF_INET, AF_INET6, ENOPROTOOPT, MPTCP_FULL_INFO, MPTCP_INFO, MPTCP_SUBFLOW_ADDRS, MPTCP_TCPINFO } from './constants.ts';

@@ -1,6 +1,6 @@
 /**
- * The user-space path manager (docs/adr/0001-path-manager.md): which further subflow a connection gets is said here, one netlink message each.
- * The numbers are linux/mptcp.h's and linux/mptcp_pm.h's; the family's id and its groups are asked for once.
+ * The user-space path manager (docs/adr/0001-path-manager.md): which further subflow a connection gets is said here, one netlink message
+ * each. The numbers are linux/mptcp.h's and linux/mptcp_pm.h's; the family's id and its groups are asked for once.
  */
 import { BraidError } from '../error.ts';
 import type { IpAddress } from '../wire/ip.ts';
@@ -29,7 +29,8 @@ export interface SubflowEnd {
 
 export interface PathManager {
   /**
-   * Opens one further subflow of the connection `token` (MPTCP_INFO). The SYN has left when this answers `ok`; whether it joins shows in MPTCP_INFO.
+   * Opens one further subflow of the connection `token` (MPTCP_INFO). The SYN has left when this answers `ok`; whether it joins shows in
+   * MPTCP_INFO.
    *
    * @param localId of `local` for the connection's whole life, 1 to 255; 0 where `local` is the first subflow's own address.
    * @returns `ok`, or ENOTCONN before the peer acknowledged any data (try again after a round trip), EINVAL for a connection that is gone,
@@ -39,7 +40,8 @@ export interface PathManager {
   /** Closes one subflow here; what it carried goes elsewhere. @returns `ok`, ESRCH where it is gone already. */
   destroySubflow(token: number, local: SubflowEnd, remote: SubflowEnd): PathManagerAnswer;
   /**
-   * Tells the peer of `local`: one whose path manager is the kernel's own, and that takes addresses (`add_addr_accepted`), dials a subflow to it.
+   * Tells the peer of `local`: one whose path manager is the kernel's own, and that takes addresses (`add_addr_accepted`), dials a subflow
+   * to it.
    * @param localId 1 to 255. @param local need not be ours: what the world sees of it.
    */
   announceAddress(token: number, local: IpAddress, localId: number): PathManagerAnswer;

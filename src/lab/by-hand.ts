@@ -1,6 +1,6 @@
 /**
- * What an administrator without Braid sets by hand on two gateways, each way as the commands of it: a static route, nexthop groups with either
- * hash, a bond, and the kernel's own MPTCP path manager. For comparisons only; nothing here is encrypted.
+ * What an administrator without Braid sets by hand on two gateways, each way as the commands of it: a static route, nexthop groups with
+ * either hash, a bond, and the kernel's own MPTCP path manager. For comparisons only; nothing here is encrypted.
  */
 import type { Lab } from './build.ts';
 import { bareAddress } from './topology.ts';

@@ -2,8 +2,8 @@
  * `braid lab compare`: the ways to use several uplinks, side by side: what 1, 4 and 16 flows get of them, and what happens when an uplink is
  * pulled while they run. It is what the recipe teaches, measured in this very run; every byte is checked.
  *
- * Each way gets a lab of its own, so that nobody meets another's routes. The flows run from a host of the one LAN to one of the other; those of
- * kernel MPTCP by hand between the gateways, since hosts would have to speak MPTCP themselves and have both uplinks.
+ * Each way gets a lab of its own, so that nobody meets another's routes. The flows run from a host of the one LAN to one of the other;
+ * those of kernel MPTCP by hand between the gateways, since hosts would have to speak MPTCP themselves and have both uplinks.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BraidError } from '../error.ts';

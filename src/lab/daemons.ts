@@ -1,8 +1,8 @@
 /**
  * Braid on the gateways of a lab: configuration and fresh keys, start, readiness, stop.
  *
- * A site's files lie in the lab's own directory as an administrator would lay them out (`berlin.toml`, `to-munich.key`, ...). The state of the
- * gateway's namespace is read before the first start, so that a test can ask whether everything was put back.
+ * A site's files lie in the lab's own directory as an administrator would lay them out (`berlin.toml`, `to-munich.key`, ...). The state of
+ * the gateway's namespace is read before the first start, so that a test can ask whether everything was put back.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

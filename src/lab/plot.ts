@@ -1,6 +1,6 @@
 /**
- * Figures over time as text: a chart of a few rows with what happened marked below, and a line of signs where one row must do. Plain ASCII, as
- * everything that the command line says.
+ * Figures over time as text: a chart of a few rows with what happened marked below, and a line of signs where one row must do. Plain ASCII,
+ * as everything that the command line says.
  */
 
 /** A cell of the chart from nothing to full. */

@@ -98,9 +98,10 @@ export interface TwoSitesOptions {
 const UPLINK_NAMES = ['fiber', 'cable', 'lte', 'dsl', 'sat'];
 
 /**
- * The two sites of the documentation: berlin (172.16.0.0/24, fd00:16::/64) and munich (172.16.1.0/24, fd00:17::/64); gateways have .1, hosts
- * .10 and up; uplink i runs 10.i.0.1 to 10.i.0.2 and fd1i::1 to fd1i::2, or with `routed` to 10.i.1.2 and fd1i:0:0:1::2. Behind NAT berlin has 10.i.0.1
- * and munich 192.168.i.2, and the world sees .1 and .2 of 203.0.113.0/24 (fiber), 198.51.100.0/24 (cable), 192.0.2.0/24 (lte).
+ * The two sites of the documentation: berlin (172.16.0.0/24, fd00:16::/64) and munich (172.16.1.0/24, fd00:17::/64); gateways have .1,
+ * hosts .10 and up; uplink i runs 10.i.0.1 to 10.i.0.2 and fd1i::1 to fd1i::2, or with `routed` to 10.i.1.2 and fd1i:0:0:1::2. Behind NAT
+ * berlin has 10.i.0.1 and munich 192.168.i.2, and the world sees .1 and .2 of 203.0.113.0/24 (fiber), 198.51.100.0/24 (cable), 192.0.2.0/24
+ * (lte).
  */
 export function twoSites(options: TwoSitesOptions = {}): Topology {
   const six = !options.ipv4Only;

@@ -1,12 +1,14 @@
 /**
- * What `transport = "ecmp"` needs of the host (DESIGN §5): a nexthop object for each path, a resilient group of those that live, and the visible
- * routes into it. The kernel spreads flows by their ports and forwards them as they are: nothing is encrypted, and no byte visits user space.
+ * What `transport = "ecmp"` needs of the host (DESIGN §5): a nexthop object for each path, a resilient group of those that live, and the
+ * visible routes into it. The kernel spreads flows by their ports and forwards them as they are: nothing is encrypted, and no byte visits
+ * user space.
  *
  *   nexthop  PATH: via the peer's address, or the uplink's gateway, on the uplink's device
  *   group    those whose path lives, weighted; without any: no group and no route, and the last resort answers
  *   route    the peer's prefix into the group of its family
  *
- * When a path dies its buckets move at once, all others stay where they are; one that comes back gets those that are idle, and its share after a while.
+ * When a path dies its buckets move at once, all others stay where they are; one that comes back gets those that are idle, and its share
+ * after a while.
  */
 import type { Path, Peer, Site } from '../site/types.ts';
 import type { Family, Prefix } from '../wire/ip.ts';

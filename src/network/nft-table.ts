@@ -1,5 +1,6 @@
 /**
- * The nft table of a site (DESIGN §2, KERNEL.md §11): one chain that takes LAN traffic for peers up, one that lets nothing of it out on an uplink.
+ * The nft table of a site (DESIGN §2, KERNEL.md §11): one chain that takes LAN traffic for peers up, one that lets nothing of it out on an
+ * uplink.
  *
  *    prerouting    from an uplink: with a LAN's or peer's source, or to a peer: drop; nothing else here concerns it
  *                  a SYN from the LAN or from this gateway, to a peer, source behind the device it came from: to the listener on loopback,
@@ -136,8 +137,8 @@ function inside(site: Site, ours: 'saddr' | 'daddr', matches: readonly string[])
 }
 
 /**
- * What the device lets in goes to the LAN; where the LAN may be forwarded only because of us, it is not forwarded to others, and where an uplink
- * may be, nothing but a peer's that the kernel spreads.
+ * What the device lets in goes to the LAN; where the LAN may be forwarded only because of us, it is not forwarded to others, and where an
+ * uplink may be, nothing but a peer's that the kernel spreads.
  */
 function forwarded(site: Site, lane: readonly string[], isRouter: (family: Family) => boolean): string[] {
   const hook = 'type filter hook forward priority filter; policy accept;';

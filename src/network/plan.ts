@@ -1,7 +1,9 @@
 /**
- * From a site to the kernel state it needs, as a value (DESIGN §6). Pure: the same site and facts give the same plan, on any host, without privileges.
+ * From a site to the kernel state it needs, as a value (DESIGN §6). Pure: the same site and facts give the same plan, on any host, without
+ * privileges.
  *
- * The order is that of fail closed: the last-resort routes first, then the table with its drops, then what makes traffic flow. Undone in reverse.
+ * The order is that of fail closed: the last-resort routes first, then the table with its drops, then what makes traffic flow. Undone in
+ * reverse.
  */
 import type { Site, Uplink } from '../site/types.ts';
 import { contains, type Family, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';

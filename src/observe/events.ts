@@ -2,8 +2,8 @@
  * What changed, and why: the last KEPT events in memory, for `braid events`, and whoever listens gets each at once. An event is a change of
  * state or something an administrator should know; it is written down in words when it happens, not worked out afterwards.
  *
- * What the network can cause at will must not push everything else out. Of one key (a path, an uplink, a peer) BURST events in WINDOW_MS pass;
- * the rest is summed up in one event at the end of the window, with the state that it ended in:
+ * What the network can cause at will must not push everything else out. Of one key (a path, an uplink, a peer) BURST events in WINDOW_MS
+ * pass; the rest is summed up in one event at the end of the window, with the state that it ended in:
  *
  *     cable: up -> down │ cable: down -> up │ … 8 more … │ after 10 s: cable: up -> down; 137 more changes like this, the last: …
  */

@@ -1,6 +1,7 @@
 /**
  * The packets of one path where UDP does not pass there: sealed datagrams in frames (wire/packet-frames.ts) over one end of a socket pair,
- * whose other end is the LAN leg of a stream in a worker (engine/streams.ts). To those who send it looks like any other path (path-sender.ts).
+ * whose other end is the LAN leg of a stream in a worker (engine/streams.ts). To those who send it looks like any other path
+ * (path-sender.ts).
  *
  *   add ──▶ queue, QUEUE_MOST_BYTES and QUEUE_MOST_MS ──▶ pair, 32 KiB ──▶ the worker's send window ──▶ TCP
  *

@@ -1,6 +1,6 @@
 /**
- * How a packet to a peer travels: the peer's `[[peer.policy]]` rules, compiled. The first that fits decides; behind them stand two of our own:
- * what is marked EF (a voice call) takes the quickest path, everything else stays with its flow on one.
+ * How a packet to a peer travels: the peer's `[[peer.policy]]` rules, compiled. The first that fits decides; behind them stand two of our
+ * own: what is marked EF (a voice call) takes the quickest path, everything else stays with its flow on one.
  *
  * Only a datagram's first fragment has ports. So what was decided for it is remembered for the others; where they come before it, rules with
  * ports do not fit them.

@@ -13,8 +13,8 @@
  *   counter < next     → late: given up before. Delivered at once and counted; applications cope with order, not with holes
  *   held for waitMs    → everything before it is delivered, its gaps are given up (`due`)
  *
- * `waitMs` follows what is seen: a little more than the longest that a gap took to fill of late. So equal paths cost a millisecond or two when
- * a packet is lost, and paths of 20 and 60 ms what their difference is; never more than WAIT_MOST_MS.
+ * `waitMs` follows what is seen: a little more than the longest that a gap took to fill of late. So equal paths cost a millisecond or two
+ * when a packet is lost, and paths of 20 and 60 ms what their difference is; never more than WAIT_MOST_MS.
  */
 import { Slab } from '../native/slab.ts';
 

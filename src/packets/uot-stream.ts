@@ -1,6 +1,6 @@
 /**
- * One stream of UDP over TCP (shadowsocks/uot.ts): the frames of one socket, on one end of a pair whose other end is the LAN leg of a stream in a
- * worker. What the pair does not take waits here, not long, and the oldest goes.
+ * One stream of UDP over TCP (shadowsocks/uot.ts): the frames of one socket, on one end of a pair whose other end is the LAN leg of a
+ * stream in a worker. What the pair does not take waits here, not long, and the oldest goes.
  */
 import { EAGAIN } from '../kernel/constants.ts';
 import type { Sockets } from '../kernel/sockets.ts';

@@ -90,7 +90,8 @@ function orAll(indices: readonly number[], wanted: (index: number) => boolean): 
 }
 
 /**
- * Worse paths behind better ones, and first the one on which a flow gets no subflow later; among equals round trips count only by the doubling, so that the order is steady.
+ * Worse paths behind better ones, and first the one on which a flow gets no subflow later; among equals round trips count only by the
+ * doubling, so that the order is steady.
  */
 function rank({ machine, plain, dropsMptcp, refusesJoins, isUndialable, rttMs }: DecidedPath): number {
   const worse = (isUndialable ? 1_000 : 0) + (dropsMptcp ? 500 : 0) + (plain ? 250 : 0) + (machine.avoided === 'no' ? 0 : 100);

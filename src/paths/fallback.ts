@@ -9,8 +9,8 @@
  *         ├──── failed, lost, nothing came over it: not again for a while, longer each time ────┤
  *         └──── the path fell; or nobody has wanted it for LINGER_MS ───────────────────────────┘
  *
- * Both sites want it where either does not hear the other's datagrams. The one whose name sorts lower asks first, the other one a little later:
- * perhaps only that one can dial.
+ * Both sites want it where either does not hear the other's datagrams. The one whose name sorts lower asks first, the other one a little
+ * later: perhaps only that one can dial.
  */
 
 /** What the monitor has of the streams: asked for and ended by path; where one stands is told by `streamOpened` and `streamGone`. */

@@ -1,7 +1,7 @@
 /**
- * What can be told of a path where only this side is ours: the peer sends no heartbeats, and while it is the one that sends data nothing of ours
- * waits for an acknowledgement either. So where its data stops on one path and goes on over another, a connection is tried there at once, once for
- * each time it stops; one that is not answered soon is the proof. A peer that only has no use for a path answers.
+ * What can be told of a path where only this side is ours: the peer sends no heartbeats, and while it is the one that sends data nothing of
+ * ours waits for an acknowledgement either. So where its data stops on one path and goes on over another, a connection is tried there at
+ * once, once for each time it stops; one that is not answered soon is the proof. A peer that only has no use for a path answers.
  *
  *   data ──▶ none for DOUBT_MS while another path brings some ──▶ a connection is tried ──▶ answered: well
  *                                                                      └──▶ not within UNANSWERED_MS, and nothing else came: silent

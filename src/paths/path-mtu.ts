@@ -10,7 +10,8 @@
  *                                                            asked again, and still passes ────┘
  *
  * While the path is at work what passed is asked for again each second: large packets that vanish where small ones live (a black hole) are
- * found within two. One probe that is lost says nothing: a size has failed after TRIES of them, and the one that ends a search after as many again.
+ * found within two. One probe that is lost says nothing: a size has failed after TRIES of them, and the one that ends a search after as
+ * many again.
  */
 export interface MtuBounds {
   /** What the device takes. */

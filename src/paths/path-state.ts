@@ -12,8 +12,8 @@
  *      │ suspect │ ── as from up ──▶ down          │ probing │ ◀── good ── down
  *      └─────────┘                                 └─────────┘
  *
- * The last living path stays alive whatever the peer says of it; `renewed` when the peer has it again: what stood on it before is as good as dead.
- * A suspect path is alive. One that is `late` still carries; one that is `poor` (`avoided`) carries only where no better one is.
+ * The last living path stays alive whatever the peer says of it; `renewed` when the peer has it again: what stood on it before is as good
+ * as dead. A suspect path is alive. One that is `late` still carries; one that is `poor` (`avoided`) carries only where no better one is.
  * Damping: each fall within FLAP_WINDOW_MS of the one before doubles the time for which the path must be good before it is used again; each
  * window without a fall halves it.
  */

@@ -1,9 +1,10 @@
 /**
  * When a path that is alive is better left alone: loss, a way that became much longer, a rate that collapsed. Pure, with hysteresis.
  *
- * What we do to a path ourselves must not count: a queue that we fill makes round trips long and loses heartbeats. Two things tell it apart.
- * A path that delivers what it always did is not poor by some loss; and when a path is well as soon as we leave it alone, it was us, and it is
- * judged more mildly for a while (`Tolerance`). A collapsed rate is the exception: that link is well when idle, and still no good.
+ * What we do to a path ourselves must not count: a queue that we fill makes round trips long and loses heartbeats. Two things tell it
+ * apart. A path that delivers what it always did is not poor by some loss; and when a path is well as soon as we leave it alone, it was us,
+ * and it is judged more mildly for a while (`Tolerance`). A collapsed rate is the exception: that link is well when idle, and still no
+ * good.
  */
 import type { Evidence } from './evidence.ts';
 

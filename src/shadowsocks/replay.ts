@@ -2,10 +2,10 @@
  * Salts that were seen, shared by all workers: a request that comes twice within its timestamp's window is a recording.
  *
  * One open-addressed table in shared memory. A slot keeps 56 bits of the salt and the minute it came in, so nothing is ever cleared: a salt
- * is remembered for the rest of its minute and the whole next one, 62 to 124 s; after that its slot counts as free. Our minutes have 62 s: a stamp
- * that is 30 s ahead is in time for almost 61 s (whole seconds on both sides), and the clocks that count the two differ by some rounding.
- * Position and content come from different bytes of the salt, so a fresh salt is mistaken for a seen one less than once in 2^54 requests.
- * A lock of one word guards it, held for a fraction of a microsecond. A full table refuses: it fails closed.
+ * is remembered for the rest of its minute and the whole next one, 62 to 124 s; after that its slot counts as free. Our minutes have 62 s:
+ * a stamp that is 30 s ahead is in time for almost 61 s (whole seconds on both sides), and the clocks that count the two differ by some
+ * rounding. Position and content come from different bytes of the salt, so a fresh salt is mistaken for a seen one less than once in 2^54
+ * requests. A lock of one word guards it, held for a fraction of a microsecond. A full table refuses: it fails closed.
  *
  *    header 64 B                    slots, 8 B each
  *    ┌────────────────────────────┬───────────────────────────────┬─────────

@@ -1,7 +1,7 @@
 /**
- * Paths through the changes of a host: a path keeps its index for the daemon's life, because workers, counters and the peer name it so. What an
- * uplink loses stays in the list as not present; what is new comes behind. A path is the same path while uplink, family and the peer's
- * address are; its own local address may change (DHCP).
+ * Paths through the changes of a host: a path keeps its index for the daemon's life, because workers, counters and the peer name it so.
+ * What an uplink loses stays in the list as not present; what is new comes behind. A path is the same path while uplink, family and the
+ * peer's address are; its own local address may change (DHCP).
  */
 import { PATHS_MOST } from '../status/counters.ts';
 import { addressOfFamily, type Connected, type Pair } from './pairing.ts';

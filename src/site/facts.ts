@@ -1,7 +1,8 @@
 /**
  * What this host has: devices, their addresses, routes. Read once, as a value; only what joining a configuration with the host needs.
  *
- * The in-memory twin is a `HostFacts` written down (see resolve.test.ts). What others have claimed of marks, tables and ports is network/'s business.
+ * The in-memory twin is a `HostFacts` written down (see resolve.test.ts). What others have claimed of marks, tables and ports is network/'s
+ * business.
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

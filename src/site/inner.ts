@@ -1,8 +1,8 @@
 /**
- * Inner addresses: one for each uplink, on the packet lane's device, for the subflows of flows whose uplink strips MPTCP (they travel inside
- * the lane then, pinned to it). Both sites choose theirs alone and tell each other, so they come from a hash of names that both sites' differ in:
- * the same after each start, and with 131,070 addresses to choose from two uplinks rarely meet. Where they do, or where the host knows the
- * address otherwise, the next one of a few is taken; else there is none, and that uplink adds nothing to single flows.
+ * Inner addresses: one for each uplink, on the packet lane's device, for the subflows of flows whose uplink strips MPTCP (they travel
+ * inside the lane then, pinned to it). Both sites choose theirs alone and tell each other, so they come from a hash of names that both
+ * sites' differ in: the same after each start, and with 131,070 addresses to choose from two uplinks rarely meet. Where they do, or where
+ * the host knows the address otherwise, the next one of a few is taken; else there is none, and that uplink adds nothing to single flows.
  */
 import { addressFromBytes, type IpAddress, type Prefix } from '../wire/ip.ts';
 

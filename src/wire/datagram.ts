@@ -30,8 +30,8 @@ export interface DatagramHeader {
 }
 
 /**
- * Number spaces, the top 8 bits of a packet id: 0 to 47 the packet lane on the sender's path of that index, 96 to 143 its heartbeats, 144 to 191 the
- * probes of its MTU, 192 to 239 heartbeats over its stream.
+ * Number spaces, the top 8 bits of a packet id: 0 to 47 the packet lane on the sender's path of that index, 96 to 143 its heartbeats, 144
+ * to 191 the probes of its MTU, 192 to 239 heartbeats over its stream.
  */
 export const SPACES = 256;
 export const SPACE_PATHS_MOST = 48;

@@ -8,8 +8,8 @@ import { beside, serve, start, startScript } from './support/programs.ts';
 import { type Call, callAll, codecFor, codecWith, crowdOf, keysIn, proxyHeader, request } from './support/strangers.ts';
 
 /**
- * What the network may do to a gateway. Berlin and munich are honest and joined by two uplinks; mallory is berlin's other peer: it has a key of
- * its own and, for most of these tests, uses it badly or pretends to have none. Its daemon never runs.
+ * What the network may do to a gateway. Berlin and munich are honest and joined by two uplinks; mallory is berlin's other peer: it has a
+ * key of its own and, for most of these tests, uses it badly or pretends to have none. Its daemon never runs.
  */
 function topology(): Topology {
   const base = twoSites({ uplinks: [{ rateMbit: 50 }, { rateMbit: 50 }], ipv4Only: true });

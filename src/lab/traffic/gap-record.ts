@@ -1,5 +1,6 @@
 /**
- * When bytes arrived, kept as the silences between them, so that somebody who knows when an uplink died can ask for the longest one around it.
+ * When bytes arrived, kept as the silences between them, so that somebody who knows when an uplink died can ask for the longest one around
+ * it.
  *
  * Times are CLOCK_MONOTONIC in milliseconds: every namespace of a machine has the same one, and it is never set.
  */

@@ -1,5 +1,6 @@
 /**
- * Flows that are watched while uplinks die: a program for both ends, its task as JSON in argv, so that every reader can say when what arrived.
+ * Flows that are watched while uplinks die: a program for both ends, its task as JSON in argv, so that every reader can say when what
+ * arrived.
  *
  *   client -> server   a JSON line: which flow this is, then the flow's bytes where it goes up, FIN
  *   server -> client   the flow's bytes where it goes down, FIN
@@ -8,7 +9,8 @@
  *   bulk   key stream without end, as fast as it is taken
  *
  * The key stream (AES-CTR of a seed) is another at every position, so a byte lost, doubled or moved is seen at once. stdin takes a word a
- * line: `look N` prints what arrived last, `stop` ends every flow in order and prints the report; what has not arrived by `settleMs` is told as it is.
+ * line: `look N` prints what arrived last, `stop` ends every flow in order and prints the report; what has not arrived by `settleMs` is
+ * told as it is.
  */
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { createConnection, createServer, Socket } from 'node:net';

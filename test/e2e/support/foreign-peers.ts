@@ -1,6 +1,6 @@
 /**
- * Gateways that are no Braids: unmodified sing-box and shadowsocks-rust in a lab's namespace, set up as their users do. They are found on PATH or
- * where an environment variable says; nothing here builds or fetches them.
+ * Gateways that are no Braids: unmodified sing-box and shadowsocks-rust in a lab's namespace, set up as their users do. They are found on
+ * PATH or where an environment variable says; nothing here builds or fetches them.
  */
 import { randomBytes } from 'node:crypto';
 import { accessSync, constants, readdirSync, readFileSync, writeFileSync } from 'node:fs';

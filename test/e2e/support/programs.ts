@@ -1,7 +1,7 @@
 /**
  * Programs and flows beside a test: small servers and clients on LAN hosts, run by Node, and traffic that goes on while the test looks at
- * something else. A test that fails in the middle must not drag the next one along, so whatever is started here has ended, and been waited for,
- * before the next test begins.
+ * something else. A test that fails in the middle must not drag the next one along, so whatever is started here has ended, and been waited
+ * for, before the next test begins.
  */
 import { onTestFinished } from 'vitest';
 import type { Lab, LabProcess } from '../../../src/lab/index.ts';
