@@ -23,6 +23,12 @@ describe('what the workers notice', () => {
     ]);
   });
 
+  it('names a peer by its key, wherever it calls from', () => {
+    expect(said({ what: 'refused', fault: 'timestamp', from: at('192.0.2.66', 1), peer: 0 })).toEqual([
+      expect.stringMatching(/a call from munich \(192\.0\.2\.66\) is refused fault=timestamp hint="the two clocks differ/),
+    ]);
+  });
+
   it('is silence where a stranger knocks', () => {
     expect(said({ what: 'refused', fault: 'bad-tag', from: at('192.0.2.66', 1) })).toEqual([]);
   });

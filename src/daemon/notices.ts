@@ -9,7 +9,8 @@ export function logNotice(log: Log, site: Site, notice: Notice): void {
   switch (notice.what) {
     case 'refused': {
       const from = addressFromBytes(notice.from.bytes);
-      const peer = site.peers.find(({ addresses }) => addresses.some(({ address }) => sameAddress(address.bytes, from.bytes)));
+      const isAt = ({ addresses }: Site['peers'][number]) => addresses.some(({ address }) => sameAddress(address.bytes, from.bytes));
+      const peer = notice.peer === undefined ? site.peers.find(isAt) : site.peers[notice.peer];
       // Strangers knock on every port of the internet: they are counted, not logged.
       if (!peer) return;
       const hint = HINTS[notice.fault] ?? 'see docs/operations.md#faults';

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Notice } from '../engine/messages.ts';
-import { peerOf, siteOf } from '../engine/pair.fixture.ts';
+import { at, peerOf, siteOf } from '../engine/pair.fixture.ts';
 import { CALLS_LEAST, FORGOTTEN_MS, Refusals } from './refusals.ts';
 
 const site = siteOf('berlin', 16, 1, [peerOf(0, 'munich', 17, 1, 2), peerOf(1, 'paris', 18, 1, 3)]);
@@ -24,8 +23,8 @@ function judged(dial: readonly number[] = [0, 1], costly: readonly number[] = []
     clock.ms += afterMs;
     return refusals.noticed({ what: 'unanswered', peer: 0, path, ageMs: 10_020, isUsers: false, ...more });
   };
-  const refused = (fault: 'timestamp' | 'bad-tag', from = '10.0.0.2') =>
-    refusals.noticed({ what: 'refused', fault, from: { bytes: Uint8Array.from(from.split('.'), Number), port: 40_000 } } as Notice);
+  const refused = (fault: 'timestamp' | 'bad-tag', peer?: number) =>
+    refusals.noticed({ what: 'refused', fault, from: at('192.0.2.66', 40_000), ...(peer !== undefined && { peer }) });
   return { clock, said, connected, refusals, call, refused };
 }
 
@@ -89,15 +88,15 @@ describe('a peer that takes no calls of ours', () => {
 
   it('has a wrong clock, or we have, where its own calls are untimely', () => {
     const before = judged();
-    before.refused('timestamp');
+    before.refused('timestamp', 0);
     for (const path of [0, 1, 0]) before.call(path);
     expect(before.refusals.of(0)?.words).toMatch(/one of the two clocks is wrong$/);
     const later = judged();
     later.refused('bad-tag');
-    later.refused('timestamp', '192.0.2.66');
+    later.refused('timestamp', 1);
     for (const path of [0, 1, 0]) later.call(path);
     expect(later.refusals.of(0)?.words).toBe(REFUSES);
-    later.refused('timestamp');
+    later.refused('timestamp', 0);
     expect(later.refusals.of(0)?.words).toMatch(/one of the two clocks is wrong$/);
     expect(later.said).toHaveLength(2);
   });

@@ -16,7 +16,6 @@
  */
 import type { Notice, PeerPaths } from '../engine/messages.ts';
 import type { Site } from '../site/types.ts';
-import { sameAddress } from '../wire/ip.ts';
 
 interface RefusalsParts {
   readonly site: () => Site;
@@ -78,9 +77,7 @@ export class Refusals {
   /** @returns whether that is no news. */
   noticed(notice: Notice): boolean {
     if (notice.what === 'unanswered') return this.#unanswered(notice);
-    if (notice.what === 'refused' && notice.fault === 'timestamp')
-      for (const { index, addresses, revoked } of this.#parts.site().peers)
-        if (!revoked && addresses.some(({ address }) => sameAddress(address.bytes, notice.from.bytes))) this.#untimely(index);
+    if (notice.what === 'refused' && notice.fault === 'timestamp' && notice.peer !== undefined) this.#untimely(notice.peer);
     return false;
   }
 

@@ -39,6 +39,20 @@ describe('a caller who proves nothing', () => {
     expect(pair.far.isClean).toBe(true);
   });
 
+  it.each([
+    ['its clock is wrong', (pair: Pair) => request(caller(pair, 1, -31), good), [{ what: 'refused', fault: 'timestamp', peer: 0 }]],
+    ['it has no key', () => randomBytes(200), []],
+  ])('is told with the name of its key where %s', (_, bytesOf, told) => {
+    const pair = new Pair();
+    pair.far.tell({ kind: 'site', site: { ...pair.far.site, peers: pair.far.site.peers.map((peer) => ({ ...peer, addresses: [] })) } });
+    pair.listen();
+    const talker = stranger(pair);
+    talker.write(bytesOf(pair));
+    pair.settle();
+    expect(pair.far.posted.flatMap((message) => (message.kind === 'notice' ? [message.notice] : []))).toMatchObject(told);
+    talker.close();
+  });
+
   it('cannot make its call last by talking', () => {
     const pair = new Pair();
     const talker = stranger(pair);

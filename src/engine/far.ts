@@ -132,8 +132,10 @@ export class FarSide {
   #startDraining(flow: Flow, reason: Fault): void {
     this.#loop.fault(reason);
     const from = this.#loop.sockets.remoteAddress(flow.wanFd);
-    // Strangers knock on every port of the internet: they are counted; a peer's address is worth a word.
-    if (from && this.#isPeers(from)) this.#loop.notice({ what: 'refused', fault: reason, from });
+    const peer = this.#calls.get(flow)!.opener.untimelyPeer;
+    // Strangers knock on every port of the internet: they are counted; a peer's key or address is worth a word.
+    if (from && (peer !== undefined || this.#isPeers(from)))
+      this.#loop.notice({ what: 'refused', fault: reason, from, ...(peer !== undefined && { peer }) });
     this.#endCall(flow);
     flow.phase = 'draining';
     this.#drain(flow);

@@ -113,7 +113,7 @@ export interface PeerPaths {
 /** What an administrator should hear of although no flow log is kept. Limited at the source: one a second and worker. */
 export type Notice =
   /** Somebody called with a request that is not authentic, not in time or not fresh. */
-  | { readonly what: 'refused'; readonly fault: Fault; readonly from: SocketAddress }
+  | { readonly what: 'refused'; readonly fault: Fault; readonly from: SocketAddress; readonly peer?: number }
   /** A peer that is no Braid asked for what it may not have. */
   | { readonly what: 'refused-target'; readonly peer: number; readonly fault: Fault; readonly target: string }
   /** The peer heard us out and never answered: as we do with a caller we refuse. */

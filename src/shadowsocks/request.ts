@@ -152,9 +152,15 @@ export class RequestOpener {
   readonly #codec: Codec;
   #fixed: OpenedFixed | undefined;
   #fault: RequestFault | undefined;
+  #untimelyPeer: number | undefined;
 
   constructor(codec: Codec) {
     this.#codec = codec;
+  }
+
+  /** Whose key sealed a request that was refused for its timestamp; a recording has one, too. */
+  get untimelyPeer(): number | undefined {
+    return this.#untimelyPeer;
   }
 
   /** @param offset where the connection's first byte lies. After `accepted` it must not be called again. */
@@ -198,6 +204,7 @@ export class RequestOpener {
     const aead = codec.openerFor(facts, caller.key, salt);
     const fault = aead.open(codec.scratch, 0, FIXED_BYTES) ? this.#judge(header, salt) : 'bad-tag';
     if (fault) {
+      if (fault === 'timestamp' && caller.index >= 0) this.#untimelyPeer = caller.index;
       aead.close();
       return this.#refuse(fault);
     }
