@@ -29,32 +29,34 @@ function uplinks(port: number, more: Partial<UplinkDatagramsParts> = {}) {
   const failures: string[] = [];
   const datagrams = new UplinkDatagrams({
     port,
-    received: (bytes: Buffer, local: IpAddress, remote: SocketAddress) =>
-      heard.push(`${bytes.toString()} at ${local.text} from ${addressFromBytes(remote.bytes).text}:${remote.port}`),
+    received: (bytes: Uint8Array, local: IpAddress, remote: SocketAddress) =>
+      heard.push(`${Buffer.from(bytes).toString()} at ${local.text} from ${addressFromBytes(remote.bytes).text}:${remote.port}`),
     failed: (words) => failures.push(words),
     ...more,
   });
   open.push(datagrams);
-  return { datagrams, heard, failures };
+  const hear = () => {
+    datagrams.read();
+    return heard;
+  };
+  return { datagrams, hear, failures };
 }
 
 describe('the datagrams of the uplinks', () => {
   it('leave from the address they are sent from, and say which address they came to', async () => {
     const port = await freePort();
-    const { datagrams, heard } = uplinks(port);
+    const { datagrams, hear } = uplinks(port);
     datagrams.follow([ONE, OTHER, SIX]);
     const send = (from: IpAddress, to: IpAddress, words: string) => datagrams.send(from, { bytes: to.bytes, port }, Buffer.from(words));
     await expect
       .poll(() => {
         send(ONE, OTHER, 'there');
-        return heard;
+        return hear();
       })
       .toContain(`there at 127.0.0.2 from 127.0.0.1:${port}`);
     send(OTHER, ONE, 'back');
     send(SIX, SIX, 'six');
-    await expect
-      .poll(() => heard)
-      .toEqual(expect.arrayContaining([`back at 127.0.0.1 from 127.0.0.2:${port}`, `six at ::1 from ::1:${port}`]));
+    await expect.poll(hear).toEqual(expect.arrayContaining([`back at 127.0.0.1 from 127.0.0.2:${port}`, `six at ::1 from ::1:${port}`]));
     expect(datagrams.bytesOf('127.0.0.2')).toEqual({ tx: 4, rx: datagrams.bytesOf('127.0.0.1').tx });
   });
 
@@ -62,13 +64,13 @@ describe('the datagrams of the uplinks', () => {
     const port = await freePort();
     const taken = createSocket('udp4').bind(port, '127.0.0.1');
     await once(taken, 'listening');
-    const { datagrams, heard, failures } = uplinks(port);
+    const { datagrams, hear, failures } = uplinks(port);
     datagrams.follow([ONE, OTHER]);
     await expect.poll(() => failures).toEqual([expect.stringContaining('127.0.0.1')]);
     taken.close();
     datagrams.follow([]);
     datagrams.send(OTHER, { bytes: ONE.bytes, port }, Buffer.from('x'));
-    expect(heard).toEqual([]);
+    expect(hear()).toEqual([]);
   });
 
   it('share a port with the packet lane, which takes its part, has it taken back, and while it is gone keeps packets from us', async () => {
@@ -76,7 +78,7 @@ describe('the datagrams of the uplinks', () => {
     const kernel = new LinuxDatagrams();
     const told: string[] = [];
     let isThere = true;
-    const { datagrams, heard } = uplinks(port, {
+    const { datagrams, hear } = uplinks(port, {
       handOver: (address, fd) => {
         told.push(`takes ${address}`);
         if (!isThere) return 'parked';
@@ -97,10 +99,29 @@ describe('the datagrams of the uplinks', () => {
       .poll(() => {
         datagrams.send(OTHER, { bytes: OTHER.bytes, port }, sealed(packetSpace(0), 'a packet'));
         datagrams.send(OTHER, { bytes: OTHER.bytes, port }, sealed(heartbeatSpace(0), 'a heartbeat'));
-        return heard.length;
+        return hear().length;
       })
       .toBeGreaterThan(0);
-    expect(heard.every((words) => words.includes('a heartbeat'))).toBe(true);
+    expect(hear().every((words) => words.includes('a heartbeat'))).toBe(true);
+  });
+
+  it('are read in turns, and say since when they were there', async () => {
+    const port = await freePort();
+    const ages: number[] = [];
+    const { datagrams } = uplinks(port, { received: (_bytes, _local, _remote, ageMs) => ages.push(ageMs) });
+    datagrams.follow([ONE]);
+    const send = () => datagrams.send(ONE, { bytes: ONE.bytes, port }, Buffer.alloc(40, heartbeatSpace(0)));
+    for (let i = 0; i < 300; i++) send();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const lastAtMs = performance.now();
+    send();
+    expect(datagrams.read()).toBe(true);
+    expect(ages).toHaveLength(256);
+    expect(datagrams.read()).toBe(false);
+    expect(ages).toHaveLength(301);
+    expect(ages[0]).toBeGreaterThanOrEqual(49);
+    // The wall clock, by which they are stamped, and ours may differ by a hair.
+    expect(ages[300]).toBeLessThanOrEqual(performance.now() - lastAtMs + 1);
   });
 
   it('go nowhere at port 0, which an attacker can give as the source, and open nothing after their end', async () => {
@@ -111,6 +132,7 @@ describe('the datagrams of the uplinks', () => {
     await expect
       .poll(() => {
         send(port);
+        datagrams.read();
         return datagrams.bytesOf('127.0.0.1').rx;
       })
       .toBeGreaterThan(0);

@@ -3,19 +3,21 @@
  * has (the source rules) and a peer behind NAT is answered from where it wrote to. One of the pair is ours, for heartbeats; the other one is
  * the packet lane's, and closed where there is none. They follow the addresses as these come and go.
  *
- * Sent is at once, by one call; received by node:dgram, which watches the descriptor anyway.
+ * Sent is at once, by one call. Received is when whoever has use for it calls `read`, in its turn: node:dgram would wake the thread for each
+ * heartbeat, and make five objects of it.
  */
-import { createSocket, type Socket } from 'node:dgram';
+import { EAGAIN } from '../kernel/constants.ts';
 import { LinuxDatagrams } from '../kernel/datagram-sockets.ts';
 import { errnoName } from '../kernel/errno.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { Slab } from '../native/index.ts';
 import type { DatagramPort } from '../paths/types.ts';
-import { type IpAddress, parseAddress } from '../wire/ip.ts';
+import type { IpAddress } from '../wire/ip.ts';
 
 export interface UplinkDatagramsParts {
   readonly port: number;
-  readonly received: (bytes: Buffer, local: IpAddress, remote: SocketAddress) => void;
+  /** @param bytes written over by the next one. @param ageMs since when it was there. */
+  readonly received: (bytes: Uint8Array, local: IpAddress, remote: SocketAddress, ageMs: number) => void;
   /** A socket could not be had, in words. */
   readonly failed: (words: string) => void;
   /**
@@ -33,9 +35,10 @@ const TAKEN_BACK_MS = 200;
 /** Jumbo frames. */
 const DATAGRAM_MOST_BYTES = 9_216;
 const REMOTE_SLOT = 0;
+/** Of one address in one turn: then it is others' turn. */
+const READ_AT_ONCE = 256;
 
 interface Open {
-  readonly socket: Socket;
   readonly fd: number;
   readonly address: IpAddress;
   readonly data: 'taken' | 'parked' | 'none';
@@ -46,6 +49,7 @@ export class UplinkDatagrams implements DatagramPort {
   readonly #parts: UplinkDatagramsParts;
   readonly #kernel = new LinuxDatagrams();
   readonly #out = new Slab(DATAGRAM_MOST_BYTES);
+  readonly #in = new Slab(DATAGRAM_MOST_BYTES);
   readonly #open = new Map<string, Open>();
   readonly #notBeforeMs = new Map<string, number>();
   readonly #sentBytes = new Map<string, { tx: number; rx: number }>();
@@ -82,6 +86,13 @@ export class UplinkDatagrams implements DatagramPort {
     this.#kernel.send(open.fd, REMOTE_SLOT, this.#out, 0, bytes.length, bytes.length);
   }
 
+  /** What has come. @returns whether there may be more. */
+  read(): boolean {
+    let hasMore = false;
+    for (const open of this.#open.values()) hasMore = this.#read(open) || hasMore;
+    return hasMore;
+  }
+
   /** What went through our socket of an address since it was first opened. */
   bytesOf(address: string): { readonly tx: number; readonly rx: number } {
     return this.#sentBytes.get(address) ?? { tx: 0, rx: 0 };
@@ -102,21 +113,29 @@ export class UplinkDatagrams implements DatagramPort {
     if (typeof pair === 'number') return this.#failed(address, errnoName(pair));
     const data = this.#parts.handOver?.(address.text, pair.dataFd) ?? 'none';
     if (data === 'none') this.#kernel.close(pair.dataFd);
-    const socket = createSocket(address.family === 4 ? 'udp4' : 'udp6');
-    const open: Open = { socket, fd: pair.heartbeatFd, address, data, dataFd: pair.dataFd };
-    this.#open.set(address.text, open);
-    socket.on('error', (error) => {
-      this.#drop(open);
-      this.#failed(address, error.message);
-    });
-    socket.on('message', (bytes, { address: text, port }) => {
-      this.#count(address.text).rx += bytes.length;
-      const remote = parseAddress(text);
+    this.#open.set(address.text, { fd: pair.heartbeatFd, address, data, dataFd: pair.dataFd });
+  }
+
+  #read(open: Open): boolean {
+    const { fd, address } = open;
+    for (let left = READ_AT_ONCE; left > 0; left--) {
+      const length = this.#kernel.receive(fd, this.#in, 0, DATAGRAM_MOST_BYTES);
+      if (length === -EAGAIN) return false;
+      if (length < 0) {
+        this.#drop(open);
+        this.#failed(address, errnoName(-length));
+        return false;
+      }
+      this.#count(address.text).rx += length;
+      const { remote, ageMs } = this.#kernel;
       // Port 0 can be forged, and is nowhere to answer to.
-      if (!remote || port === 0) return;
-      this.#parts.received(bytes, address, { bytes: remote.bytes, port });
-    });
-    socket.bind({ fd: pair.heartbeatFd });
+      if (remote.port === 0) continue;
+      const from = { bytes: Uint8Array.from(remote.bytes), port: remote.port };
+      this.#parts.received(this.#in.bytes.subarray(0, length), address, from, ageMs);
+      // What it said may have changed our addresses.
+      if (this.#open.get(address.text) !== open) return false;
+    }
+    return true;
   }
 
   #failed(address: IpAddress, why: string): void {
@@ -133,12 +152,7 @@ export class UplinkDatagrams implements DatagramPort {
     const { text } = open.address;
     if (this.#open.get(text) !== open) return;
     this.#open.delete(text);
-    open.socket.removeAllListeners('error').on('error', () => {});
-    try {
-      open.socket.close(); // and with it the descriptor
-    } catch {
-      // it never was open
-    }
+    this.#kernel.close(open.fd);
     if (open.data === 'parked') this.#kernel.close(open.dataFd);
     if (open.data !== 'taken') return;
     this.#parts.takeBack?.(text);

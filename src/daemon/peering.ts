@@ -112,7 +112,7 @@ export class Peering {
     this.packetStreams = this.#makePacketStreams();
     this.#datagrams = new UplinkDatagrams({
       port: site.listenPort,
-      received: (bytes, local, remote) => this.received(bytes, local, remote),
+      received: (bytes, local, remote, ageMs) => this.received(bytes, local, remote, ageMs),
       failed: (words) => parts.said('peer', '', words, true),
       handOver: (address, fd) => parts.lane.handOver(address, fd),
       takeBack: (address) => parts.lane.takeBack(address),
@@ -129,7 +129,10 @@ export class Peering {
       sessionOf: (peer) => this.#room.session(peer),
       figuresOf: parts.figuresOf,
       links: parts.links.links,
-      lookAtLinks: () => parts.links.poll(),
+      read: () => {
+        parts.links.poll();
+        return this.#datagrams.read();
+      },
       spares: (peer) => this.#spares(peer),
       changed: (peers) => this.#decided(peers),
       event: (record) => this.#moved(record),
@@ -327,9 +330,9 @@ export class Peering {
   }
 
   /** A datagram from the outside, whole. */
-  received(bytes: Uint8Array, local: IpAddress, remote: SocketAddress): void {
+  received(bytes: Uint8Array, local: IpAddress, remote: SocketAddress, ageMs = 0): void {
     const opened = this.#room.sessions.open(bytes);
-    if (!('fault' in opened)) this.#opened({ ...opened, session: opened.session.number, local, remote });
+    if (!('fault' in opened)) this.#opened({ ...opened, session: opened.session.number, local, remote, ageMs });
   }
 
   /** A heartbeat that came over the fallback stream of this path. */

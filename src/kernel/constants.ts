@@ -67,6 +67,7 @@ export const SO_REUSEPORT = 15;
 export const SO_SNDBUFFORCE = 32;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUFFORCE = 33;
+export const SO_TIMESTAMPNS = 35;
 export const SO_ATTACH_REUSEPORT_CBPF = 51;
 
 // linux/udp.h

@@ -27,11 +27,13 @@ export interface Datagrams {
   setRemote(slot: number, remote: SocketAddress): void;
   /** @param segmentBytes the size of each datagram; the last may be smaller. @returns bytes or -errno. */
   send(fd: number, slot: number, from: Slab, offset: number, length: number, segmentBytes: number): number;
-  /** The next train. @returns bytes or -errno; sets `segmentBytes` and `remote`. */
+  /** The next train. @returns bytes or -errno; sets `segmentBytes`, `remote` and `ageMs`. */
   receive(fd: number, into: Slab, offset: number, room: number): number;
   /** The size of each datagram of the train received; the last may be smaller. */
   readonly segmentBytes: number;
   readonly remote: SocketAddressCell;
+  /** For how long a heartbeat lay in the kernel; 0 of anything else, and where the kernel does not say. */
+  readonly ageMs: number;
   close(fd: number): void;
 }
 
@@ -53,6 +55,7 @@ const SEND_CONTROL_AT = 224;
 const RECEIVE_CONTROL_AT = 256;
 const REMOTE_AT = 320;
 const FILTER_AT = 384;
+const NOW_AT = 512;
 
 /** struct msghdr and struct cmsghdr of 64-bit Linux. */
 const MESSAGE_BYTES = 56;
@@ -67,11 +70,15 @@ const CMSG_DATA = 16;
 const SEGMENT_CMSG_BYTES = 18;
 const SEGMENT_CONTROL_BYTES = 24;
 const RECEIVE_CONTROL_ROOM = 64;
+/** struct timespec, behind its header. */
+const STAMP_CMSG_BYTES = CMSG_DATA + 16;
+const CLOCK_REALTIME = 0;
 
 const SLOT_BYTES = 32;
 
 export class LinuxDatagrams implements Datagrams {
   segmentBytes = 0;
+  ageMs = 0;
   readonly remote = new SocketAddressCell();
   readonly #small = new Slab(SLAB_MIN_BYTES);
   #remotes = new Slab(SLAB_MIN_BYTES);
@@ -140,10 +147,10 @@ export class LinuxDatagrams implements Datagrams {
     const n = libcCalls.recvmsg(fd, this.#receiveAt, 0);
     if (n < 0) return -errno();
     readSockaddr(bytes, REMOTE_AT, this.remote);
-    const isTrain =
-      bytes.readUInt32LE(RECEIVE_AT + CONTROL_LENGTH) >= CMSG_DATA + 4 &&
-      bytes.readInt32LE(RECEIVE_CONTROL_AT + CMSG_LEVEL) === k.SOL_UDP &&
-      bytes.readInt32LE(RECEIVE_CONTROL_AT + CMSG_TYPE) === k.UDP_GRO;
+    // A data socket has trains, a heartbeat socket stamps: never more than one of the two.
+    const controlBytes = bytes.readUInt32LE(RECEIVE_AT + CONTROL_LENGTH);
+    const isTrain = controlBytes >= CMSG_DATA + 4 && this.#isControl(k.SOL_UDP, k.UDP_GRO);
+    this.ageMs = controlBytes >= STAMP_CMSG_BYTES && this.#isControl(k.SOL_SOCKET, k.SO_TIMESTAMPNS) ? this.#age() : 0;
     const segmentBytes = isTrain ? bytes.readInt32LE(RECEIVE_CONTROL_AT + CMSG_DATA) : n;
     this.segmentBytes = segmentBytes > 0 ? segmentBytes : n;
     return n;
@@ -151,6 +158,25 @@ export class LinuxDatagrams implements Datagrams {
 
   close(fd: number): void {
     libcCalls.close(fd);
+  }
+
+  #isControl(level: number, type: number): boolean {
+    const { bytes } = this.#small;
+    return bytes.readInt32LE(RECEIVE_CONTROL_AT + CMSG_LEVEL) === level && bytes.readInt32LE(RECEIVE_CONTROL_AT + CMSG_TYPE) === type;
+  }
+
+  /** The kernel stamps by the wall clock: somebody may have set it meanwhile. */
+  #age(): number {
+    const small = this.#small;
+    libcCalls.clock_gettime(CLOCK_REALTIME, small.range(NOW_AT, 16));
+    return Math.max(0, this.#millisecondsAt(NOW_AT) - this.#millisecondsAt(RECEIVE_CONTROL_AT + CMSG_DATA));
+  }
+
+  /** A timespec. Its seconds are below 2^53 for some time to come. */
+  #millisecondsAt(at: number): number {
+    const { bytes } = this.#small;
+    const seconds = bytes.readUInt32LE(at) + bytes.readUInt32LE(at + 4) * 2 ** 32;
+    return seconds * 1_000 + bytes.readUInt32LE(at + 8) / 1e6;
   }
 
   #bound(at: SocketAddress): number {
@@ -173,6 +199,8 @@ export class LinuxDatagrams implements Datagrams {
 
   #prepare(heartbeatFd: number, dataFd: number): number {
     this.#number(heartbeatFd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, HEARTBEAT_RECEIVE_BYTES);
+    // They are read when their reader has its turn, and say by this when they came.
+    this.#number(heartbeatFd, k.SOL_SOCKET, k.SO_TIMESTAMPNS, 1);
     this.#number(dataFd, k.SOL_SOCKET, k.SO_RCVBUFFORCE, DATA_RECEIVE_BYTES);
     this.#number(dataFd, k.SOL_SOCKET, k.SO_SNDBUFFORCE, DATA_SEND_BYTES);
     return this.#number(dataFd, k.SOL_UDP, k.UDP_GRO, 1) || this.#attachFilter(heartbeatFd);

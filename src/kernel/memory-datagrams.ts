@@ -18,6 +18,7 @@ export class DatagramNetwork {
 
 export class MemoryDatagrams implements Datagrams {
   segmentBytes = 0;
+  readonly ageMs = 0;
   readonly remote = new SocketAddressCell();
   /** What `send` answers, where it should fail. */
   sendError = 0;

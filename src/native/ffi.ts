@@ -76,6 +76,7 @@ export const libcCalls = {
   ioctl: libc.func('int ioctl(int, uint64, int64)') as (fd: Fd, request: number, argument: Address) => number,
   /** For the requests whose argument is a number and no pointer (TUNSETOFFLOAD). */
   ioctlValue: libc.func('int ioctl(int, uint64, int64)') as (fd: Fd, request: number, value: number) => number,
+  clock_gettime: libc.func('int clock_gettime(int, int64)') as (clock: number, into: Address) => number,
   epoll_create1: libc.func('int epoll_create1(int)') as (flags: number) => number,
   epoll_ctl: libc.func('int epoll_ctl(int, int, int, int64)') as (epoll: Fd, operation: number, fd: Fd, event: Address) => number,
   epoll_wait: libc.func('int epoll_wait(int, int64, int, int)') as (epoll: Fd, events: Address, most: number, timeoutMs: number) => number,

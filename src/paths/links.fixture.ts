@@ -239,6 +239,8 @@ export class Side {
   readonly #world: World;
   readonly #index: number;
   readonly #counters = new Map<number, number>();
+  /** What came by UDP, until a turn reads it; over a stream, while we stand still. */
+  readonly #socket: { readonly datagram: OpenedDatagram; readonly atMs: number }[] = [];
   readonly #inbox: OpenedDatagram[] = [];
   #stalledUntilMs = 0;
 
@@ -270,6 +272,10 @@ export class Side {
       sessionOf: () => (this.hasSession ? { seal: (space, plaintext) => this.#seal(space, plaintext) } : undefined),
       figuresOf: (_, path) => this.#figures(path),
       links: this.links,
+      read: () => {
+        for (const { datagram, atMs } of this.#socket.splice(0)) this.monitor.received({ ...datagram, ageMs: world.nowMs - atMs });
+        return false;
+      },
       spares: () => ({ warm: 2, reverse: 0 }),
       changed: (peers) => this.told.push(peers[0]!),
       event: (record) => this.events.push(record),
@@ -357,7 +363,8 @@ export class Side {
       remote,
       ...(space >= 192 && { stream: link }),
     };
-    if (this.#world.nowMs < this.#stalledUntilMs) this.#inbox.push(datagram);
+    if (!('stream' in datagram)) this.#socket.push({ datagram, atMs: this.#world.nowMs });
+    else if (this.#world.nowMs < this.#stalledUntilMs) this.#inbox.push(datagram);
     else this.monitor.received(datagram);
   }
 

@@ -20,6 +20,8 @@ import { watchUdp } from './udp-watch.ts';
 /** Far more than what happens to uplinks; what is put off is decided in a turn soon after. */
 const DECISIONS_AT_ONCE = 32;
 const DECISION_EACH_MS = 100;
+/** What no event tells of (round trips, what is kept ready, remarks) may be that late: to look at it costs more than the rest of a turn. */
+const REVIEW_EVERY_MS = 100;
 const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
 /** Without any sign of its own for so long a path is not heard. */
@@ -53,6 +55,7 @@ export class PeerWatch implements ProbedPeer {
   followUntilMs = 0;
   answersProbes = false;
   owesAnswer = false;
+  probedUntilMs = 0;
   hasMoved = false;
   /** When a heartbeat of the peer last made us send at once. */
   answeredAtMs = Number.NEGATIVE_INFINITY;
@@ -65,6 +68,7 @@ export class PeerWatch implements ProbedPeer {
   /** Of the turn, for what happens in it. */
   #ownMs = 0;
   #hastenUntilMs = 0;
+  #reviewAtMs = 0;
 
   constructor(peer: Peer, parts: WatchParts) {
     this.index = peer.index;
@@ -167,8 +171,8 @@ export class PeerWatch implements ProbedPeer {
     return dueAtMs;
   }
 
-  /** One turn. @returns whether the decision changed. */
-  evaluate(ownMs: number, realMs: number): boolean {
+  /** One turn: what was heard becomes states. */
+  evaluate(ownMs: number, realMs: number): void {
     this.#ownMs = ownMs;
     this.#readFigures(ownMs, realMs);
     for (const slot of this.slots)
@@ -184,11 +188,20 @@ export class PeerWatch implements ProbedPeer {
       slot.isNews = false;
       this.#fallback(slot, ownMs);
     }
-    return this.decide(realMs);
+  }
+
+  /** The decision may be another one. */
+  review(): void {
+    this.#reviewAtMs = 0;
+  }
+
+  isReviewDue(realMs: number): boolean {
+    return realMs >= this.#reviewAtMs;
   }
 
   /** Each decision makes the workers look at all flows of the peer: a peer that says one thing and the other in turn must not keep them from the rest. */
   decide(realMs: number): boolean {
+    this.#reviewAtMs = realMs + REVIEW_EVERY_MS;
     const next = decide(this.slots, this.paths, this.#parts.spares(this.index));
     if (samePaths(next, this.paths) || !this.#decisions.take(realMs)) return false;
     this.paths = next;
@@ -198,6 +211,7 @@ export class PeerWatch implements ProbedPeer {
   apply(slot: PathSlot, event: PathEvent, realMs: number): void {
     const before = slot.machine;
     slot.machine = step(before, event, realMs, this.#parts.damping);
+    if (slot.machine !== before) this.review();
     if (slot.machine.isReady !== before.isReady) this.urge();
     if (slot.machine.state === before.state && slot.machine.avoided === before.avoided) return;
     if (isAlive(before) && !slot.isAlive) slot.fell(realMs);

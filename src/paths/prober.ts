@@ -56,6 +56,10 @@ const PROBES_TELLING = 50;
 const HELD_MOST_MS = 6_500;
 const INTERVAL_LEAST_MS = 10;
 const INTERVAL_MOST_MS = 10_000;
+/** Node's timers count whole milliseconds: a turn may be so much too early for what it is there to send. */
+const EARLY_MS = 1;
+/** For so long after one probe of the MTU its answer, or the next one, is soon to come. */
+const PROBED_FOR_MS = 500;
 
 export type Pace = 'busy' | 'follow' | 'idle';
 
@@ -76,8 +80,12 @@ export interface ProbedPeer {
   answersProbes: boolean;
   /** A probe waits for its answer. */
   owesAnswer: boolean;
+  /** Probes are under way, the peer's or ours: real time until which turns come quickly. */
+  probedUntilMs: number;
   /** Something of the paths that workers or the packet lane must know: where a peer is, how large packets may be. */
   hasMoved: boolean;
+  /** What is decided of the paths may be another thing now. */
+  review(): void;
 }
 
 export interface ProberParts {
@@ -104,8 +112,8 @@ export class Prober {
     let reports: HeartbeatReport[] | undefined;
     for (const slot of peer.slots) {
       if (slot.linkProblem !== undefined || slot.machine.state === 'disabled') continue;
-      const isDue = realMs >= slot.nextSendAtMs;
-      const isProbeDue = slot.fallback.isOpen && realMs >= slot.nextProbeAtMs;
+      const isDue = realMs >= slot.nextSendAtMs - EARLY_MS;
+      const isProbeDue = slot.fallback.isOpen && realMs >= slot.nextProbeAtMs - EARLY_MS;
       if (!isDue && !isProbeDue) continue;
       const session = this.#parts.sessionOf(peer.index);
       if (!session) return;
@@ -140,6 +148,7 @@ export class Prober {
       if (!probe) continue;
       const session = this.#parts.sessionOf(peer.index);
       if (!session) return;
+      peer.probedUntilMs = this.#parts.clock.nowMs() + PROBED_FOR_MS;
       const { index, localAddress } = slot.path;
       const sealed = session.seal(
         probeSpace(index),
@@ -164,6 +173,7 @@ export class Prober {
     );
     if (!slot || datagram.session !== peer.session) return true;
     const realMs = this.#parts.clock.nowMs();
+    peer.probedUntilMs = realMs + PROBED_FOR_MS;
     slot.probeHeard = probe.token;
     if (realMs - slot.probeAnsweredAtMs < BUSY_MS) return true;
     slot.probeAnsweredAtMs = realMs;
@@ -182,8 +192,8 @@ export class Prober {
     if (sealed) this.#parts.streams?.send(peer, slot.path.index, sealed);
   }
 
-  /** @returns false for an authentic datagram that makes no sense: the caller counts it. */
-  received(peer: ProbedPeer, datagram: OpenedDatagram, ownMs: number): boolean {
+  /** @param ownMs, realMs when it came, by our own time and by the clock. @returns false for an authentic datagram that makes no sense: the caller counts it. */
+  received(peer: ProbedPeer, datagram: OpenedDatagram, ownMs: number, realMs: number): boolean {
     if (datagram.stream === undefined && probePathOf(datagram.space) >= 0) return this.#probed(peer, datagram);
     const heartbeat = parseHeartbeat(datagram.plaintext);
     const pathOf = datagram.stream === undefined ? heartbeatPathOf : streamHeartbeatPathOf;
@@ -204,7 +214,6 @@ export class Prober {
       return true;
     }
     if (slot.machine.state === 'disabled') return true;
-    const realMs = this.#parts.clock.nowMs();
     const intervalMs = Math.min(INTERVAL_MOST_MS, Math.max(INTERVAL_LEAST_MS, heartbeat.intervalMs));
     slot.peerLacksUdp = (heartbeat.flags & HEARTBEAT_LACKS_UDP) !== 0;
     if ((heartbeat.flags & HEARTBEAT_BUSY) !== 0) peer.followUntilMs = realMs + 500;
@@ -239,6 +248,7 @@ export class Prober {
       if (!slot || !state) continue;
       const before = slot.mtu.bytes;
       if (report.probe !== 0 && slot.mtu.answered(report.probe, ownMs, slot.mtuBounds)) this.#mtuChanged(peer, slot, before);
+      if (report.state !== slot.evidence.report?.state) peer.review();
       slot.evidence.reported(report, state === 'up' || state === 'suspect' || (report.state & READY_BIT) !== 0, ownMs);
     }
   }
@@ -269,7 +279,7 @@ function isSameRemote(one: SocketAddress, other: SocketAddress): boolean {
 }
 
 function nextAtMs(realMs: number, intervalMs: number): number {
-  return (Math.floor(realMs / intervalMs) + 1) * intervalMs;
+  return (Math.floor((realMs + EARLY_MS) / intervalMs) + 1) * intervalMs;
 }
 
 function heartbeatOf(slot: PathSlot, pace: Pace, intervalMs: number, reports: readonly HeartbeatReport[], realMs: number) {

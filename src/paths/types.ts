@@ -55,6 +55,8 @@ export interface OpenedDatagram {
   readonly plaintext: Uint8Array;
   readonly local: IpAddress;
   readonly remote: SocketAddress;
+  /** How long it lay in the kernel before we read it; absent where nobody knows: then it comes now. */
+  readonly ageMs?: number;
   /** Our path whose fallback stream it came over; absent where it was a datagram. */
   readonly stream?: number;
 }
