@@ -4,6 +4,7 @@
  */
 import type { Session } from '../control/session.ts';
 import type { FromWorker, ToWorker } from '../engine/messages.ts';
+import { atEachMultipleOf } from '../kernel/clock.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { libcCalls } from '../native/index.ts';
 import { hasLane, laneDevice, nominalLane } from '../network/lane.ts';
@@ -55,7 +56,7 @@ export class LaneDesk {
   #paths: readonly LanePaths[] = [];
   #mtus: readonly number[];
   #narrow = '';
-  #timer: NodeJS.Timeout | undefined;
+  #stopLooking: (() => void) | undefined;
 
   constructor(parts: LaneDeskParts) {
     this.#parts = parts;
@@ -84,13 +85,13 @@ export class LaneDesk {
 
   /** Resolves when it runs, or could not be started and will be tried again. Does nothing where no peer has a packet lane. */
   async start(): Promise<void> {
-    if (!hasLane(this.#parts.site()) || this.#timer) return;
-    this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS).unref();
+    if (!hasLane(this.#parts.site()) || this.#stopLooking) return;
+    this.#stopLooking = atEachMultipleOf(LOOK_EVERY_MS, () => this.look());
     await this.#lane.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#stopLooking?.();
     await this.#lane.stop();
   }
 

@@ -20,7 +20,8 @@ export class Slab {
 
   constructor(lengthBytes: number) {
     if (lengthBytes < SLAB_MIN_BYTES) throw new RangeError(`slab expected at least ${SLAB_MIN_BYTES} bytes, got ${lengthBytes}`);
-    this.bytes = Buffer.allocUnsafeSlow(lengthBytes).fill(0);
+    // Zeros that the kernel gives when they are touched: a big one that is not used yet takes no memory.
+    this.bytes = Buffer.alloc(lengthBytes);
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, lengthBytes);
     this.lengthBytes = lengthBytes;
     this.#address = addressOf(this.bytes);

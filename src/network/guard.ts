@@ -7,6 +7,7 @@
  *                     └───▶ plan again from what the host has now ─▶ apply the difference ─▶ report
  */
 import { BraidError } from '../error.ts';
+import { atEachMultipleOf } from '../kernel/clock.ts';
 import { type ApplyParts, applyPlan, repairPlan } from './apply.ts';
 import { type Changes, NetlinkChanges } from './changes.ts';
 import { readHostState } from './host-state.ts';
@@ -47,7 +48,7 @@ export interface Guard {
   follow(): Promise<void>;
 }
 
-const POLL_MS = 200;
+const POLL_MS = 250;
 /** Between two checks, however much changes. */
 const PAUSE_MS = 400;
 /** For what sends no event: sysctls. Each check starts programs, which is a good part of what an idle daemon costs. */
@@ -113,11 +114,11 @@ export function startGuard(parts: GuardParts): Guard {
     });
     return running;
   };
-  const timer = setInterval(() => {
+  const stopPolling = atEachMultipleOf(parts.pollMs ?? POLL_MS, () => {
     pending = changes.happened() || pending;
     const sinceMs = performance.now() - checkedAtMs;
     if (!running && sinceMs >= PAUSE_MS && (pending || sinceMs >= CHECK_EVERY_MS)) void start();
-  }, parts.pollMs ?? POLL_MS);
+  });
 
   const follow = async () => {
     const plan = await parts.plan();
@@ -152,7 +153,7 @@ export function startGuard(parts: GuardParts): Guard {
     },
     stop: async () => {
       isStopped = true;
-      clearInterval(timer);
+      stopPolling();
       for (let other = running; other; other = running) await other;
       changes.close();
     },

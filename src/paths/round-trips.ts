@@ -28,12 +28,12 @@ export class RoundTrips {
 
   /** 0 before there are enough. */
   get recentLeastMs(): number {
-    return this.#count < RECENT ? 0 : Math.min(...this.#recent);
+    return this.#count < RECENT ? 0 : leastOf(this.#recent);
   }
 
   /** 0 before the first. */
   get baselineMs(): number {
-    const least = Math.min(...this.#least);
+    const least = leastOf(this.#least);
     return Number.isFinite(least) ? least : 0;
   }
 
@@ -48,4 +48,11 @@ export class RoundTrips {
   restart(): void {
     this.#count = 0;
   }
+}
+
+/** Asked for in each turn: `Math.min(...values)` would make an array of them each time. */
+function leastOf(values: Float64Array): number {
+  let least = values[0]!;
+  for (let i = 1; i < values.length; i++) if (values[i]! < least) least = values[i]!;
+  return least;
 }
