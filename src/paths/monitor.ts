@@ -17,6 +17,8 @@ import { DAMPING, type Damping } from './path-state.ts';
 import { PeerWatch } from './peer-watch.ts';
 import { BUSY_MS, Prober } from './prober.ts';
 import { NO_OVERRIDE, type PathSlot } from './slot.ts';
+import { Strangers } from './strangers.ts';
+import { Turns } from './turns.ts';
 import type {
   DatagramPort,
   FiguresOf,
@@ -40,8 +42,6 @@ const SECOND_MS = 1_000;
 /** A flow may become plain once for another reason; then it is believed, and tried again after a while. */
 const TURNED_PLAIN_AGAIN_MS = 60 * SECOND_MS;
 const BELIEVED_MS = 600 * SECOND_MS;
-const LEARN_EVERY_MS = 5 * SECOND_MS;
-const LEARN_MOST = 64;
 
 export interface PathMonitorParts {
   readonly site: Site;
@@ -71,14 +71,13 @@ export class PathMonitor {
   readonly #checks: ConnectChecks;
   readonly #prober: Prober;
   readonly #watches: PeerWatch[] = [];
+  readonly #strangers = new Strangers();
+  readonly #turns = new Turns(() => this.tick());
   readonly #overrides = new Map<string, UplinkOverride>();
-  readonly #learnedAtMs = new Map<string, number>();
   #links: Links;
   /** When datagrams were last read, real and own time: what is read next was not there then. */
   #readAtMs = 0;
   #readAtOwnMs = 0;
-  #timer: NodeJS.Timeout | undefined;
-  #isRunning = false;
   #hasNews = true;
 
   constructor(parts: PathMonitorParts) {
@@ -92,20 +91,20 @@ export class PathMonitor {
       datagrams,
       streams,
       sessionOf,
-      learn: (peer, datagram) => this.#learn(peer, datagram),
+      learn: (peer, datagram) => {
+        if (this.#strangers.isNews(datagram, clock.nowMs())) parts.learn(peer, datagram);
+      },
       mtuChanged: (peer, slot, before) => this.#mtuChanged(this.#watches[peer]!, slot, before),
     });
     this.siteChanged(parts.site);
   }
 
   start(): void {
-    this.#isRunning = true;
-    this.#next(0);
+    this.#turns.start();
   }
 
   stop(): void {
-    this.#isRunning = false;
-    clearTimeout(this.#timer);
+    this.#turns.stop();
     this.#checks.close();
   }
 
@@ -145,12 +144,12 @@ export class PathMonitor {
   /** The control stream's handshake is done; heartbeats begin. */
   sessionEstablished(peer: number): void {
     this.#watches[peer]?.established(this.#time.nowMs());
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   sessionLost(peer: number): void {
     this.#watches[peer]?.lost();
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   /** @returns false where an authentic datagram makes no sense. */
@@ -163,13 +162,13 @@ export class PathMonitor {
     const cameAtMs = Math.max(realMs - ageMs, this.#readAtMs);
     // Own time: what came while we stood still is not older than the moment at which we stopped.
     const isGood = this.#prober.received(watch, datagram, Math.max(this.#time.nowMs() - ageMs, this.#readAtOwnMs), cameAtMs);
-    if (watch.owesAnswer || watch.hasMoved) this.#hurry();
+    if (watch.owesAnswer || watch.hasMoved) this.#turns.hurry();
     // At most as often as at work: a peer cannot make us send on all paths for each of its datagrams.
     if (realMs - watch.answeredAtMs < BUSY_MS) return isGood;
     if (!wasTense && (watch.isTense(realMs) || watch.slots.some((slot) => slot.isNews && !slot.isAlive))) {
       watch.answeredAtMs = realMs;
       watch.urge();
-      this.#hurry();
+      this.#turns.hurry();
     }
     return isGood;
   }
@@ -179,7 +178,7 @@ export class PathMonitor {
     const slot = this.#watches[peer]?.slots[path];
     if (!slot?.isAlive || this.#checks.isChecking(peer, path)) return;
     this.#checks.check(peer, slot.path);
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   /** A connection that was dialled over this path goes on as plain TCP. Either a check sees the like, or it happens only once data flows. */
@@ -224,20 +223,20 @@ export class PathMonitor {
   /** Its flows began to carry data. */
   busy(peer: number): void {
     this.#watches[peer]?.busy(this.#parts.clock.nowMs());
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   /** What is kept ready for this peer is another matter now. */
   sparesChanged(peer: number): void {
     if (!this.#watches[peer]?.decide(this.#parts.clock.nowMs())) return;
     this.#hasNews = true;
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   linksChanged(links: Links): void {
     this.#links = links;
     for (const watch of this.#watches) for (const slot of watch.slots) slot.useLinks(this.#links);
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   siteChanged(site: Site): void {
@@ -257,7 +256,7 @@ export class PathMonitor {
       }
     }
     this.#hasNews = true;
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   #revoke(watch: PeerWatch): void {
@@ -280,7 +279,7 @@ export class PathMonitor {
       if (watch.decide(this.#parts.clock.nowMs())) this.#hasNews = true;
     }
     if (this.#hasNews) this.#tell();
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   override(uplink: string): UplinkOverride {
@@ -350,7 +349,7 @@ export class PathMonitor {
     const realMs = this.#parts.clock.nowMs();
     if (watch.decide(realMs)) this.#hasNews = true;
     this.#tellRemarks(watch);
-    this.#hurry();
+    this.#turns.hurry();
   }
 
   #tellRemarks(watch: PeerWatch): void {
@@ -380,15 +379,6 @@ export class PathMonitor {
     this.#say(watch, slot, slot.machine.state, `its largest packet is ${slot.mtu.bytes} bytes now, was ${before}`);
   }
 
-  #learn(peer: number, datagram: OpenedDatagram): void {
-    const realMs = this.#parts.clock.nowMs();
-    const key = `${peer} ${datagram.local.text} ${datagram.remote.bytes.join('.')}:${datagram.remote.port}`;
-    if (realMs - (this.#learnedAtMs.get(key) ?? Number.NEGATIVE_INFINITY) < LEARN_EVERY_MS) return;
-    if (this.#learnedAtMs.size >= LEARN_MOST) this.#learnedAtMs.clear();
-    this.#learnedAtMs.set(key, realMs);
-    this.#parts.learn(peer, datagram);
-  }
-
   #tell(): void {
     this.#hasNews = false;
     this.#parts.changed(this.peerPaths());
@@ -400,18 +390,4 @@ export class PathMonitor {
     for (const watch of this.#watches) if (watch.hasSession) dueAtMs = Math.min(dueAtMs, watch.nextSendAtMs(realMs));
     return Math.ceil(dueAtMs - realMs);
   }
-
-  /** The next tick now, not when it was due. */
-  #hurry(): void {
-    if (this.#isRunning) this.#next(0);
-  }
-
-  #next(inMs: number): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(this.#turn, inMs);
-  }
-
-  readonly #turn = () => {
-    if (this.#isRunning) this.#next(this.tick());
-  };
 }
