@@ -4,15 +4,16 @@
  *
  * A password never goes into a message.
  */
-import type { KeyPath, Located } from '../config/locate.ts';
-import { nearest, pathText } from '../config/problems.ts';
+import type { KeyPath } from '../config/locate.ts';
+import { pathText } from '../config/problems.ts';
 import { METHODS } from '../crypto/methods.ts';
-import { BraidError, BraidErrors, type ErrorCode } from '../error.ts';
+import { BraidErrors, type ErrorCode } from '../error.ts';
 import type { Method } from '../site/types.ts';
 import { parseAddress, prefixAround } from '../wire/ip.ts';
-import { type JsonValue, parseJson } from './json.ts';
+import { parseJson } from './json.ts';
 import { isPublishedKey } from './published-keys.ts';
-import { type Fate, FIELDS, type FieldSet, LOCAL_PROXIES, NO_TUNNEL, TAKES_UP } from './sing-box-fields.ts';
+import { LOCAL_PROXIES, NO_TUNNEL, TAKES_UP } from './sing-box-fields.ts';
+import { type Item, isTable, place, type Source, TableReader, typeWord } from './sing-box-tables.ts';
 
 export interface SingBoxSite {
   readonly listenPort: number;
@@ -44,56 +45,39 @@ export function readSingBox(sources: readonly { readonly file: string; readonly 
   return new SingBoxReader(sources.map(({ file, text }) => ({ file, ...parseJson(file, text) }))).read();
 }
 
-type Table = Readonly<Record<string, JsonValue>>;
-
-/** A table of one of the files, and where it stands. */
-interface Item {
-  readonly source: Source;
-  readonly path: KeyPath;
-  readonly table: Table;
-}
-
-interface Source {
-  readonly file: string;
-  readonly value: JsonValue;
-  readonly places: Located;
-}
-
 const METHOD_NAMES = Object.keys(METHODS) as Method[];
 
-class SingBoxReader {
+class SingBoxReader extends TableReader {
   readonly #sources: readonly Source[];
-  readonly #errors: BraidError[] = [];
-  readonly #leftOut = new Map<string, string[]>();
-  readonly #warnings: string[] = [];
 
   constructor(sources: readonly Source[]) {
+    super();
     this.#sources = sources;
   }
 
   read(): Reading {
     const tops = this.#sources.flatMap((source): Item[] => {
       if (isTable(source.value)) return [{ source, path: [], table: source.value }];
-      this.#wrong({ source, path: [], table: {} }, [], `expected a configuration in braces, got ${typeWord(source.value)}`);
+      this.wrong({ source, path: [], table: {} }, [], `expected a configuration in braces, got ${typeWord(source.value)}`);
       return [];
     });
-    for (const top of tops) this.#fields(top, 'top');
+    for (const top of tops) this.fields(top, 'top');
     const inbound = this.#only('inbound', this.#inbounds(tops), tops[0]);
     const outbound = this.#only('outbound', this.#outbounds(tops), tops[0]);
     const lan = outbound && this.#remoteLan(tops, outbound);
     const inner = inbound && this.#inbound(inbound);
     const outer = outbound && this.#outbound(outbound);
     if (inner?.method && outer?.method && inner.method !== outer.method)
-      this.#wrong(
+      this.wrong(
         outbound!,
         ['method'],
         `expected ${inner.method}, which the inbound has, got ${outer.method}`,
         'a pair of sites uses one method both ways',
       );
-    if (this.#errors.length > 0) throw new BraidErrors(this.#errors);
+    if (this.errors.length > 0) throw new BraidErrors(this.errors);
     const keys = { listenPort: inner!.port, method: inner!.method!, receiveKey: inner!.key!, sendKey: outer!.key! };
     if ([keys.receiveKey, ...keys.sendKey.split(':')].some(isPublishedKey))
-      this.#warnings.push(
+      this.warnings.push(
         'a key of this file is one of the two that the recipe publishes: everybody has it. Give both sites new ones before this carries anything (braid genkey)',
       );
     return {
@@ -106,46 +90,46 @@ class SingBoxReader {
         packets: outer!.packets,
         tunDevices: this.#tunDevices(tops),
       },
-      leftOut: [...this.#leftOut].map(([why, names]) => `${[...new Set(names)].join(', ')}: ${why}`),
-      warnings: this.#warnings,
+      leftOut: [...this.leftOut].map(([why, names]) => `${[...new Set(names)].join(', ')}: ${why}`),
+      warnings: this.warnings,
     };
   }
 
   #inbounds(tops: readonly Item[]): Item[] {
-    return this.#list(tops, 'inbounds').filter((item) => {
-      const type = this.#text(item, 'type');
+    return this.list(tops, 'inbounds').filter((item) => {
+      const type = this.text(item, 'type');
       if (type === 'shadowsocks') return true;
-      if (type === 'tun') this.#fields(item, 'tun inbound');
-      if (type !== undefined && TAKES_UP.has(type)) this.#leave('Braid takes LAN traffic up by itself', pathText(item.path));
+      if (type === 'tun') this.fields(item, 'tun inbound');
+      if (type !== undefined && TAKES_UP.has(type)) this.leave('Braid takes LAN traffic up by itself', pathText(item.path));
       else if (type !== undefined && LOCAL_PROXIES.has(type))
-        this.#leave('it serves programs on this host, and may go on in a sing-box of its own', pathText(item.path));
+        this.leave('it serves programs on this host, and may go on in a sing-box of its own', pathText(item.path));
       else if (type !== undefined)
-        this.#wrong(item, ['type'], `protocol ${type} is not supported`, 'Braid speaks shadowsocks with the 2022 methods');
+        this.wrong(item, ['type'], `protocol ${type} is not supported`, 'Braid speaks shadowsocks with the 2022 methods');
       return false;
     });
   }
 
   #outbounds(tops: readonly Item[]): Item[] {
-    return this.#list(tops, 'outbounds').filter((item) => {
-      const type = this.#text(item, 'type');
+    return this.list(tops, 'outbounds').filter((item) => {
+      const type = this.text(item, 'type');
       if (type === 'shadowsocks') return true;
       if (type !== undefined && !NO_TUNNEL.has(type))
-        this.#wrong(item, ['type'], `protocol ${type} is not supported`, 'Braid speaks shadowsocks with the 2022 methods');
+        this.wrong(item, ['type'], `protocol ${type} is not supported`, 'Braid speaks shadowsocks with the 2022 methods');
       return false;
     });
   }
 
   #only(what: 'inbound' | 'outbound', items: readonly Item[], top: Item | undefined): Item | undefined {
     const [first, second] = items;
-    if (!first && top && this.#errors.length === 0)
-      this.#wrong(
+    if (!first && top && this.errors.length === 0)
+      this.wrong(
         top,
         [`${what}s`],
         `expected one ${what} of type shadowsocks, got none`,
         what === 'inbound' ? 'the peer could not dial us' : 'we could not dial the peer',
       );
     if (second)
-      this.#wrong(
+      this.wrong(
         second,
         [],
         `expected one ${what} of type shadowsocks, got ${items.length}`,
@@ -155,16 +139,16 @@ class SingBoxReader {
   }
 
   #inbound(item: Item) {
-    this.#fields(item, 'shadowsocks inbound');
-    const port = this.#port(item, 'listen_port');
+    this.fields(item, 'shadowsocks inbound');
+    const port = this.port(item, 'listen_port');
     const method = this.#method(item);
     if (item.table.destinations !== undefined)
-      this.#wrong(item, ['destinations'], 'a relay is not supported', 'import the site that it leads to');
-    if (item.table.tcp_multi_path !== true) this.#leave('Braid always uses MPTCP', `${pathText(item.path)}.tcp_multi_path`);
+      this.wrong(item, ['destinations'], 'a relay is not supported', 'import the site that it leads to');
+    if (item.table.tcp_multi_path !== true) this.leave('Braid always uses MPTCP', `${pathText(item.path)}.tcp_multi_path`);
     if (item.table.users === undefined) return { port, method, key: this.#key(item, ['password'], method, 1) };
-    const users = this.#tables(item, 'users');
+    const users = this.tables(item, 'users');
     if (users.length !== 1)
-      this.#wrong(
+      this.wrong(
         item,
         ['users'],
         `expected one user, got ${users.length}`,
@@ -172,18 +156,18 @@ class SingBoxReader {
       );
     const user = users[0];
     for (const name of Object.keys(user?.table ?? {}))
-      if (name !== 'name' && name !== 'password') this.#unknown(user!, name, ['name', 'password']);
+      if (name !== 'name' && name !== 'password') this.unknown(user!, name, ['name', 'password']);
     return { port, method, identity: this.#key(item, ['password'], method, 1), key: user && this.#key(user, ['password'], method, 1) };
   }
 
   #outbound(item: Item) {
-    this.#fields(item, 'shadowsocks outbound');
+    this.fields(item, 'shadowsocks outbound');
     const method = this.#method(item);
     const plugin = item.table.plugin;
-    if (plugin !== undefined && plugin !== '') this.#wrong(item, ['plugin'], 'a plugin is not supported', 'both sites must do without');
-    if (item.table.tcp_multi_path !== true) this.#leave('Braid always uses MPTCP', `${pathText(item.path)}.tcp_multi_path`);
+    if (plugin !== undefined && plugin !== '') this.wrong(item, ['plugin'], 'a plugin is not supported', 'both sites must do without');
+    if (item.table.tcp_multi_path !== true) this.leave('Braid always uses MPTCP', `${pathText(item.path)}.tcp_multi_path`);
     return {
-      port: this.#port(item, 'server_port'),
+      port: this.port(item, 'server_port'),
       method,
       server: this.#server(item),
       key: this.#key(item, ['password'], method, 2),
@@ -192,18 +176,18 @@ class SingBoxReader {
   }
 
   #server(item: Item): string | undefined {
-    const text = this.#text(item, 'server');
+    const text = this.text(item, 'server');
     if (text === undefined) return undefined;
     const address = parseAddress(text.replace(/^\[(.*)\]$/, '$1'));
     if (!address)
-      this.#wrong(
+      this.wrong(
         item,
         ['server'],
         `expected an address, got ${JSON.stringify(text)}`,
         'write the address of the peer: a path is pinned to one, and a name could not be looked up while the uplink is down',
       );
     if (address?.family === 6)
-      this.#warnings.push(
+      this.warnings.push(
         `${place(item, ['server'])}: server is an IPv6 address: sing-box dials those without MPTCP and does not say so, so it used one uplink only. Braid uses all of them`,
       );
     return address?.text;
@@ -213,7 +197,7 @@ class SingBoxReader {
     const { udp_over_tcp: uot, network } = item.table;
     if (uot === true || (isTable(uot) && uot.enabled === true)) {
       if (isTable(uot) && uot.version === 1)
-        this.#warnings.push(
+        this.warnings.push(
           `${place(item, ['udp_over_tcp'])}: version 1 is not spoken towards a peer; Braid uses 2, which every sing-box since 1.2 understands`,
         );
       return 'uot';
@@ -223,20 +207,20 @@ class SingBoxReader {
 
   #remoteLan(tops: readonly Item[], outbound: Item): string[] {
     const tag = outbound.table.tag;
-    const routes = tops.flatMap((top) => this.#tables(top, 'route', true));
-    for (const route of routes) this.#fields(route, 'route');
-    const rules = routes.flatMap((route) => this.#tables(route, 'rules'));
+    const routes = tops.flatMap((top) => this.tables(top, 'route', true));
+    for (const route of routes) this.fields(route, 'route');
+    const rules = routes.flatMap((route) => this.tables(route, 'rules'));
     const leading = rules.filter((rule) => {
-      this.#fields(rule, 'route rule');
+      this.fields(rule, 'route rule');
       return rule.table.outbound === tag && tag !== undefined;
     });
     for (const rule of leading) {
       if (rule.table.type === 'logical' || rule.table.invert === true)
-        this.#wrong(rule, [], 'a logical or inverted rule is not supported', 'write the prefixes of the far LAN in `ip_cidr`');
+        this.wrong(rule, [], 'a logical or inverted rule is not supported', 'write the prefixes of the far LAN in `ip_cidr`');
     }
     const found = leading.flatMap((rule) => this.#prefixes(rule));
-    if (found.length === 0 && this.#errors.length === 0)
-      this.#wrong(
+    if (found.length === 0 && this.errors.length === 0)
+      this.wrong(
         routes[0] ?? outbound,
         [],
         'no rule with `ip_cidr` leads to the shadowsocks outbound: which LAN is behind it?',
@@ -252,27 +236,27 @@ class SingBoxReader {
       const address = parseAddress(head);
       const bits = length === undefined ? (address?.bytes.length ?? 0) * 8 : /^\d{1,3}$/.test(length) ? Number(length) : -1;
       if (address && bits >= 0 && bits <= address.bytes.length * 8) return [prefixAround(address, bits).text];
-      this.#wrong(rule, Array.isArray(given) ? ['ip_cidr', i] : ['ip_cidr'], `expected a prefix, got ${JSON.stringify(text)}`);
+      this.wrong(rule, Array.isArray(given) ? ['ip_cidr', i] : ['ip_cidr'], `expected a prefix, got ${JSON.stringify(text)}`);
       return [];
     });
   }
 
   #tunDevices(tops: readonly Item[]): string[] {
-    const tuns = this.#list(tops, 'inbounds').filter((item) => item.table.type === 'tun');
+    const tuns = this.list(tops, 'inbounds').filter((item) => item.table.type === 'tun');
     return tuns.map(({ table }) => (typeof table.interface_name === 'string' ? table.interface_name : 'tun0'));
   }
 
   #method(item: Item): Method | undefined {
-    const text = this.#text(item, 'method');
+    const text = this.text(item, 'method');
     const found = METHOD_NAMES.find((name) => name === text);
     if (text !== undefined && !found)
-      this.#wrong(item, ['method'], `method ${text} is not supported`, `Braid knows ${METHOD_NAMES.join(', ')}; change it on both sites`);
+      this.wrong(item, ['method'], `method ${text} is not supported`, `Braid knows ${METHOD_NAMES.join(', ')}; change it on both sites`);
     return found;
   }
 
   /** @returns the key in canonical base64, or undefined where it is none of the method's. */
   #key(item: Item, path: KeyPath, method: Method | undefined, mostParts: 1 | 2): string | undefined {
-    const text = this.#text(item, path[0] as string);
+    const text = this.text(item, path[0] as string);
     if (text === undefined || method === undefined) return undefined;
     const { keyBytes, identityHeaders } = METHODS[method];
     const parts = text.split(':');
@@ -295,96 +279,7 @@ class SingBoxReader {
   }
 
   #badKey(item: Item, path: KeyPath, code: ErrorCode, message: string, hint?: string): undefined {
-    this.#wrong(item, path, message, hint, code);
+    this.wrong(item, path, message, hint, code);
     return undefined;
   }
-
-  #port(item: Item, name: string): number {
-    const value = item.table[name];
-    if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535) return value;
-    this.#wrong(item, [name], value === undefined ? 'is missing' : 'expected a port, 1 to 65535');
-    return 0;
-  }
-
-  #text(item: Item, name: string): string | undefined {
-    const value = item.table[name];
-    if (typeof value === 'string') return value;
-    this.#wrong(item, [name], value === undefined ? 'is missing' : `expected a string, got ${typeWord(value)}`);
-    return undefined;
-  }
-
-  #list(tops: readonly Item[], name: string): Item[] {
-    return tops.flatMap((top) => this.#tables(top, name));
-  }
-
-  /** The tables of a list, or of one that stands alone as some lists of sing-box may. */
-  #tables(item: Item, name: string, single = false): Item[] {
-    const value = item.table[name];
-    if (value === undefined || value === null) return [];
-    const path = [...item.path, name];
-    if (single ? isTable(value) : Array.isArray(value)) {
-      const rows = single ? [{ path, value }] : (value as JsonValue[]).map((one, i) => ({ path: [...path, i], value: one }));
-      return rows.flatMap((row) => {
-        if (isTable(row.value)) return [{ source: item.source, path: row.path, table: row.value }];
-        this.#wrong({ ...item, path: row.path }, [], `expected a table, got ${typeWord(row.value)}`);
-        return [];
-      });
-    }
-    this.#wrong(item, [name], `expected a ${single ? 'table' : 'list'}, got ${typeWord(value)}`);
-    return [];
-  }
-
-  #fields(item: Item, set: FieldSet): void {
-    const known: Readonly<Record<string, Fate>> = FIELDS[set];
-    for (const name of Object.keys(item.table)) {
-      const fate = Object.hasOwn(known, name) ? known[name]! : undefined;
-      if (fate === undefined) this.#unknown(item, name, Object.keys(known));
-      else if (fate !== 'read') this.#leave(fate.left, pathText([...item.path, name]));
-    }
-  }
-
-  #leave(why: string, what: string): void {
-    this.#leftOut.set(why, [...(this.#leftOut.get(why) ?? []), what]);
-  }
-
-  #unknown(item: Item, name: string, known: readonly string[]): void {
-    const near = nearest(name, known);
-    const path = [...item.path, name];
-    const at = { file: item.source.file, ...item.source.places.key(path) };
-    this.#once(
-      new BraidError('CONFIG_UNKNOWN_KEY', `${pathText(path)}: unknown field${near === undefined ? '' : ` (did you mean "${near}"?)`}`, {
-        place: at,
-        hint: 'sing-box would refuse it, or it is newer than this version of Braid: remove it from a copy of the file',
-      }),
-    );
-  }
-
-  #wrong(item: Item, below: KeyPath, message: string, hint?: string, code: ErrorCode = 'CONFIG_VALUE'): void {
-    const path = [...item.path, ...below];
-    const at = { file: item.source.file, ...item.source.places.value(path) };
-    this.#once(
-      new BraidError(code, path.length > 0 ? `${pathText(path)}: ${message}` : message, { place: at, ...(hint !== undefined && { hint }) }),
-    );
-  }
-
-  #once(error: BraidError): void {
-    const same = (one: BraidError) =>
-      one.message === error.message && one.place?.file === error.place?.file && one.place?.line === error.place?.line;
-    if (!this.#errors.some(same)) this.#errors.push(error);
-  }
-}
-
-function place(item: Item, below: KeyPath): string {
-  const { line, column } = item.source.places.value([...item.path, ...below]);
-  return `${item.source.file}:${line}:${column}`;
-}
-
-function isTable(value: JsonValue | undefined): value is { [name: string]: JsonValue } {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function typeWord(value: JsonValue | undefined): string {
-  if (Array.isArray(value)) return 'a list';
-  if (value === null || typeof value === 'boolean') return String(value);
-  return typeof value === 'object' ? 'a table' : `a ${typeof value}`;
 }
