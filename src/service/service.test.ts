@@ -10,7 +10,7 @@ import type { StatusSnapshot } from '../status/types.ts';
 import { stopDetached } from './detached.ts';
 import { livingProcess, pidPath, startTicksOf, writePidFile } from './pid-file.ts';
 import { down, up } from './service.ts';
-import { type ServiceManager, unitText } from './systemd.ts';
+import { type ServiceManager, Systemd, unitText } from './systemd.ts';
 import { untilCarries } from './until-carries.ts';
 
 const SITE = 'berlin';
@@ -176,6 +176,11 @@ describe('with systemd', () => {
     const names = lines.filter((line) => line.includes('=')).map((line) => line.split('=')[0]);
     expect(new Set(names).size).toBe(names.length);
   });
+});
+
+it('a unit that cannot be written is told in words', async () => {
+  const nowhere = join(tmpdir(), 'no such folder', 'braid@.service');
+  await expect(new Systemd(nowhere).writeUnit('')).rejects.toMatchObject({ code: 'SERVICE', message: expect.stringContaining('ENOENT') });
 });
 
 describe('waiting for traffic', () => {

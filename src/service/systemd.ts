@@ -15,7 +15,7 @@ export interface ServiceManager {
   readonly isPresent: () => boolean;
   /** Whether it knows the unit, whoever wrote it. */
   readonly hasUnit: (site: string) => Promise<boolean>;
-  /** @returns the file */
+  /** @returns the file. @throws BraidError SERVICE */
   readonly writeUnit: (text: string) => Promise<string>;
   /** Now, and at each boot. @throws BraidError SERVICE with the service manager's words */
   readonly start: (site: string) => Promise<void>;
@@ -31,6 +31,11 @@ const SYSTEMCTL_MS = 120_000;
 export class Systemd implements ServiceManager {
   readonly configDirectory = '/etc/braid';
   readonly runDir = DEFAULT_RUN_DIR;
+  readonly #unitFile: string;
+
+  constructor(unitFile = UNIT_FILE) {
+    this.#unitFile = unitFile;
+  }
 
   isPresent(): boolean {
     return existsSync(BOOTED);
@@ -41,9 +46,16 @@ export class Systemd implements ServiceManager {
   }
 
   async writeUnit(text: string): Promise<string> {
-    writeFileSync(UNIT_FILE, text, { mode: 0o644 });
+    try {
+      writeFileSync(this.#unitFile, text, { mode: 0o644 });
+    } catch (cause) {
+      throw new BraidError('SERVICE', `${this.#unitFile} cannot be written: ${(cause as NodeJS.ErrnoException).code}`, {
+        hint: 'put packaging/braid@.service where your system keeps its units, or start with --detached',
+        cause,
+      });
+    }
     await must('daemon-reload');
-    return UNIT_FILE;
+    return this.#unitFile;
   }
 
   async start(site: string): Promise<void> {
