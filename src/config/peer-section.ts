@@ -1,4 +1,5 @@
 /** A peer as it is written into a `SITE.toml` by a join: the section, and the two key files that it names. */
+import { BraidError } from '../error.ts';
 import type { Method } from '../site/types.ts';
 import { DEFAULTS } from './schema.ts';
 
@@ -48,6 +49,13 @@ export function newPeer(own: string, peer: WrittenPeer, today: string): NewPeer 
 /** Beside the configuration, named after both sites: several sites may share a directory. */
 export function peerKeyFiles(own: string, peer: string): readonly [to: string, from: string] {
   return [`${own}.to-${peer}.key`, `${own}.from-${peer}.key`];
+}
+
+/** Its files would be written over, and removed again. @param text of the configuration. @throws BraidError CONFIG_EDIT */
+export function refuseUsedFiles({ keyFiles }: NewPeer, text: string): void {
+  const used = keyFiles.map(([name]) => name).find((name) => text.includes(name));
+  if (used !== undefined)
+    throw new BraidError('CONFIG_EDIT', `${used} is a key file of somebody else there`, { hint: 'give that one another name first' });
 }
 
 /** Of texts without quotes, backslashes and control characters. */

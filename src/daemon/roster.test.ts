@@ -166,6 +166,23 @@ describe('peers of a daemon that runs', () => {
     expect(readFileSync(join(folder, 'berlin.from-paris.key'), 'utf8').trim()).toBe(key(7));
   });
 
+  it('keep key files that are called after somebody else, who comes or goes', async () => {
+    const { folder, file, put, roster, text } = daemon();
+    for (const [name, secret] of PARIS.keyFiles) put(name, secret);
+    writeFileSync(file, `${text()}\n${PARIS.section.replace('site        = "paris"', 'site        = "lyon"')}`);
+    await roster.reload();
+    for (const step of [() => roster.check(PARIS), () => roster.add(PARIS)])
+      await expect(step()).rejects.toThrow('berlin.to-paris.key is a key file of somebody else');
+    const rome = `[[peer]]\nsite = "paris"\nlan = ["172.16.8.0/24"]\nreceive_key = { file = "from-rome.key" }\nsend_key = { file = "to-rome.key" }\n`;
+    put('from-rome.key', key(50));
+    put('to-rome.key', key(51));
+    writeFileSync(file, `${text()}\n${rome}`);
+    await roster.reload();
+    await roster.revoke('paris');
+    for (const [name] of PARIS.keyFiles) expect(existsSync(join(folder, name))).toBe(true);
+    await roster.revoke('lyon');
+  });
+
   it('are taken back, out of the file too, where the host refuses them', async () => {
     const { folder, roster, site, ring, text, told } = daemon({
       refuses: () => site.now.peers.some((peer) => peer.site === 'paris' && !peer.revoked),

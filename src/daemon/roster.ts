@@ -12,7 +12,7 @@ import { arrange, type Loaded, type PeerChanges } from '../config/arrange.ts';
 import { withoutPeer, withPeer } from '../config/edit.ts';
 import { writeConfigFile, writeSecretFile } from '../config/files.ts';
 import { loadConfig, parseConfig } from '../config/load.ts';
-import { type NewPeer, peerKeyFiles } from '../config/peer-section.ts';
+import { type NewPeer, peerKeyFiles, refuseUsedFiles } from '../config/peer-section.ts';
 import type { PeerKeys, SiteKeys } from '../config/types.ts';
 import type { ToWorker } from '../engine/messages.ts';
 import { BraidError } from '../error.ts';
@@ -99,8 +99,8 @@ export class Roster {
       const now = this.#parsed(edited);
       if (isInFile) writeConfigFile(this.#parts.file, edited);
       const changes = await this.#use(now);
-      // Those of ours only: what else an administrator named may be of use elsewhere.
-      this.#removeKeys(peerKeyFiles(this.#loaded.config.site, site));
+      // Those of ours only: what else an administrator named may be of use elsewhere, and these too, where the file still names them.
+      this.#removeKeys(peerKeyFiles(this.#loaded.config.site, site).filter((name) => !edited.includes(name)));
       return changes;
     });
   }
@@ -185,6 +185,7 @@ export class Roster {
     // First of all: its key files would be overwritten.
     if (this.#parsed(this.#text()).config.peers.some(({ site }) => site === peer.site))
       throw new BraidError('USAGE', `${peer.site} is a peer already`, { hint: `braid peer revoke ${peer.site}` });
+    refuseUsedFiles(peer, this.#text());
     const names = peer.keyFiles.map(([name]) => name);
     try {
       for (const [name, text] of peer.keyFiles) writeSecretFile(this.#pathOf(name), text);

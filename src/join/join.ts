@@ -10,7 +10,7 @@ import type { Loaded } from '../config/arrange.ts';
 import { withPeer } from '../config/edit.ts';
 import { writeConfigFile, writeSecretFile } from '../config/files.ts';
 import { loadConfig, parseConfig } from '../config/load.ts';
-import type { NewPeer } from '../config/peer-section.ts';
+import { type NewPeer, refuseUsedFiles } from '../config/peer-section.ts';
 import { DEFAULTS } from '../config/schema.ts';
 import { BraidError } from '../error.ts';
 import { type HostFacts, readHostFacts } from '../site/facts.ts';
@@ -195,6 +195,7 @@ interface Written {
 function writePeer({ file, loaded }: Own, facts: HostFacts, peer: NewPeer & { addresses: string[] }): Written {
   if (loaded.config.peers.some(({ site }) => site === peer.site)) throw new BraidError('USAGE', `${peer.site} is a peer already`);
   const before = readFileSync(file, 'utf8');
+  refuseUsedFiles(peer, before);
   const paths = peer.keyFiles.map(([name, text]) => ({ path: resolve(dirname(file), name), text }));
   const removeKeys = () => {
     for (const { path } of paths) rmSync(path, { force: true });
