@@ -10,6 +10,8 @@ export interface MethodFacts {
   readonly cipherName: 'AES-128-GCM' | 'AES-256-GCM' | 'ChaCha20-Poly1305';
   /** Whether SIP023 defines identity headers for it: they are AES blocks, so the ChaCha method has none. */
   readonly identityHeaders: boolean;
+  /** Of a packet of its own UDP format (SIP022 §3.2): 12 are part of the header, 24 (XChaCha) stand in front of the packet. */
+  readonly packetNonceBytes: 12 | 24;
 }
 
 export const TAG_BYTES = 16;
@@ -22,6 +24,7 @@ export const METHODS: Readonly<Record<Method, MethodFacts>> = {
     saltBytes: 16,
     cipherName: 'AES-128-GCM',
     identityHeaders: true,
+    packetNonceBytes: 12,
   },
   '2022-blake3-aes-256-gcm': {
     method: '2022-blake3-aes-256-gcm',
@@ -29,6 +32,7 @@ export const METHODS: Readonly<Record<Method, MethodFacts>> = {
     saltBytes: 32,
     cipherName: 'AES-256-GCM',
     identityHeaders: true,
+    packetNonceBytes: 12,
   },
   '2022-blake3-chacha20-poly1305': {
     method: '2022-blake3-chacha20-poly1305',
@@ -36,5 +40,6 @@ export const METHODS: Readonly<Record<Method, MethodFacts>> = {
     saltBytes: 32,
     cipherName: 'ChaCha20-Poly1305',
     identityHeaders: false,
+    packetNonceBytes: 24,
   },
 };
