@@ -127,6 +127,9 @@ describe('key ring', () => {
     expect(ring.callee(0)).toBeUndefined();
     expect([...gone.receiveKey!.reveal(), ...gone.sendKeys[0]!.reveal()].every((byte) => byte === 0)).toBe(true);
     expect(ring.transfer().peers.map(({ index }) => index)).toEqual([1]);
+    expect(ring.transferOf([0, 1])).toMatchObject({ identityKey: expect.anything(), peers: [{ index: 1 }] });
+    expect(ring.transferOf([0]).peers).toEqual([]);
+    expect([ring.caller(1)?.key.equals(key), ring.caller(0)]).toEqual([true, undefined]);
     ring.remove(1);
     expect(ring.callers).toBeUndefined();
   });

@@ -118,6 +118,15 @@ export class KeyRing {
     return this.#callees.get(index);
   }
 
+  /** @returns undefined where this peer cannot call us. */
+  caller(index: number): Caller | undefined {
+    return this.#callerOf.get(index);
+  }
+
+  get identityKey(): Secret | undefined {
+    return this.#identityKey;
+  }
+
   /** Also at run time. @throws BraidError as the constructor; nothing is changed then. */
   add(peer: PeerKeys): void {
     const { index, method, receiveKey, sendKeys } = peer;
@@ -168,6 +177,14 @@ export class KeyRing {
       ...(this.#identityKey && { identityKey: copyOf(this.#identityKey) }),
       peers: [...this.#peers.values()].map(peerTransfer),
       invitations: this.transferInvitations(),
+    };
+  }
+
+  /** Of these peers alone, and without those who are invited. */
+  transferOf(peers: readonly number[]): Omit<KeyRingTransfer, 'invitations'> {
+    return {
+      ...(this.#identityKey && { identityKey: copyOf(this.#identityKey) }),
+      peers: peers.flatMap((index) => this.#peers.get(index) ?? []).map(peerTransfer),
     };
   }
 

@@ -27,7 +27,7 @@ export class ReplayWindow {
     return this.#newest;
   }
 
-  /** @param counter a whole number from 0 to 2^32 - 1. */
+  /** @param counter a whole number from 0 to 2^53 - 1. */
   isFresh(counter: number): boolean {
     if (counter > this.#newest) return true;
     if (counter < this.#newest - this.#mask) return false;
