@@ -41,9 +41,10 @@ describe.each([
     const theirs = pairAt(to);
     datagrams.setRemote(0, to);
     const sender = mine?.dataFd ?? theirs.dataFd;
-    const send = (space: number, length: number) => {
+    const send = (space: number, length: number, notZeroAt = 0) => {
       slab.bytes.fill(0, 0, length);
       slab.bytes[8] = space;
+      slab.bytes[notZeroAt] = 1;
       expect(datagrams.send(sender, 0, slab, 0, length, length)).toBe(length);
     };
     for (const space of [heartbeatSpace(0), heartbeatSpace(SPACE_PATHS_MOST - 1)]) {
@@ -52,6 +53,10 @@ describe.each([
     }
     for (const space of [packetSpace(0), packetSpace(SPACE_PATHS_MOST - 1), 192, 240, 241, 255]) {
       send(space, 40);
+      expect([receivedBy(theirs.heartbeatFd), receivedBy(theirs.dataFd)]).toEqual([[], [40]]);
+    }
+    for (const at of [9, 10, 11]) {
+      send(heartbeatSpace(0), 40, at);
       expect([receivedBy(theirs.heartbeatFd), receivedBy(theirs.dataFd)]).toEqual([[], [40]]);
     }
     send(heartbeatSpace(0), 8);
