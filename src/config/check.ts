@@ -110,11 +110,11 @@ function peerProblems(file: FileDraft): Problem[] {
     if (isForeign(peer) && peer.packets === 'udp')
       found.push({
         ...value(['peer', i, 'packets'], '"udp" is between two Braids only'),
-        hint: 'set "uot" for UDP over its streams, or leave it out',
+        hint: 'set "uot" for UDP over its streams, "ss-udp" for its own datagrams, or leave it out',
       });
-    if (!isForeign(peer) && peer.packets === 'uot')
+    if (!isForeign(peer) && (peer.packets === 'uot' || peer.packets === 'ss-udp'))
       found.push({
-        ...value(['peer', i, 'packets'], '"uot" is with a peer of kind "shadowsocks" only'),
+        ...value(['peer', i, 'packets'], `"${peer.packets}" is with a peer of kind "shadowsocks" only`),
         hint: 'leave it out: "udp" carries UDP and everything else',
       });
     if (peer.transport === 'ecmp') found.push(...ecmpProblems(peer, i));

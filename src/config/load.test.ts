@@ -96,8 +96,10 @@ flows = true
       ['shadowsocks', 'off'],
       ['braid', 'udp'],
     ]);
-    const withUdp = parseConfig(join(folder, 'berlin.toml'), `${BERLIN}kind = "shadowsocks"\npackets = "uot"\n`);
-    expect(withUdp.config.peers[0]!.packets).toBe('uot');
+    for (const packets of ['uot', 'ss-udp', 'off']) {
+      const withUdp = parseConfig(join(folder, 'berlin.toml'), `${BERLIN}kind = "shadowsocks"\npackets = "${packets}"\n`);
+      expect(withUdp.config.peers[0]!.packets).toBe(packets);
+    }
     expect([...config.names].map(([name, { text }]) => [name, text])).toEqual([['nas.example.org', '172.16.0.20']]);
     expect(keys.peers[0]!.send!.equals(keys.peers[0]!.receive)).toBe(true);
     const callsOnly = `${BERLIN.replace(/addresses = .*\n/, '').replace(/send_key = .*\n/, '')}kind = "shadowsocks"\n`;

@@ -210,12 +210,16 @@ describe('what is wrong with a configuration is said in one line with its place'
     [
       'datagrams of two Braids with something else',
       added('kind = "shadowsocks"\npackets = "udp"'),
-      ['CONFIG_VALUE 19:11: peer[0].packets: "udp" is between two Braids only | set "uot" for UDP over its streams, or leave it out'],
+      [
+        'CONFIG_VALUE 19:11: peer[0].packets: "udp" is between two Braids only | set "uot" for UDP over its streams, "ss-udp" for its own datagrams, or leave it out',
+      ],
     ],
     [
-      'UDP in the format of Shadowsocks',
-      added('kind = "shadowsocks"\npackets = "ss-udp"'),
-      ['CONFIG_VALUE 19:11: peer[0].packets: "ss-udp" is not in this version | this version knows "udp", "uot" and "off" only'],
+      'UDP in the format of Shadowsocks with a Braid',
+      added('packets = "ss-udp"'),
+      [
+        'CONFIG_VALUE 18:11: peer[0].packets: "ss-udp" is with a peer of kind "shadowsocks" only | leave it out: "udp" carries UDP and everything else',
+      ],
     ],
     [
       'what ECMP does not do',

@@ -6,7 +6,7 @@
 import type * as z from 'zod';
 import { BraidError, BraidErrors, type ErrorCode, type Place } from '../error.ts';
 import type { KeyPath, Located } from './locate.ts';
-import { jsonSchema, LATER } from './schema.ts';
+import { jsonSchema } from './schema.ts';
 
 export interface Problem {
   readonly code: ErrorCode;
@@ -43,15 +43,6 @@ export function schemaProblems(data: unknown, issues: readonly z.core.$ZodIssue[
     const got = valueAt(data, path);
     if (got === undefined) return [{ code: 'CONFIG_VALUE' as const, path, message: 'is missing', hint: describe(path) }];
     const hint = issue.code === 'custom' ? (issue.params?.hint as string | undefined) : nearestChoice(issue, got);
-    if (issue.message.startsWith(LATER))
-      return [
-        {
-          code: 'CONFIG_VALUE' as const,
-          path,
-          message: `${JSON.stringify(got)} is not in this version`,
-          hint: issue.message.slice(LATER.length),
-        },
-      ];
     return [{ code: 'CONFIG_VALUE' as const, path, message: issueText(issue, got), hint }];
   });
 }

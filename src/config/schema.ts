@@ -25,19 +25,6 @@ export const DEFAULTS = {
   ...NETWORK_DEFAULTS,
 } as const;
 
-/** One of `now`; a value of `later` gets told what this version does instead of it. */
-function choice<const T extends readonly [string, ...string[]]>(now: T, later: Readonly<Record<string, string>> = {}) {
-  return z.enum(now, {
-    error: (issue) => {
-      const hint = typeof issue.input === 'string' && Object.hasOwn(later, issue.input) ? later[issue.input] : undefined;
-      return hint === undefined ? undefined : `${LATER}${hint}`;
-    },
-  });
-}
-
-/** Marks the message of a value that a later version will know; what follows it is the hint. */
-export const LATER = 'later:';
-
 const siteName = checkedText((text) =>
   /^[a-z0-9-]{1,11}$/.test(text)
     ? undefined
@@ -160,7 +147,7 @@ const uplinkSchema = z.strictObject({
     .describe(
       'The address that the world sees, where a router translates ours 1:1. The peer is told; it is never a destination of LAN traffic.',
     ),
-  role: choice(['active', 'backup']).default('active').describe('`backup`: carries data only while no active uplink can.'),
+  role: z.enum(['active', 'backup']).default('active').describe('`backup`: carries data only while no active uplink can.'),
   weight: z
     .int()
     .min(1)
@@ -236,7 +223,8 @@ const policySchema = z.strictObject({
     .optional()
     .describe('Ports of UDP or SCTP, `[53, "5000-5099"]`: a packet fits whose source or destination port is one of these. Default: any.'),
   dscp: z.array(dscp).min(1).optional().describe('Code points, by number or name: `[46]` is `["ef"]`. Default: any.'),
-  class: choice(PACKET_CLASSES)
+  class: z
+    .enum(PACKET_CLASSES)
     .optional()
     .describe(
       '`balanced`: each flow stays on one path, flows are spread over all by their capacity. `lowest-latency`: the quickest path (the default for DSCP EF). `duplicate`: each packet over two paths, the first to arrive counts. `aggregate`: one flow over all paths, put in order at the other end. Default: `balanced`.',
@@ -262,20 +250,24 @@ export const peerSchema = z.strictObject({
     .describe(
       'We dial it with this key (in sing-box: the password of our outbound); `IDENTITY:USER`, both in base64, where it has an identity key. Required where `addresses` are given.',
     ),
-  kind: choice(['braid', 'shadowsocks'])
+  kind: z
+    .enum(['braid', 'shadowsocks'])
     .default('braid')
     .describe(
       "What runs there: `braid`, or `shadowsocks` for sing-box, shadowsocks-rust and others that speak Shadowsocks 2022 (SIP022). Such a peer names no client, so its flows are connected from the gateway's own LAN address; it sends no heartbeats, so a silent path is noticed later.",
     ),
-  method: choice(METHOD_NAMES)
+  method: z
+    .enum(METHOD_NAMES)
     .default(DEFAULTS.method)
     .describe('The cipher. The same for all peers of a site, since one port receives them all; the ChaCha method allows one peer only.'),
-  transport: choice(['mptcp', 'ecmp'])
+  transport: z
+    .enum(['mptcp', 'ecmp'])
     .default('mptcp')
     .describe(
       'How flows travel. `mptcp`: each over all uplinks, encrypted. `ecmp`: for an interconnect that both sites trust; the kernel forwards the packets as they are, each flow over one uplink, chosen by its addresses and ports, and dead uplinks are left out. Nothing is encrypted then, and `allow`, `snat`, `packets` and `policy` do not apply.',
     ),
-  pairing: choice(['auto', 'paired', 'mesh'])
+  pairing: z
+    .enum(['auto', 'paired', 'mesh'])
     .default('auto')
     .describe(
       "Which of our uplinks is used with which of the peer's addresses, always within one family. `auto`: an address in an uplink's own subnet over that uplink only, any other address over every uplink that has a gateway. `paired`: first with first, second with second. `mesh`: every uplink with every address.",
@@ -286,10 +278,11 @@ export const peerSchema = z.strictObject({
     .describe(
       'Flows that arrive from this peer are connected from the gateway\'s own LAN address instead of the client\'s: for far hosts whose way back does not lead through this gateway. Always so with `kind = "shadowsocks"`.',
     ),
-  packets: choice(['udp', 'uot', 'off'], { 'ss-udp': 'this version knows "udp", "uot" and "off" only' })
+  packets: z
+    .enum(['udp', 'uot', 'ss-udp', 'off'])
     .default('udp')
     .describe(
-      'How everything but TCP travels (UDP, ICMP, GRE, ESP, ...). `udp`: each packet in a sealed datagram, over the uplinks, by the device `brd-SITE`. `uot`: UDP alone, over the uplinks\' connections, as sing-box does it with `udp_over_tcp`; for `kind = "shadowsocks"` only, and what such a peer has unless it says `uot` is `off`. `off`: answered "unreachable".',
+      'How everything but TCP travels (UDP, ICMP, GRE, ESP, ...). `udp`: each packet in a sealed datagram, over the uplinks, by the device `brd-SITE`. `uot`: UDP alone, over the uplinks\' connections, as sing-box does it with `udp_over_tcp`. `ss-udp`: UDP alone, each packet in a datagram of the format of Shadowsocks itself, to the port of `addresses`, over one uplink at a time. Both for `kind = "shadowsocks"` only; without a word about it such a peer has `off`. `off`: answered "unreachable".',
     ),
   policy: z
     .array(policySchema)

@@ -94,7 +94,7 @@ describe('the datagrams of the uplinks', () => {
     datagrams.renew();
     // Not before the thread has surely closed what it had.
     await expect.poll(() => told.slice(3)).toEqual(['gives 127.0.0.2', 'takes 127.0.0.2']);
-    const sealed = (space: number, words: string) => Buffer.concat([Buffer.alloc(8), Buffer.from([space]), Buffer.from(words)]);
+    const sealed = (space: number, words: string) => Buffer.concat([Buffer.alloc(8), Buffer.from([space, 0, 0, 0]), Buffer.from(words)]);
     await expect
       .poll(() => {
         datagrams.send(OTHER, { bytes: OTHER.bytes, port }, sealed(packetSpace(0), 'a packet'));

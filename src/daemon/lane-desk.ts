@@ -12,6 +12,7 @@ import type { Log } from '../observe/log.ts';
 import type { FromLane, LanePaths, ToLane } from '../packets/messages.ts';
 import { UOT_FIRST_TICKET } from '../packets/uot-lane.ts';
 import type { PathFacts, PeerPaths } from '../paths/types.ts';
+import type { KeyRing } from '../shadowsocks/key-ring.ts';
 import type { Site } from '../site/types.ts';
 import type { Counters } from '../status/counters.ts';
 import { type IpAddress, parseAddress } from '../wire/ip.ts';
@@ -23,6 +24,8 @@ import { PathTrust } from './path-trust.ts';
 export interface LaneDeskParts {
   readonly program: URL;
   readonly site: () => Site;
+  /** Undefined before the workers are started. */
+  readonly ring: () => KeyRing | undefined;
   /** The thread's own. */
   readonly counters: Counters;
   readonly log: Log;
@@ -53,6 +56,8 @@ export class LaneDesk {
   readonly #lane: PacketLane;
   readonly #trust = new PathTrust();
   readonly #trustOf = (peer: number, path: number, loss: number) => this.#trust.of(peer, path, loss, performance.now());
+  /** Foreign peers whose keys the thread has. */
+  readonly #keyed = new Set<number>();
   #paths: readonly LanePaths[] = [];
   #mtus: readonly number[];
   #narrow = '';
@@ -68,7 +73,11 @@ export class LaneDesk {
         return { site: parts.site(), counters: parts.counters.shared, device: laneDevice(parts.site().name) };
       },
       methodOf: (peer) => parts.site().peers[peer]!.method,
-      ready: () => this.#moved(),
+      ready: () => {
+        this.#keyed.clear();
+        this.#tellKeys();
+        this.#moved();
+      },
       gone: (why, againInMs, hint) => {
         const fields = { why, againInSeconds: againInMs / 1_000, ...(hint !== undefined && { hint }) };
         parts.log.error('packets', 'the packet lane is down: everything but TCP to the peers is answered "unreachable"', fields, {
@@ -137,6 +146,7 @@ export class LaneDesk {
 
   siteChanged(): void {
     this.#lane.siteChanged(this.#parts.site());
+    this.#tellKeys();
     this.look();
     void this.start();
   }
@@ -177,6 +187,19 @@ export class LaneDesk {
 
   #uotFailed(peer: number, ticket: number): void {
     this.#lane.tell({ kind: 'uot', ticket, peer, fd: -1, version: 2 });
+  }
+
+  /** Peers whose datagrams are Shadowsocks' own need their keys there; the others' session keys come one by one. */
+  #tellKeys(): void {
+    const ring = this.#parts.ring();
+    if (!ring || !this.isReady) return;
+    const peers = this.#parts.site().peers.filter(({ packets, revoked }) => packets === 'ss-udp' && !revoked);
+    const wanted = new Set(peers.map(({ index }) => index));
+    const removed = [...this.#keyed].filter((index) => !wanted.has(index));
+    const { identityKey, peers: added } = ring.transferOf([...wanted].filter((index) => !this.#keyed.has(index)));
+    if (added.length + removed.length > 0) this.#lane.tellKeys({ ...(identityKey && { identityKey }), added, removed });
+    for (const index of removed) this.#keyed.delete(index);
+    for (const index of wanted) this.#keyed.add(index);
   }
 
   /** It came, or went: with its device and its sockets. */

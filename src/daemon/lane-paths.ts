@@ -1,5 +1,5 @@
 /** What the packet lane is told of the paths: where they lead, how large a datagram may be, and how much of the flows each gets. Pure. */
-import { LANE_OVERHEAD_BYTES } from '../network/lane.ts';
+import { laneOverheadBytes } from '../network/lane.ts';
 import type { LanePath, LanePaths } from '../packets/messages.ts';
 import type { PathFacts, PeerPaths } from '../paths/types.ts';
 import type { Peer, Site } from '../site/types.ts';
@@ -23,9 +23,10 @@ const STEP = Math.log(1.25);
 
 /** @param trustOf what of its share a path is given, 0 to 1 (path-trust.ts). */
 export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: FactsOf, trustOf: TrustOf): LanePaths[] {
-  return site.peers.map((peer) =>
-    peer.packets !== 'udp' ? { carry: [] } : { carry: pathsOf(peer, decided[peer.index], factsOf, trustOf) },
-  );
+  return site.peers.map((peer) => {
+    if (peer.packets === 'ss-udp') return { carry: foreignPathsOf(peer, decided[peer.index], factsOf) };
+    return { carry: peer.packets === 'udp' ? pathsOf(peer, decided[peer.index], factsOf, trustOf) : [] };
+  });
 }
 
 /**
@@ -36,7 +37,7 @@ export function laneMtus(site: Site, paths: readonly LanePaths[], before: readon
   return site.peers.map((peer, index) => {
     const fitting = (paths[index]?.carry ?? []).map(({ path, mostPayloadBytes }) => {
       const { family } = peer.paths[path]!.localAddress;
-      return mostPayloadBytes + UNDERLAY_BYTES[family] - LANE_OVERHEAD_BYTES[family];
+      return mostPayloadBytes + UNDERLAY_BYTES[family] - laneOverheadBytes(peer, family);
     });
     const widest = Math.max(...fitting);
     return fitting.length > 0 ? Math.min(...fitting.filter((mtu) => mtu >= widest * NARROW_BELOW)) : before[index]!;
@@ -67,6 +68,32 @@ function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf, t
     .sort(
       (one, other) => Number(one.lane === 'stream') - Number(other.lane === 'stream') || one.rttMs - other.rttMs || one.path - other.path,
     );
+}
+
+/**
+ * Of a peer without heartbeats: in the order in which connections are dialled, and without those that flows avoid while there are others. Nobody
+ * measures them, so they are alike.
+ */
+function foreignPathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf): LanePath[] {
+  const dial = decided?.dial ?? [];
+  const wanted = dial.filter((path) => decided?.carry.includes(path));
+  return (wanted.length > 0 ? wanted : dial).flatMap((index): LanePath[] => {
+    const facts = factsOf(peer.index, index);
+    const path = peer.paths[index];
+    if (!facts || !path) return [];
+    const { family, text } = path.localAddress;
+    return [
+      {
+        path: index,
+        local: text,
+        remote: facts.remote,
+        weightBitsPerSecond: EQUAL_BITS_PER_SECOND,
+        rttMs: 0,
+        mostPayloadBytes: facts.mtuBytes - UNDERLAY_BYTES[family],
+        lane: 'udp',
+      },
+    ];
+  });
 }
 
 function weightOf({ deliveredBytesPerSecond }: PathFacts, best: number): number {

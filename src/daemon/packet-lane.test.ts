@@ -19,8 +19,10 @@ const { start, port } = workerData;
 port.on('message', (command) => {
   if (command.kind === 'stop') return port.close();
   if (command.kind === 'socket-gone') throw new Error('dies in the middle of it');
-  const keys = command.sendKey ? [command.sendKey, command.receiveKey].map((key) => Buffer.from(key).toString('hex')).join() : '';
-  port.postMessage({ kind: 'stream-lost', peer: 0, path: 0, why: [command.kind, command.number ?? command.state ?? '', keys].join(' ').trim() });
+  const hex = (...keys) => keys.map((key) => Buffer.from(key).toString('hex')).join();
+  const added = (command.added ?? []).map((peer) => '+' + peer.index + ' ' + hex(peer.receiveKey, ...peer.sendKeys));
+  const keys = command.sendKey ? hex(command.sendKey, command.receiveKey) : [...(command.removed ?? []).map((index) => -index), ...added].join(' ');
+  port.postMessage({ kind: 'stream-lost', peer: 0, path: 0, why: [command.kind, command.number ?? command.state ?? '', keys].filter(Boolean).join(' ') });
 });
 if (start.device === 'good') port.postMessage({ kind: 'ready', wakeFd: openSync('/dev/null', 'w') });
 else { port.postMessage({ kind: 'failed', code: 'KERNEL_CALL', message: 'no device', hint: 'modprobe tun' }); port.close(); }
@@ -109,6 +111,21 @@ describe('the packet lane of the daemon', () => {
     await expect.poll(() => lane.isReady, { timeout: 20_000 }).toBe(true);
     await lane.stop();
     expect(seen.gone).toHaveLength(1);
+  });
+
+  it('hands over the keys of foreign peers, and keeps no copy', async () => {
+    const { lane, seen } = puppet();
+    await lane.start();
+    const [identityKey, receiveKey, sendKey] = [1, 2, 3].map((byte) => new Uint8Array(16).fill(byte)) as [
+      Uint8Array,
+      Uint8Array,
+      Uint8Array,
+    ];
+    const peer = { index: 4, method: '2022-blake3-aes-128-gcm', receiveKey, sendKeys: [sendKey] } as const;
+    lane.tellKeys({ identityKey, added: [peer], removed: [2] });
+    expect([identityKey, receiveKey, sendKey].map(({ length }) => length)).toEqual([0, 0, 0]);
+    await expect.poll(() => seen.heard).toEqual(['paths', `ss-udp-keys -2 +4 ${'02'.repeat(16)},${'03'.repeat(16)}`]);
+    await lane.stop();
   });
 
   it('tells main how far the numbers of a session are used up', async () => {

@@ -8,6 +8,7 @@ import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from '
 import type { Session } from '../control/session.ts';
 import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
 import type { FromLane, LanePaths, LaneStart, ToLane } from '../packets/messages.ts';
+import type { SsUdpKeyChanges } from '../packets/ss-udp-keys.ts';
 import type { Method, Site } from '../site/types.ts';
 import { sessionIdText } from '../wire/datagram.ts';
 
@@ -107,6 +108,13 @@ export class PacketLane {
     const text = sessionIdText(receiveId);
     for (const session of this.#sessions.keys())
       if (sessionIdText(session.receiveId) === text) session.sentMost = Math.max(session.sentMost, sentMost);
+  }
+
+  /** Handed over, as those of sessions are. */
+  tellKeys(changes: SsUdpKeyChanges): void {
+    const keys = [changes.identityKey, ...changes.added.flatMap(({ receiveKey, sendKeys }) => [receiveKey, ...sendKeys])];
+    const buffers = keys.flatMap((key) => (key ? [key.buffer as ArrayBuffer] : []));
+    this.#tell({ kind: 'ss-udp-keys', ...changes }, buffers);
   }
 
   /** @returns false where nobody is there to take it. */

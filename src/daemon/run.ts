@@ -87,6 +87,7 @@ class Daemon {
   readonly #down: (() => unknown)[] = [];
   readonly #drained = new Set<number>();
   readonly #lane: LaneDesk;
+  #ring: KeyRing | undefined;
   #network: HostNetwork | undefined;
   #workers: Workers | undefined;
   #peering: Peering | undefined;
@@ -129,6 +130,7 @@ class Daemon {
     this.#down.push(() => links.stop());
     const peering = this.#makePeering(loaded.keys, links);
     const ring = keyRingOf(site, loaded.keys);
+    this.#ring = ring;
     const members = this.#makeMembers(loaded, ring, peering);
     this.#board = new StatusBoard({
       site: () => this.#site.now,
@@ -292,6 +294,7 @@ class Daemon {
     return new LaneDesk({
       program: this.#options.laneProgram,
       site: () => this.#site.now,
+      ring: () => this.#ring,
       counters: this.#laneCounters,
       log: this.#log,
       networkChanged: () => void this.#network?.look(),

@@ -87,6 +87,23 @@ describe('a status', () => {
     expect(snapshot([fresh()], off).peers[0]!.paths[0]!.packets).toBeNull();
   });
 
+  it("says of a foreign peer's own datagrams where they go, and what one side cannot do", () => {
+    const foreign = { kind: 'shadowsocks', packets: 'ss-udp' } as const;
+    const lane = { ...site, peers: site.peers.map((peer) => ({ ...peer, ...foreign })) };
+    const laneCounters = fresh();
+    laneCounters.addPathPackets(pathIndexOf(1, 1), 7, 5);
+    const health = () => ({ ...UP, lane: null });
+    const { peers } = snapshot([fresh()], lane, { laneCounters, health, carries: (_, path) => path === 1 });
+    expect(peers[1]!.packets!.state).toBe('up');
+    expect(peers[1]!.paths.map(({ packets }) => [packets!.lane, packets!.txPackets, packets!.rxPackets])).toEqual([
+      [null, 0, 0],
+      ['udp', 7, 5],
+    ]);
+    expect(peers[1]!.limits.join()).toMatch(/TCP and UDP only.*while that uplink is dead.*whether UDP is blocked/);
+    const none = snapshot([fresh()], lane, { health, carries: () => false }).peers[0]!.packets!;
+    expect([none.state, none.reason]).toEqual(['down', 'no path carries packets']);
+  });
+
   it('adds up what all workers counted, each path by itself', () => {
     const [one, other] = [fresh(), fresh()];
     one.addFlow(0, 1);

@@ -128,7 +128,7 @@ function withoutUdp({ reason = '', ...path }: PathStatus): PathStatus {
 }
 
 function limitsOf({ kind, transport, packets }: Peer): readonly string[] {
-  if (kind === 'shadowsocks') return [...FOREIGN_LIMITS, packets === 'uot' ? UDP_LIMIT : TCP_LIMIT];
+  if (kind === 'shadowsocks') return [...FOREIGN_LIMITS, ...packetLimits(packets)];
   return transport === 'ecmp' ? ECMP_LIMITS : [];
 }
 
@@ -144,8 +144,18 @@ const FOREIGN_LIMITS: readonly string[] = [
   "no heartbeats: a silent path is left after about 0.3 s where it carries our data, 0.5 s where it carries the other side's, and 3 to 6 s where it is idle",
   'its flows arrive without the address of their client',
 ];
+function packetLimits(packets: Peer['packets']): readonly string[] {
+  if (packets === 'ss-udp') return [UDP_LIMIT, ...SS_UDP_LIMITS];
+  return [packets === 'uot' ? UDP_LIMIT : TCP_LIMIT];
+}
+
 const TCP_LIMIT = 'TCP only: other packets are answered "unreachable"';
 const UDP_LIMIT = 'TCP and UDP only; its UDP arrives from the first address of its lan';
+const SS_UDP_LIMITS: readonly string[] = [
+  'a LAN socket uses one uplink for its UDP, and another one once that is dead, which only connections tell: where UDP alone is at work, after 3 to 6 s',
+  'UDP that its side begins comes to the one address of ours that it dials, and is answered from there: while that uplink is dead there is none',
+  'nobody tells whether UDP is blocked on the way',
+];
 
 function packetsStatus({ laneCounters, laneMtus }: SnapshotParts, peer: Peer, paths: readonly PathStatus[]): PeerPacketsStatus | null {
   if (peer.packets === 'off') return null;
@@ -165,12 +175,12 @@ function pathPackets(
   { laneCounters }: SnapshotParts,
   peer: Peer,
   { index }: Path,
-  health: PathHealth | undefined,
+  lane: PathPacketsStatus['lane'],
 ): PathPacketsStatus | null {
-  if (peer.packets !== 'udp') return null;
+  if (peer.packets !== 'udp' && peer.packets !== 'ss-udp') return null;
   const { tx: txPackets, rx: rxPackets } = laneCounters.pathPackets(pathIndexOf(peer.index, index));
   const { txBytes, rxBytes } = laneCounters.path(pathIndexOf(peer.index, index));
-  return { lane: health?.lane ?? null, txPackets, rxPackets, txBytes, rxBytes };
+  return { lane, txPackets, rxPackets, txBytes, rxBytes };
 }
 
 /** Connections are answered also by a peer that takes none of our calls. What the kernel spreads needs no call. */
@@ -192,12 +202,15 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
   const heard = figures.reduce((newest, one) => (one.heardAtMs > newest.heardAtMs ? one : newest));
   const rttMs = health?.rttMs ?? (heard.heardAtMs > 0 ? heard.rttMs : 0);
   const state = health?.state ?? 'down';
+  const carries = parts.carries(peer.index, path.index);
+  // Of a foreign peer nobody knows more.
+  const lane = peer.packets === 'ss-udp' ? (carries ? 'udp' : null) : (health?.lane ?? null);
   return {
     uplink: path.uplink.name,
     peerAddress: endpointText(path.peerAddress.address, path.peerAddress.port),
     state,
     ...(health?.reason && { reason: health.reason }),
-    carries: parts.carries(peer.index, path.index),
+    carries,
     avoided: health?.avoided ?? false,
     lossPercent: health?.lossPercent == null ? null : Math.round(health.lossPercent * 10) / 10,
     udp: health?.udp ?? 'unknown',
@@ -208,7 +221,7 @@ function pathStatus(parts: SnapshotParts, peer: Peer, path: Path): PathStatus {
     sinceUnixMs: parts.sinceUnixMs(peer.index, path.index),
     subflows: sum(figures, (one) => one.subflows),
     rttMs: rttMs > 0 ? Math.round(rttMs * 1000) / 1000 : null,
-    packets: pathPackets(parts, peer, path, health),
+    packets: pathPackets(parts, peer, path, lane),
     txBytes: sum(figures, (one) => one.txBytes),
     rxBytes: sum(figures, (one) => one.rxBytes),
   };

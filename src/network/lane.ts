@@ -4,8 +4,11 @@
  * The device itself belongs to the lane's thread and goes with it; so do its routes, and the last resort behind them holds again. A route
  * carries the MTU of its peer's paths, so that the kernel fragments and answers "fragmentation needed" by itself; the device has the largest.
  */
+import { METHODS } from '../crypto/methods.ts';
+import { overheadBytes } from '../shadowsocks/datagram.ts';
 import type { Peer, Site } from '../site/types.ts';
 import type { Family, IpAddress, Prefix } from '../wire/ip.ts';
+import { UNDERLAY_BYTES } from '../wire/mtu-probe.ts';
 import { destinationText } from './destination.ts';
 import { ecmpPeers } from './ecmp.ts';
 import { type LinkStep, MAIN_TABLE, type RouteStep, type SysctlStep } from './steps.ts';
@@ -16,8 +19,8 @@ export interface LaneFacts {
   readonly mtus: readonly number[];
 }
 
-/** Headers of UDP and IP, ours, and the tag. */
-export const LANE_OVERHEAD_BYTES: Readonly<Record<Family, number>> = { 4: 60, 6: 80 };
+/** Ours, and the tag. */
+const SEALED_OVERHEAD_BYTES = 32;
 const ETHERNET_MTU = 1500;
 const LOCAL_TABLE = 255;
 /** IPv6 allows no link less; what is larger than its path is then answered by the lane itself. */
@@ -38,13 +41,18 @@ function lanePeers(site: Site): Peer[] {
   return site.peers.filter(({ packets }) => packets !== 'off');
 }
 
+/** How much longer a packet of the underlay is than the LAN's packet in it. */
+export function laneOverheadBytes({ packets, method }: Peer, family: Family): number {
+  return UNDERLAY_BYTES[family] + (packets === 'ss-udp' ? overheadBytes(METHODS[method]) : SEALED_OVERHEAD_BYTES);
+}
+
 /** As the devices of the uplinks allow it, before anything was probed. */
 export function nominalLane(site: Site): LaneFacts {
   return {
-    mtus: site.peers.map(({ paths }) =>
-      paths.length === 0
-        ? ETHERNET_MTU - LANE_OVERHEAD_BYTES[6]
-        : Math.min(...paths.map(({ uplink, localAddress }) => uplink.mtu - LANE_OVERHEAD_BYTES[localAddress.family])),
+    mtus: site.peers.map((peer) =>
+      peer.paths.length === 0
+        ? ETHERNET_MTU - laneOverheadBytes(peer, 6)
+        : Math.min(...peer.paths.map(({ uplink, localAddress }) => uplink.mtu - laneOverheadBytes(peer, localAddress.family))),
     ),
   };
 }

@@ -22,6 +22,7 @@ import type { LanePeer } from './lane-peer.ts';
 import { type LaneSession, type LaneSessions, NO_COUNTER } from './lane-session.ts';
 import type { Sender } from './path-sender.ts';
 import { NO_PATH } from './schedule.ts';
+import type { SsUdpLane } from './ss-udp-lane.ts';
 import type { UotLane } from './uot-lane.ts';
 
 /** Of one turn: enough for two full trains. */
@@ -43,6 +44,7 @@ interface EgressParts {
   readonly counters: Counters;
   readonly fault: (fault: Fault) => void;
   readonly uot: Pick<UotLane, 'leave' | 'flush'>;
+  readonly ssUdp: Pick<SsUdpLane, 'leave' | 'flush'>;
 }
 
 export class Egress {
@@ -76,6 +78,7 @@ export class Egress {
       sender.flush();
     }
     this.#parts.uot.flush();
+    this.#parts.ssUdp.flush();
     return hasMore;
   }
 
@@ -93,6 +96,10 @@ export class Egress {
     if (owner === REFUSED) return fault(admission.refusal);
     const peer = peers[owner]!;
     if (peer.isUot) return this.#parts.uot.leave(owner, packet, this.#slab.bytes, PACKET_AT, length);
+    if (peer.isSsUdp) {
+      const mostBytes = this.#parts.ssUdp.leave(owner, packet, this.#slab.bytes, PACKET_AT, length);
+      return mostBytes > 0 ? this.#refuse(mostBytes, nowMs) : undefined;
+    }
     const session = sessions.sendingTo(owner);
     if (session === undefined) return fault('no-session');
     const decision = peer.policy.decide(packet, nowMs);

@@ -24,6 +24,7 @@ import type { InnerSubflows } from './inner-subflows.ts';
 import type { LanePeer } from './lane-peer.ts';
 import type { LaneSession, LaneSessions } from './lane-session.ts';
 import { Resequencer } from './resequencer.ts';
+import type { SsUdpLane } from './ss-udp-lane.ts';
 import type { TunWriter } from './tun-writer.ts';
 
 /** Of one socket and turn. */
@@ -54,6 +55,8 @@ interface IngressParts {
   readonly peers: readonly LanePeer[];
   readonly inner: InnerSubflows;
   readonly writer: TunWriter;
+  /** Datagrams that are none of ours may be a foreign peer's. */
+  readonly ssUdp: Pick<SsUdpLane, 'take'>;
   readonly counters: Counters;
   readonly fault: (fault: Fault) => void;
   /** One that came in a train with packets: main's, unopened. */
@@ -122,7 +125,11 @@ export class Ingress {
 
   #takeFrom(socket: LaneSocket, at: number, length: number, nowMs: number): void {
     const { bytes } = this.#slab;
-    if (!checkDatagram(bytes, at, length)) return this.#parts.fault('bad-datagram');
+    // As random as a foreign peer's are, one in 16 million looks like a sealed one, and is lost.
+    if (!checkDatagram(bytes, at, length)) {
+      if (!this.#parts.ssUdp.take(socket.local, this.#slab, at, length)) this.#parts.fault('bad-datagram');
+      return;
+    }
     const space = spaceAt(bytes, at);
     if (isForMain(space)) this.#passOn(socket, at, length);
     // Those come over streams: whoever sends one here is a stranger, and main need not look at it.

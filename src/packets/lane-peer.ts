@@ -83,6 +83,11 @@ export class LanePeer {
     return this.#site.packets === 'uot';
   }
 
+  /** UDP alone, in Shadowsocks' own format (ss-udp-lane.ts). */
+  get isSsUdp(): boolean {
+    return this.#site.packets === 'ss-udp';
+  }
+
   /** A socket came or went. */
   useSockets(): void {
     for (const { path, local } of this.carry) {

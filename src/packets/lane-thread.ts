@@ -1,6 +1,7 @@
 /** The packet lane's thread: wires the real parts together and runs until it is told to stop. */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { DatagramCiphers } from '../crypto/datagram-evp.ts';
+import { EvpPacketCiphers } from '../crypto/packet-evp.ts';
 import { MonotonicClock } from '../kernel/clock.ts';
 import { LinuxDatagrams } from '../kernel/datagram-sockets.ts';
 import { errnoName } from '../kernel/errno.ts';
@@ -33,6 +34,7 @@ try {
       io: sockets,
       tun,
       ciphers: new DatagramCiphers(),
+      packetCiphers: new EvpPacketCiphers(),
       counters: new Counters(PEERS_MOST, start.counters),
       clock: new MonotonicClock(),
       post,

@@ -6,11 +6,13 @@
  * kernel's queues and is dropped there: before it has cost the work of sealing or opening it.
  */
 import type { DatagramCiphers } from '../crypto/datagram-evp.ts';
+import type { PacketCiphers } from '../crypto/packet-ciphers.ts';
 import type { Clock } from '../kernel/clock.ts';
 import { EPOLLIN, EPOLLOUT } from '../kernel/constants.ts';
 import type { Datagrams } from '../kernel/datagram-sockets.ts';
 import type { Sockets } from '../kernel/sockets.ts';
 import type { Tun } from '../kernel/tun.ts';
+import type { Slab } from '../native/index.ts';
 import type { Site } from '../site/types.ts';
 import type { Counters, Fault } from '../status/counters.ts';
 import { Admission } from './admission.ts';
@@ -21,6 +23,7 @@ import { InnerSubflows } from './inner-subflows.ts';
 import { LanePeer } from './lane-peer.ts';
 import { LaneSessions } from './lane-session.ts';
 import type { FromLane, LanePaths, ToLane } from './messages.ts';
+import { SsUdpLane } from './ss-udp-lane.ts';
 import { TunWriter } from './tun-writer.ts';
 import { UotLane } from './uot-lane.ts';
 
@@ -39,6 +42,9 @@ interface LaneParts {
   readonly io: Pick<Sockets, 'read' | 'write' | 'close'>;
   readonly tun: Tun;
   readonly ciphers: DatagramCiphers;
+  /** For foreign peers. */
+  readonly packetCiphers: PacketCiphers;
+  readonly unixSeconds?: () => number;
   readonly counters: Counters;
   readonly clock: Clock;
   readonly post: (message: FromLane) => void;
@@ -61,6 +67,7 @@ export class Lane {
   readonly #streams: FallbackStreams;
   readonly #inner: InnerSubflows;
   readonly #uot: UotLane;
+  readonly #ssUdp: SsUdpLane;
   #sockets: Socket[] = [];
   #isTunReadable = true;
   #nextTickAtMs = 0;
@@ -88,27 +95,36 @@ export class Lane {
       changed: (peer) => this.#peers[peer]?.useStreams(),
       lost: ({ peer, path }, why) => parts.post({ kind: 'stream-lost', peer, path, why }),
     });
+    const foreign = {
+      nowMs: () => parts.clock.nowMs(),
+      fault,
+      deliver: (peer: number, slab: Slab, at: number, length: number) => this.#ingress.bring(peer, slab, at, length, this.#nowMs),
+      settle: () => this.#ingress.settle(),
+      sent: (peer: number, bytes: number) => {
+        counters.addLanePackets(peer, 1, 0);
+        counters.addPeerBytes(peer, bytes, 0);
+        this.#peers[peer]!.isBusy = true;
+      },
+    };
     this.#uot = new UotLane(
       {
+        ...foreign,
         io: parts.io,
         watch: (fd) => parts.poller.watch(fd, 0),
-        nowMs: () => parts.clock.nowMs(),
-        fault,
         wanted: (peer, ticket) => parts.post({ kind: 'uot-wanted', peer, ticket }),
-        deliver: (peer, slab, at, length) => this.#ingress.bring(peer, slab, at, length, this.#nowMs),
-        settle: () => this.#ingress.settle(),
-        sent: (peer, bytes) => {
-          counters.addLanePackets(peer, 1, 0);
-          counters.addPeerBytes(peer, bytes, 0);
-          this.#peers[peer]!.isBusy = true;
-        },
       },
+      site,
+    );
+    const fdOf = (local: string) => this.#fdOf(local);
+    const { packetCiphers: ciphers, unixSeconds } = parts;
+    this.#ssUdp = new SsUdpLane(
+      { ...foreign, ciphers, datagrams, counters, peers: this.#peers, fdOf, ...(unixSeconds && { unixSeconds }) },
       site,
     );
     this.#inner = new InnerSubflows(site);
     this.#useSite(site);
     const ours = { admission: this.#admission, sessions: this.#sessions, peers: this.#peers, inner: this.#inner };
-    const shared = { uot: this.#uot, tun, datagrams, ...ours, counters, fault };
+    const shared = { uot: this.#uot, ssUdp: this.#ssUdp, tun, datagrams, ...ours, counters, fault };
     this.#egress = new Egress(shared);
     this.#ingress = new Ingress({
       ...shared,
@@ -151,12 +167,14 @@ export class Lane {
       if (command.kind === 'socket' || command.kind === 'stream' || (command.kind === 'uot' && command.fd >= 0))
         this.#parts.datagrams.close(command.fd);
       else if (command.kind === 'session') for (const key of [command.sendKey, command.receiveKey]) key.fill(0);
+      else if (command.kind === 'ss-udp-keys') this.#ssUdp.changeKeys(command);
     }
     this.#sessions.close();
     for (const { fd } of this.#sockets) this.#parts.datagrams.close(fd);
     this.#sockets = [];
     this.#streams.close();
     this.#uot.close();
+    this.#ssUdp.close();
     this.#parts.tun.close();
   }
 
@@ -223,6 +241,8 @@ export class Lane {
       case 'uot':
         if (command.ticket === null) return this.#uot.serve(command.peer, command.fd, command.version);
         return this.#uot.stands(command.ticket, command.fd);
+      case 'ss-udp-keys':
+        return this.#ssUdp.changeKeys(command);
     }
   }
 
@@ -230,6 +250,7 @@ export class Lane {
     this.#admission.setSite(site);
     this.#uot.setSite(site);
     this.#inner.setSite(site);
+    this.#ssUdp.setSite(site);
     for (const [index, peer] of site.peers.entries()) {
       const known = this.#peers[index];
       if (known) known.setSite(peer);
@@ -242,7 +263,7 @@ export class Lane {
             fault: this.#fault,
             blocked: (fd) => this.#parts.poller.watch(fd, 0, EPOLLIN | EPOLLOUT),
             streamOf: (path) => this.#streams.of(index, path),
-            fdOf: (local) => this.#sockets.find((one) => one.local === local)?.fd ?? -1,
+            fdOf: (local) => this.#fdOf(local),
           },
           peer,
         );
@@ -261,6 +282,10 @@ export class Lane {
     this.#socketsChanged();
   }
 
+  #fdOf(local: string): number {
+    return this.#sockets.find((one) => one.local === local)?.fd ?? -1;
+  }
+
   #dropSocket(local: string): void {
     const socket = this.#sockets.find((one) => one.local === local);
     if (!socket) return;
@@ -277,6 +302,7 @@ export class Lane {
     this.#nextTickAtMs = nowMs + TICK_MS;
     this.#heartbeats = 0;
     this.#uot.sweep(nowMs);
+    this.#ssUdp.sweep(nowMs);
     this.#parts.counters.beat();
     for (const peer of this.#peers) {
       if (peer.isBusy && peer.wasBusy) this.#tellBusy(peer);

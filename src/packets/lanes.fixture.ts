@@ -1,5 +1,6 @@
 /** Two packet lanes in one process, berlin's and munich's, over two uplinks that lose and delay nothing. */
 import { DatagramCiphers } from '../crypto/datagram-evp.ts';
+import { EvpPacketCiphers } from '../crypto/packet-evp.ts';
 import { FakeClock } from '../kernel/clock.ts';
 import { EPOLLIN, EPOLLOUT } from '../kernel/constants.ts';
 import { DatagramNetwork, MemoryDatagrams } from '../kernel/memory-datagrams.ts';
@@ -48,7 +49,7 @@ const UPLINKS = { berlin: ['10.0.0.1', '10.1.0.1'], munich: ['10.0.0.2', '10.1.0
 export const INNER = { berlin: ['198.18.0.1', '198.18.1.1'], munich: ['198.18.0.2', '198.18.1.2'] } as const;
 type Name = keyof typeof LAN;
 
-function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site {
+function siteOf(name: Name, method: Method, policy: readonly PolicyRule[], peerMore: Partial<Peer>): Site {
   const other = name === 'berlin' ? 'munich' : 'berlin';
   const uplinks = UPLINKS[name].map((address, index) => ({
     index,
@@ -82,6 +83,7 @@ function siteOf(name: Name, method: Method, policy: readonly PolicyRule[]): Site
     allow: [{ from: prefixes(...LAN[other]), to: prefixes(...LAN[name]), ports: [] }],
     policy,
     packets: 'udp',
+    ...peerMore,
   };
   return {
     name,
@@ -109,9 +111,20 @@ export class Gateway {
   readonly fds: number[] = [];
   readonly #commands: ToLane[] = [];
 
-  constructor(name: Name, network: DatagramNetwork, streams: MemorySockets, method: Method, policy: readonly PolicyRule[]) {
+  /** Where a test moves it: what was sealed at another time is refused. */
+  unixSeconds = 1_800_000_000;
+
+  constructor(
+    name: Name,
+    network: DatagramNetwork,
+    streams: MemorySockets,
+    method: Method,
+    policy: readonly PolicyRule[] = [],
+    peerMore: Partial<Peer> = {},
+    more: Partial<Site> = {},
+  ) {
     this.datagrams = new MemoryDatagrams(network);
-    this.site = siteOf(name, method, policy);
+    this.site = { ...siteOf(name, method, policy, peerMore), ...more };
     this.lane = new Lane({
       site: this.site,
       poller: new EveryPoller(),
@@ -119,6 +132,8 @@ export class Gateway {
       io: streams,
       tun: this.tun,
       ciphers: new DatagramCiphers(),
+      packetCiphers: new EvpPacketCiphers(),
+      unixSeconds: () => this.unixSeconds,
       counters: this.counters,
       clock: this.clock,
       post: (message) => this.said.push(message),

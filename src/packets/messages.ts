@@ -2,6 +2,7 @@
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { Method, Site } from '../site/types.ts';
 import type { SessionId } from '../wire/datagram.ts';
+import type { SsUdpKeyChanges } from './ss-udp-keys.ts';
 
 export interface LaneStart {
   readonly site: Site;
@@ -38,6 +39,8 @@ export type ToLane =
   | { readonly kind: 'stream-heartbeat'; readonly peer: number; readonly path: number; readonly bytes: Uint8Array }
   /** One for UDP over TCP, asked for with that ticket or opened by the peer: the thread's from now on. -1: what was asked for cannot be had. */
   | { readonly kind: 'uot'; readonly ticket: number | null; readonly peer: number; readonly fd: number; readonly version: 1 | 2 }
+  /** Of peers with `packets = "ss-udp"`. The keys' memory is handed over, and wiped by the thread. */
+  | ({ readonly kind: 'ss-udp-keys' } & SsUdpKeyChanges)
   | { readonly kind: 'stop' };
 
 export type FromLane =

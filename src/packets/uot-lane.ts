@@ -10,13 +10,13 @@
  */
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/constants.ts';
 import { Slab } from '../native/index.ts';
-import type { Target } from '../shadowsocks/address.ts';
 import { UOT_FRAME_MOST_BYTES, type UotFrame, writeUotHead, writeUotRequest } from '../shadowsocks/uot.ts';
 import type { Peer, Site } from '../site/types.ts';
 import { Allowance } from '../status/allowance.ts';
 import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
 import { addressFromBytes, sameAddress } from '../wire/ip.ts';
 import { type UdpEnd, udpFrontBytes, writeUdpFront } from '../wire/udp-packet.ts';
+import { endOf, FIRST_PORT, farEnd, HEADROOM_BYTES, PORTS, standInAddress, targetOf, UDP_HEADER_BYTES } from './foreign-ends.ts';
 import { SCRATCH_BYTES, UotStream, type UotStreamParts } from './uot-stream.ts';
 
 /** What sing-box keeps, too; the one that was used least lately makes room, of the peer that has most. */
@@ -30,13 +30,7 @@ export const STREAMS_A_TURN = 16;
 const IDLE_MS = 180_000;
 const DIAL_MOST_MS = 15_000;
 const SWEEP_EVERY_MS = 5_000;
-const UDP_HEADER_BYTES = 8;
-/** What the device wants in front of a packet. */
-const HEADROOM_BYTES = 64;
 const PACKETS_BYTES = 256 << 10;
-/** Ports that stand for the peer's sockets: away from those of services. */
-const FIRST_PORT = 40_000;
-const PORTS = 20_000;
 
 /** Tickets of other streams are below (daemon/control-streams.ts, packet-streams.ts). */
 export const UOT_FIRST_TICKET = 2 ** 40;
@@ -237,7 +231,7 @@ export class UotLane {
   #taken(stream: UotStream, { address, payloadAt, payloadBytes }: UotFrame): void {
     const { fault, deliver } = this.#parts;
     stream.usedAtMs = this.#parts.nowMs();
-    const far = address.kind === 'name' ? named(this.#site, stream.isTheirs, address) : address;
+    const far = farEnd(this.#site, stream.isTheirs, address);
     if (!far) return fault('unknown-target');
     const own = stream.isTheirs ? this.#standInFor(stream, far.bytes.length) : stream.own;
     if (own?.bytes.length !== far.bytes.length || far.port === 0) return fault('destination-outside');
@@ -261,12 +255,12 @@ export class UotLane {
   /** An address of the peer's, of either family, with the stream's port. */
   #standInFor({ peer, own }: UotStream, length: number): UdpEnd | undefined {
     if (own.bytes.length === length) return own;
-    const bytes = firstOf(this.#site.peers[peer]!, length);
+    const bytes = standInAddress(this.#site.peers[peer]!, length);
     return bytes && { bytes, port: own.port };
   }
 
   #standIn(peer: Peer): UdpEnd | undefined {
-    const bytes = firstOf(peer, 4) ?? firstOf(peer, 16);
+    const bytes = standInAddress(peer, 4) ?? standInAddress(peer, 16);
     if (!bytes) return undefined;
     for (let tries = 0; tries < PORTS; tries++) {
       const own = { bytes, port: FIRST_PORT + (this.#lastPort++ % PORTS) };
@@ -295,32 +289,4 @@ export class UotLane {
 /** The port alone tells streams of theirs apart, whichever family a datagram has. */
 function keyOf(peer: number, { bytes, port }: UdpEnd, whose: 'ours' | 'theirs'): string {
   return whose === 'theirs' ? `${peer} theirs ${port}` : `${peer} ${addressFromBytes(bytes).text} ${port}`;
-}
-
-function targetOf({ bytes, port }: UdpEnd): Target {
-  return { kind: bytes.length === 4 ? 'ipv4' : 'ipv6', bytes, port };
-}
-
-/** Of a request of theirs the configuration may know a name; an answer from a name is from nobody we asked. */
-function named({ names }: Site, isTheirs: boolean, { name, port }: Target & { readonly kind: 'name' }): UdpEnd | undefined {
-  const address = isTheirs ? names.get(name.toLowerCase().replace(/\.$/, '')) : undefined;
-  return address && { bytes: address.bytes, port };
-}
-
-/** The first address of its `lan` that a host may have. */
-function firstOf({ lan }: Peer, length: number): Uint8Array | undefined {
-  const prefix = lan.find(({ bytes }) => bytes.length === length);
-  if (!prefix) return undefined;
-  const bytes = Uint8Array.from(prefix.bytes);
-  if (prefix.length < 8 * length - 1) bytes[length - 1]! |= 1;
-  return bytes;
-}
-
-function endOf(packet: InnerPacket, bytes: Buffer, at: number, which: typeof SOURCE | typeof DESTINATION): UdpEnd {
-  const size = packet.family === 4 ? 4 : 16;
-  const start = at + (packet.family === 4 ? 12 : 8) + (which === SOURCE ? 0 : size);
-  return {
-    bytes: Uint8Array.from(bytes.subarray(start, start + size)),
-    port: which === SOURCE ? packet.sourcePort : packet.destinationPort,
-  };
 }

@@ -9,8 +9,8 @@ export type Method = '2022-blake3-aes-128-gcm' | '2022-blake3-aes-256-gcm' | '20
 /** `shadowsocks`: something that speaks SIP022 and nothing of ours (sing-box, shadowsocks-rust): no client's address, no control stream, no heartbeats. */
 export type PeerKind = 'braid' | 'shadowsocks';
 
-/** `uot`: UDP alone, as frames in streams, with a peer that is no Braid. */
-export type PacketCarriage = 'udp' | 'uot' | 'off';
+/** `uot` and `ss-udp`: UDP alone, as frames in streams or in Shadowsocks' own datagrams, with a peer that is no Braid. */
+export type PacketCarriage = 'udp' | 'uot' | 'ss-udp' | 'off';
 
 export interface Site {
   readonly name: string;

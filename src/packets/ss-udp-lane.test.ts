@@ -1,0 +1,464 @@
+/** A whole packet lane on twins of TUN and sockets, and another program at the other end of the wire. */
+import { describe, expect, it } from 'vitest';
+import { METHODS, type Method } from '../crypto/methods.ts';
+import { NodePacketCiphers } from '../crypto/node-packet-ciphers.ts';
+import { Secret } from '../crypto/secret.ts';
+import { DatagramNetwork, MemoryDatagrams } from '../kernel/memory-datagrams.ts';
+import { MemoryNetwork } from '../kernel/memory-network.ts';
+import { MemorySockets } from '../kernel/memory-sockets.ts';
+import { Slab } from '../native/index.ts';
+import type { Target } from '../shadowsocks/address.ts';
+import { REQUEST, RESPONSE } from '../shadowsocks/datagram.ts';
+import { DatagramCallee, DatagramCodec, DatagramKey, DatagramReader, SessionSealer } from '../shadowsocks/datagram-session.ts';
+import { KeyRing, type PeerKeys } from '../shadowsocks/key-ring.ts';
+import type { Peer, Site } from '../site/types.ts';
+import { InnerPacket } from '../wire/inner-packet.ts';
+import { addressFromBytes, parseAddress } from '../wire/ip.ts';
+import { icmp, packet, udp } from '../wire/packets.fixture.ts';
+import { Gateway, PORT } from './lanes.fixture.ts';
+import { prefixes } from './site.fixture.ts';
+import { SESSIONS_MOST } from './ss-udp-sessions.ts';
+
+const AES: Method = '2022-blake3-aes-128-gcm';
+const LAN_HOST = '172.16.0.10';
+const FAR_HOST = '172.16.1.20';
+const keyOf = (method: Method, byte: number) => new Secret(new Uint8Array(METHODS[method].keyBytes).fill(byte));
+const target = (address: string, port: number): Target => {
+  const { family, bytes } = parseAddress(address)!;
+  return { kind: family === 4 ? 'ipv4' : 'ipv6', bytes, port };
+};
+const text = (address: Target) => `${address.kind === 'name' ? address.name : addressFromBytes(address.bytes).text} ${address.port}`;
+
+const [OUT, TRAIN, CAME, OPENED] = [1, 2, 3, 4].map(() => new Slab(70_000)) as [Slab, Slab, Slab, Slab];
+
+interface Options {
+  readonly method?: Method;
+  readonly identity?: boolean;
+  /** One key for both directions, as the recipe may have it. */
+  readonly oneKey?: boolean;
+  readonly peer?: Partial<Peer>;
+  readonly site?: Partial<Site>;
+}
+
+/** What came to the other program. */
+interface Heard {
+  readonly at: string;
+  readonly from: string;
+  readonly session: string;
+  readonly packetId: number;
+  readonly address: string;
+  readonly data: string;
+}
+
+/** Berlin's lane, and the other program at munich with a socket on each of its addresses. */
+class World {
+  readonly berlin: Gateway;
+  readonly network = new DatagramNetwork();
+  readonly codec: DatagramCodec;
+  readonly #datagrams = new MemoryDatagrams(this.network);
+  readonly #sockets = new Map<string, number>();
+  readonly #ring: KeyRing;
+  readonly #toBraid: DatagramCallee;
+  readonly #fromBraid: DatagramKey;
+  readonly #headKey: DatagramKey;
+  readonly #identities: number;
+  #answers: SessionSealer | undefined;
+
+  constructor({ method = AES, identity = false, oneKey = false, peer = {}, site = {} }: Options = {}) {
+    const streams = new MemorySockets(new MemoryNetwork(), []);
+    const addresses = ['10.0.0.2', '10.1.0.2'].map((one) => ({ address: parseAddress(one)!, port: PORT }));
+    const foreign = { kind: 'shadowsocks' as const, packets: 'ss-udp' as const, addresses, ...peer };
+    this.berlin = new Gateway('berlin', this.network, streams, method, [], foreign, site);
+    for (const address of ['10.0.0.2', '10.1.0.2', '10.9.9.9'])
+      for (const port of [PORT, 5_000]) {
+        const pair = this.#datagrams.openPair({ bytes: parseAddress(address)!.bytes, port });
+        if (typeof pair === 'number') throw new Error(`pair expected, got ${pair}`);
+        this.#sockets.set(`${address} ${port}`, pair.dataFd);
+      }
+    const toBraid = keyOf(method, 1);
+    const fromBraid = oneKey ? toBraid : keyOf(method, 2);
+    const [ours, theirs] = [keyOf(method, 3), keyOf(method, 4)];
+    const keys: PeerKeys = { index: 0, method, receiveKey: toBraid, sendKeys: identity ? [theirs, fromBraid] : [fromBraid] };
+    const ring = new KeyRing({ ...(identity && { identityKey: ours }), peers: [keys] });
+    const { peers: added, ...more } = ring.transferOf([0]);
+    this.berlin.tell({ kind: 'ss-udp-keys', ...more, added, removed: [] });
+    this.berlin.carry([0, 1]);
+    this.berlin.lane.turn(0);
+    // The twin of what the lane has, and a clock that says the same.
+    this.codec = new DatagramCodec({ ciphers: new NodePacketCiphers(), unixSeconds: () => this.berlin.unixSeconds });
+    this.#ring = new KeyRing({
+      peers: [{ index: 0, method, receiveKey: fromBraid, sendKeys: identity ? [ours, toBraid] : [toBraid] }],
+    });
+    this.#toBraid = new DatagramCallee(this.codec, this.#ring.callee(0)!);
+    this.#fromBraid = new DatagramKey(this.codec, METHODS[method], fromBraid);
+    this.#identities = identity ? 1 : 0;
+    this.#headKey = identity ? new DatagramKey(this.codec, METHODS[method], theirs) : this.#fromBraid;
+    this.later(2_000);
+  }
+
+  get faults(): Record<string, number> {
+    return this.berlin.counters.faults();
+  }
+
+  later(ms: number): void {
+    this.berlin.clock.advance(ms);
+    this.berlin.unixSeconds += Math.round(ms / 1_000);
+    this.berlin.lane.turn(0);
+  }
+
+  /** A LAN host of berlin sends. */
+  send(fromPort: number, to: string, toPort: number, data: string | Buffer, from = LAN_HOST): void {
+    this.berlin.send(packet({ from, to, payload: udp(fromPort, toPort, data) }));
+  }
+
+  /** All that came to the other program since it was last asked. */
+  heard(): Heard[] {
+    const heard: Heard[] = [];
+    for (const [at, fd] of this.#sockets)
+      for (const wire of this.#receive(fd)) {
+        const reader = new DatagramReader(this.codec);
+        const [from, into] = [CAME, OPENED];
+        from.bytes.set(wire.bytes);
+        // Its server has the port, its clients others.
+        const isServer = at.endsWith(` ${PORT}`);
+        const key = isServer ? this.#fromBraid : this.#toBraid.key;
+        if (!reader.begin(isServer ? this.#headKey : key, from, 0, wire.bytes.length, into, 0)) throw new Error('not begun');
+        const isAuthentic = reader.finish(key.openerFor(reader.sessionId), isServer ? this.#identities : 0);
+        const body = isAuthentic ? reader.read(isServer ? REQUEST : RESPONSE) : 'not authentic';
+        if (typeof body === 'string') throw new Error(body);
+        heard.push({
+          at,
+          from: wire.from,
+          session: reader.sessionId,
+          packetId: reader.packetId,
+          address: text(body.address),
+          data: into.bytes.toString('latin1', body.payloadAt, reader.payloadEnd),
+        });
+      }
+    return heard;
+  }
+
+  /** The other program's server answers a session of ours. @param server anew: it was started again. */
+  answer(session: string, from: Target, data: string, { at = `10.0.0.2 ${PORT}`, to = '10.0.0.1', anew = false } = {}): Buffer {
+    if (!this.#answers || anew) this.#answers = new SessionSealer(this.codec, { key: this.#fromBraid, identities: [] }, session);
+    return this.#sealed(this.#answers, from, data, at, to);
+  }
+
+  /** A socket behind the other program. */
+  client(): (to: Target, data: string, way?: { readonly at?: string; readonly to?: string }) => Buffer {
+    const sealer = new SessionSealer(this.codec, this.#toBraid);
+    return (to, data, { at = '10.0.0.2 5000', to: braid = '10.0.0.1' } = {}) => this.#sealed(sealer, to, data, at, braid);
+  }
+
+  /** As it stands, to berlin. */
+  throw(wire: Uint8Array, at = '10.0.0.2 5000', to = '10.0.0.1'): void {
+    const slab = OUT;
+    slab.bytes.set(wire);
+    this.#datagrams.setRemote(0, { bytes: parseAddress(to)!.bytes, port: PORT });
+    this.#datagrams.send(this.#sockets.get(at)!, 0, slab, 0, wire.length, wire.length);
+  }
+
+  /** `from > to: data` of each packet to the LAN. */
+  arrived(): string[] {
+    return this.berlin.received().map((bytes) => {
+      const read = new InnerPacket();
+      expect(read.read(bytes, 0, bytes.length, true)).toBe(true);
+      const size = read.family === 4 ? 4 : 16;
+      const start = read.family === 4 ? 12 : 8;
+      const [from, to] = [0, size].map((offset) => addressFromBytes(bytes.subarray(start + offset, start + offset + size)).text);
+      return `${from} ${read.sourcePort} > ${to} ${read.destinationPort}: ${bytes.toString('latin1', read.transportOffset + 8)}`;
+    });
+  }
+
+  #sealed(sealer: SessionSealer, address: Target, data: string, at: string, to: string): Buffer {
+    const slab = OUT;
+    const payload = Buffer.from(data, 'latin1');
+    const length = sealer.bytesFor(address, 0, payload.length);
+    expect(sealer.seal(slab, 0, address, 0, payload, 0, payload.length)).toBe(true);
+    const wire = Buffer.from(slab.bytes.subarray(0, length));
+    this.throw(wire, at, to);
+    return wire;
+  }
+
+  *#receive(fd: number): Generator<{ readonly bytes: Buffer; readonly from: string }> {
+    const slab = TRAIN;
+    for (let n = this.#datagrams.receive(fd, slab, 0, 65_536); n >= 0; n = this.#datagrams.receive(fd, slab, 0, 65_536)) {
+      const from = addressFromBytes(this.#datagrams.remote.bytes).text;
+      const { segmentBytes } = this.#datagrams;
+      for (let at = 0; at < n; at += segmentBytes)
+        yield { bytes: Buffer.from(slab.bytes.subarray(at, Math.min(n, at + segmentBytes))), from };
+    }
+  }
+}
+
+describe.each(Object.values(METHODS))('with $method', ({ method, identityHeaders }) => {
+  it.each<readonly [string, Options]>([
+    ['a key each way', {}],
+    ['one key for both', { oneKey: true }],
+    ...(identityHeaders ? [['identity keys', { identity: true }] as const] : []),
+  ])('and %s, datagrams go both ways, whoever begins', (_, options) => {
+    const world = new World({ method, ...options });
+    world.send(7_000, FAR_HOST, 99, 'question');
+    const [heard] = world.heard();
+    expect(heard).toMatchObject({ at: `10.0.0.2 ${PORT}`, from: '10.0.0.1', packetId: 0, address: `${FAR_HOST} 99`, data: 'question' });
+    world.answer(heard!.session, target(FAR_HOST, 99), 'answer');
+    expect(world.arrived()).toEqual([`${FAR_HOST} 99 > ${LAN_HOST} 7000: answer`]);
+    const say = world.client();
+    say(target(LAN_HOST, 53), 'ping');
+    expect(world.arrived()).toEqual([`172.16.1.1 40000 > ${LAN_HOST} 53: ping`]);
+    world.send(53, '172.16.1.1', 40_000, 'pong');
+    expect(world.heard()).toMatchObject([{ at: '10.0.0.2 5000', from: '10.0.0.1', packetId: 0, address: `${LAN_HOST} 53`, data: 'pong' }]);
+    expect(world.faults).toEqual({});
+    expect(world.berlin.counters.lane(0)).toMatchObject({ txPackets: 2, rxPackets: 2 });
+  });
+});
+
+describe('a LAN socket that speaks to a foreign peer', () => {
+  it('has a session of its own, wherever its datagrams go, and counts them', () => {
+    const world = new World();
+    world.send(7_000, FAR_HOST, 99, 'one');
+    world.send(7_000, '172.16.1.21', 98, 'two');
+    world.send(7_001, FAR_HOST, 99, 'another socket');
+    world.send(7_000, 'fd00:17::5', 97, 'six', 'fd00:16::10');
+    const heard = world.heard();
+    expect(heard.map(({ packetId, address, data }) => [packetId, address, data])).toEqual([
+      [0, `${FAR_HOST} 99`, 'one'],
+      [1, '172.16.1.21 98', 'two'],
+      [0, `${FAR_HOST} 99`, 'another socket'],
+      [0, 'fd00:17::5 97', 'six'],
+    ]);
+    expect(new Set(heard.map(({ session }) => session)).size).toBe(3);
+  });
+
+  it('keeps its session when its path dies, and goes back to none that it left', () => {
+    const world = new World();
+    const way = () => {
+      world.send(7_000, FAR_HOST, 99, 'x');
+      return world.heard().map(({ at, from, session }) => [at, from, session]);
+    };
+    const [[, , session]] = way() as [[string, string, string]];
+    world.berlin.carry([1]);
+    expect(way()).toEqual([[`10.1.0.2 ${PORT}`, '10.1.0.1', session]]);
+    world.berlin.carry([0, 1]);
+    expect(way()).toEqual([[`10.1.0.2 ${PORT}`, '10.1.0.1', session]]);
+    world.berlin.carry([]);
+    expect(way()).toEqual([]);
+    expect(world.faults).toEqual({ 'no-path': 1 });
+  });
+
+  it('hears each answer once, from whichever address the server sends it', () => {
+    const world = new World();
+    world.send(7_000, FAR_HOST, 99, 'x');
+    const { session } = world.heard()[0]!;
+    const wire = world.answer(session, target(FAR_HOST, 99), 'answer', { at: '10.9.9.9 5000', to: '10.1.0.1' });
+    world.throw(wire);
+    world.throw(wire, `10.0.0.2 ${PORT}`);
+    expect(world.arrived()).toEqual([`${FAR_HOST} 99 > ${LAN_HOST} 7000: answer`]);
+    expect(world.faults).toEqual({ 'replayed-datagram': 2 });
+  });
+
+  it('goes on where the server was started anew, once within a minute', () => {
+    const world = new World();
+    world.send(7_000, FAR_HOST, 99, 'x');
+    const { session } = world.heard()[0]!;
+    const old = world.answer(session, target(FAR_HOST, 99), 'first');
+    world.answer(session, target(FAR_HOST, 99), 'second', { anew: true });
+    world.answer(session, target(FAR_HOST, 99), 'third', { anew: true });
+    world.throw(old, `10.0.0.2 ${PORT}`);
+    expect(world.arrived().map((one) => one.split(': ')[1])).toEqual(['first', 'second']);
+    expect(world.faults).toEqual({ 'unknown-session': 1, 'replayed-datagram': 1 });
+    world.later(61_000);
+    world.answer(session, target(FAR_HOST, 99), 'fourth', { anew: true });
+    expect(world.arrived().map((one) => one.split(': ')[1])).toEqual(['fourth']);
+  });
+
+  it('hears nothing that is for another session, or from a name, or came back to us as we sent it', () => {
+    const world = new World({ oneKey: true });
+    world.send(7_000, FAR_HOST, 99, 'x');
+    const [train] = world.network.queues.get(`10.0.0.2:${PORT}`)!;
+    const sent = Buffer.from(train!.bytes);
+    const { session } = world.heard()[0]!;
+    world.answer('nobodys!', target(FAR_HOST, 99), 'lost', { anew: true });
+    world.answer(session, { kind: 'name', name: 'nas', port: 99 }, 'named', { anew: true });
+    world.throw(sent, `10.0.0.2 ${PORT}`);
+    // Our own request would be one of theirs, to what is not in our LAN.
+    expect(world.arrived()).toEqual([]);
+    expect(world.faults).toEqual({ 'unknown-session': 1, 'unknown-target': 1, 'destination-outside': 1 });
+  });
+
+  it('is told what fits where its packet is too large, and loses fragments', () => {
+    const world = new World();
+    world.send(7_000, FAR_HOST, 99, Buffer.alloc(1_472 - 50));
+    expect(world.heard()).toHaveLength(1);
+    world.send(7_000, FAR_HOST, 99, Buffer.alloc(1_472 - 49));
+    expect(world.heard()).toEqual([]);
+    const [refusal] = world.berlin.tun.written.splice(0);
+    expect([refusal![9], refusal![20], refusal![21], refusal!.readUInt16BE(26)]).toEqual([1, 3, 4, 1_472 - 38]);
+    world.berlin.send(packet({ to: FAR_HOST, fragment: { id: 1, offsetBytes: 0, more: true }, payload: udp(1, 2, Buffer.alloc(96)) }));
+    world.berlin.send(packet({ to: FAR_HOST, protocol: 1, payload: icmp(8) }));
+    expect(world.faults).toMatchObject({ 'too-big': 1, 'udp-only': 2 });
+  });
+
+  it('that looks up a name does not tell by its length which', () => {
+    const world = new World();
+    for (let i = 0; i < 20; i++) world.send(7_000, FAR_HOST, 53, 'example');
+    const lengths = world.network.queues.get(`10.0.0.2:${PORT}`)!.map(({ bytes }) => bytes.length);
+    expect(new Set(lengths).size).toBeGreaterThan(10);
+    expect(world.heard().every(({ data }) => data === 'example')).toBe(true);
+  });
+
+  it('is forgotten after three minutes, and makes room for others before', () => {
+    const world = new World();
+    const session = (port: number) => {
+      world.send(port, FAR_HOST, 99, 'x');
+      return world.heard()[0]!.session;
+    };
+    const first = session(7_000);
+    world.later(170_000);
+    expect(session(7_000)).toBe(first);
+    world.later(190_000);
+    const second = session(7_000);
+    expect(second).not.toBe(first);
+    for (let i = 0; i < SESSIONS_MOST; i++) {
+      world.berlin.clock.advance(2);
+      world.send(10_000 + i, FAR_HOST, 99, 'x');
+    }
+    world.heard();
+    expect(session(7_000)).not.toBe(second);
+    for (let i = 0; i < 2_000; i++) world.send(20_000 + i, FAR_HOST, 99, 'x');
+    expect(world.heard().length).toBeLessThan(1_100);
+    expect(world.faults['queue-full']).toBeGreaterThan(900);
+  });
+});
+
+describe('a socket behind a foreign peer', () => {
+  it('is answered to where its newest datagram came from', () => {
+    const world = new World();
+    const say = world.client();
+    const late = say(target(LAN_HOST, 53), 'one', { to: '10.8.8.8' }); // lost on its way
+    const answer = () => {
+      world.send(53, '172.16.1.1', 40_000, 'pong');
+      return world.heard().map(({ at, from }) => [at, from]);
+    };
+    say(target(LAN_HOST, 53), 'two');
+    expect(world.arrived()).toHaveLength(1);
+    expect(answer()).toEqual([['10.0.0.2 5000', '10.0.0.1']]);
+    say(target(LAN_HOST, 53), 'three', { at: '10.1.0.2 5000', to: '10.1.0.1' });
+    expect(world.arrived()).toHaveLength(1);
+    world.throw(late, '10.9.9.9 5000');
+    expect(world.arrived().map((one) => one.split(': ')[1])).toEqual(['one']);
+    expect(answer()).toEqual([['10.1.0.2 5000', '10.1.0.1']]);
+    expect(world.faults).toEqual({});
+  });
+
+  it('reaches both families, names that the configuration has, and nothing else', () => {
+    const world = new World({ site: { names: new Map([['nas', parseAddress(LAN_HOST)!]]) } });
+    const say = world.client();
+    say(target('fd00:16::10', 7), 'six');
+    say({ kind: 'name', name: 'NAS.', port: 8 }, 'named');
+    say({ kind: 'name', name: 'flow.braid.internal', port: 8 }, 'ours');
+    say(target('192.0.2.1', 8), 'elsewhere');
+    say(target('10.0.0.1', 8), 'the uplink');
+    say(target(LAN_HOST, 0), 'no port');
+    expect(world.arrived()).toEqual(['fd00:17::1 40000 > fd00:16::10 7: six', `172.16.1.1 40000 > ${LAN_HOST} 8: named`]);
+    expect(world.faults).toEqual({ 'unknown-target': 1, 'destination-outside': 2, 'martian-inner': 1 });
+  });
+
+  it('reaches what it is allowed to', () => {
+    const allow = [{ from: prefixes('172.16.1.0/24'), to: prefixes('172.16.0.0/24'), ports: [{ first: 53, last: 53 }] }];
+    const world = new World({ peer: { allow } });
+    const say = world.client();
+    say(target(LAN_HOST, 53), 'dns');
+    say(target(LAN_HOST, 54), 'other');
+    expect(world.arrived()).toEqual([`172.16.1.1 40000 > ${LAN_HOST} 53: dns`]);
+    expect(world.faults).toEqual({ 'not-allowed': 1 });
+  });
+
+  it('is heard once with each datagram, also where it had to make room, and not from before our start', () => {
+    const world = new World();
+    const say = world.client();
+    const wire = say(target(LAN_HOST, 53), 'once');
+    world.throw(wire);
+    expect(world.arrived()).toHaveLength(1);
+    expect(world.faults).toEqual({ 'replayed-datagram': 1 });
+    for (let i = 0; i < SESSIONS_MOST; i++) {
+      world.berlin.clock.advance(1);
+      world.client()(target(LAN_HOST, 53), 'x');
+      world.berlin.lane.turn(0);
+    }
+    world.throw(wire);
+    world.arrived();
+    expect(world.faults['replayed-datagram']).toBe(2);
+    const fresh = new World();
+    fresh.berlin.unixSeconds -= 2;
+    const early = fresh.client()(target(LAN_HOST, 53), 'early');
+    fresh.berlin.unixSeconds += 2;
+    fresh.throw(early);
+    expect(fresh.arrived()).toEqual([]);
+    expect(fresh.faults).toEqual({ 'before-start': 2 });
+  });
+
+  it('has a clock like ours, or is not heard', () => {
+    const world = new World();
+    const say = world.client();
+    world.berlin.unixSeconds += 40;
+    const wire = say(target(LAN_HOST, 53), 'ahead');
+    world.berlin.unixSeconds -= 40;
+    expect(world.arrived()).toEqual([]);
+    world.later(15_000);
+    world.throw(wire);
+    expect(world.arrived()).toHaveLength(1);
+    expect(world.faults).toEqual({ timestamp: 1 });
+  });
+
+  it('ends with its keys, and nobody is heard before they are there', () => {
+    const world = new World();
+    const say = world.client();
+    say(target(LAN_HOST, 53), 'one');
+    expect(world.arrived()).toHaveLength(1);
+    world.berlin.tell({ kind: 'ss-udp-keys', added: [], removed: [0] });
+    say(target(LAN_HOST, 53), 'two');
+    world.send(7_000, FAR_HOST, 99, 'three');
+    expect(world.arrived()).toEqual([]);
+    expect(world.heard()).toEqual([]);
+    expect(world.faults).toEqual({ 'bad-datagram': 1, 'no-session': 1 });
+  });
+});
+
+describe('strangers', () => {
+  it.each(Object.values(METHODS))('get no answer, and take nothing from who has a key ($method)', ({ method }) => {
+    const world = new World({ method });
+    const say = world.client();
+    say(target(LAN_HOST, 53), 'before');
+    expect(world.arrived()).toHaveLength(1);
+    let state = 1;
+    for (let i = 0; i < 3_000; i++) {
+      const wire = Buffer.alloc(20 + (i % 80));
+      for (let at = 0; at < wire.length; at++) {
+        state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+        wire[at] = state >>> 16;
+      }
+      world.throw(wire, '10.9.9.9 5000');
+    }
+    for (let i = 0; i < 60; i++) world.berlin.lane.turn(0);
+    say(target(LAN_HOST, 53), 'behind');
+    world.send(7_000, FAR_HOST, 99, 'out');
+    expect(world.arrived().map((one) => one.split(': ')[1])).toEqual(['behind']);
+    expect(world.network.queues.get('10.9.9.9:5000')).toEqual([]);
+    expect(world.faults).toEqual({ 'bad-datagram': 3_000 });
+  });
+
+  it('cannot move where answers go with what they recorded', () => {
+    const world = new World();
+    const say = world.client();
+    const wire = say(target(LAN_HOST, 53), 'one');
+    expect(world.arrived()).toHaveLength(1);
+    world.throw(wire, '10.9.9.9 5000');
+    const forged = Buffer.from(wire);
+    forged[forged.length - 1]! ^= 1;
+    world.throw(forged, '10.9.9.9 5000');
+    expect(world.arrived()).toEqual([]);
+    world.send(53, '172.16.1.1', 40_000, 'pong');
+    expect(world.heard().map(({ at }) => at)).toEqual(['10.0.0.2 5000']);
+  });
+});
