@@ -44,14 +44,14 @@ export function exportSingBox(config: Config, keys: SiteKeys, site: Site, name?:
     server: first,
     serverPort: config.listenPort,
     remoteLan: config.lan.map((prefix) => prefix.text),
-    packets: 'uot',
+    packets: packetsOf(peer),
     tunDevices: [TUN],
   };
   return {
     peerSite: peer.site,
     json: singBoxJson(far, site.name),
     commands: commandsFor(site.peers[index]!, peer, far, ours),
-    warnings: warningsFor(peer, far),
+    warnings: warningsFor(peer, far, ours),
   };
 }
 
@@ -134,13 +134,21 @@ function commandsFor(peer: Peer, config: PeerConfig, far: SingBoxSite, ours: rea
   ].join('\n')}\n`;
 }
 
-function warningsFor(peer: PeerConfig, far: SingBoxSite): string[] {
+function warningsFor(peer: PeerConfig, far: SingBoxSite, ours: readonly string[]): string[] {
   return [
     ...(far.server.includes(':') ? ['the only address that we have is IPv6: sing-box dials it without MPTCP, over one uplink only'] : []),
+    ...(far.packets === 'ss-udp' && ours.length > 1
+      ? [`it sends its UDP to ${far.server} alone: while that uplink is dead, none comes; \`packets = "uot"\` uses all of them`]
+      : []),
     ...(String(peer.kind) === 'braid'
       ? [`${peer.site} is \`kind = "braid"\` in our configuration: with sing-box there, it is "shadowsocks"`]
       : []),
   ];
+}
+
+/** A Braid that is to become a sing-box carried UDP; over streams it has both directions and all uplinks. */
+function packetsOf({ packets }: PeerConfig): SingBoxSite['packets'] {
+  return packets === 'udp' ? 'uot' : packets;
 }
 
 function peerIndex(config: Config, name: string | undefined): number {

@@ -118,9 +118,10 @@ const anySite: fc.Arbitrary<SingBoxSite> = fc.constantFrom(...(Object.keys(METHO
       farIdentity: identity,
       port: fc.integer({ min: 1, max: 65_535 }).filter((port) => port !== 8389),
       farPort: fc.integer({ min: 1, max: 65_535 }),
+      packets: fc.constantFrom('uot' as const, 'ss-udp' as const, 'off' as const),
     })
     .map(
-      ({ keys, identity, farIdentity, port, farPort }): SingBoxSite => ({
+      ({ keys, identity, farIdentity, port, farPort, packets }): SingBoxSite => ({
         listenPort: port,
         method,
         receiveKey: keys[0]!,
@@ -129,7 +130,7 @@ const anySite: fc.Arbitrary<SingBoxSite> = fc.constantFrom(...(Object.keys(METHO
         server: '10.0.0.2',
         serverPort: farPort,
         remoteLan: ['172.16.1.0/24'],
-        packets: 'uot',
+        packets,
         tunDevices: ['tun0'],
       }),
     );
@@ -142,7 +143,7 @@ describe('import and export', () => {
       fc.property(anySite, (site) => {
         run++; // each in a directory of its own
         const configured = (source: SingBoxSite, name: string, host: HostFacts) =>
-          loadConfig(take([file(`${name}${run}.json`, singBoxJson(source))], `${name}${run}`, host).configFile);
+          loadConfig(take([file(`${name}${run}.json`, singBoxJson(source))], `${name}${run}`, host, { far: 'sing-box' }).configFile);
         const exported = (source: SingBoxSite, name: string, host: HostFacts): SingBoxSite => {
           const { config, keys } = configured(source, name, host);
           return readSingBox([{ file: 'x', text: exportSingBox(config, keys, resolveSite(config, host)).json }]).site;
@@ -162,6 +163,18 @@ describe('import and export', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  it('keep how UDP is carried, and say what that costs', () => {
+    const source = file('c.json', recipeText(NODE1).replace('"udp_over_tcp": true', '"udp_over_tcp": false'));
+    const { config, keys } = loadConfig(take([source], 'out', HERE, { far: 'sing-box' }).configFile);
+    expect(config.peers[0]).toMatchObject({ kind: 'shadowsocks', packets: 'ss-udp' });
+    const { json, warnings } = exportSingBox(config, keys, resolveSite(config, HERE));
+    const { inbounds, outbounds } = JSON.parse(json);
+    expect([inbounds[0].network, outbounds[0].network, outbounds[0].udp_over_tcp]).toEqual([undefined, undefined, undefined]);
+    expect(warnings).toEqual([expect.stringContaining('it sends its UDP to 10.0.0.1 alone')]);
+    const braid = take([source], 'braid', HERE);
+    expect([loadConfig(braid.configFile).config.peers[0]!.packets, braid.warnings]).toEqual(['udp', []]);
   });
 
   it('come with the commands that the recipe types', () => {

@@ -9,7 +9,6 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { loadConfig } from '../config/load.ts';
 import { whyUnreadable } from '../config/problems.ts';
-import { peerSchema } from '../config/schema.ts';
 import { BraidError, BraidErrors } from '../error.ts';
 import type { HostFacts } from '../site/facts.ts';
 import { derive, type Given } from './derive.ts';
@@ -45,8 +44,7 @@ export function importSingBox({ files, directory, given, facts, endpoints }: Imp
   const { own, counterpart } = ownAndFar(files, facts);
   if (given.far === 'braid') refuseOneKey(own.site);
   const derived = derive(own.site, counterpart?.site, facts, endpoints, given);
-  const warnings = [...own.warnings];
-  const draft = withKnownPackets(derived.draft, own.site.packets !== 'off', warnings);
+  const { draft } = derived;
   const texts = filesOf(
     draft,
     own.site,
@@ -68,7 +66,7 @@ export function importSingBox({ files, directory, given, facts, endpoints }: Imp
       `LAN of the peer ${own.site.remoteLan.join(', ')}: from the rules`,
     ],
     leftOut: own.leftOut,
-    warnings,
+    warnings: own.warnings,
     far: given.far,
     tunDevices: own.site.tunDevices,
     remoteLan: own.site.remoteLan,
@@ -128,15 +126,6 @@ function refuseOneKey({ receiveKey, sendKey }: SingBoxSite): void {
   throw new BraidError('CONFIG_VALUE', 'the inbound and the outbound have the same key, and two Braids need one for each direction', {
     hint: 'put a new one (braid genkey) into the outbound here and the inbound there, in copies of both files, and import those; --far sing-box, where the other end stays as it is, takes one key',
   });
-}
-
-/** What travels besides TCP is the schema's to say: a version that does not carry it must say so. */
-function withKnownPackets(draft: SiteDraft, udpBefore: boolean, warnings: string[]): SiteDraft {
-  const { packets } = draft.peer;
-  const schema = peerSchema.shape.packets;
-  const carried = packets === undefined ? schema.parse(undefined) !== 'off' : schema.safeParse(packets).success;
-  if (udpBefore && !carried) warnings.push('sing-box carried UDP to the peer; this version of Braid carries TCP only there');
-  return packets === undefined || carried ? draft : { ...draft, peer: { ...draft.peer, packets: 'off' } };
 }
 
 /** Reads it as `braid run` would, in a place of its own: what is written must be right. */
