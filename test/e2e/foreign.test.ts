@@ -8,9 +8,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { addressOf, allUp, Braids, buildLab, gaps, iperf3, type Lab, longestGapMs, monotonicMs, twoSites } from '../../src/lab/index.ts';
+import type { Method } from '../../src/site/types.ts';
 import type { StatusSnapshot } from '../../src/status/types.ts';
-import { findProgram, foreignLogs, freshKey, keysOf, startShadowsocksRust, startSingBox } from './support/foreign-peers.ts';
-import { run, serve } from './support/programs.ts';
+import {
+  type ForeignSetup,
+  findProgram,
+  foreignLogs,
+  freshKey,
+  keysOf,
+  startShadowsocksRust,
+  startSingBox,
+} from './support/foreign-peers.ts';
+import { run, serve, startScript } from './support/programs.ts';
 
 const SING_BOX = findProgram('sing-box', 'BRAID_SING_BOX');
 const SSSERVER = findProgram('ssserver', 'BRAID_SSSERVER');
@@ -89,6 +98,17 @@ async function expectBothUplinks(): Promise<void> {
     }
 }
 
+/** Datagrams of many lengths, to a port of names too: how many of 20 came back, each whole. */
+async function echoes(from: string, to: string, port: number): Promise<string> {
+  const host = addressOf(lab.topology.sites.flatMap((site) => site.hosts).find(({ name }) => name === to)!.addresses);
+  const echo = `const s = require('dgram').createSocket('udp4'); s.on('message', (m, r) => s.send(m, r.port, r.address)); s.bind(${port}, ${JSON.stringify(host)}, () => console.log('ready'))`;
+  await serve(lab, to, echo);
+  const ask = `const s = require('dgram').createSocket('udp4'); const got = new Set(); let n = 0; const of = (k) => Buffer.alloc(1 + k * 70, k);
+    s.on('message', (m) => { if (m.equals(of((m.length - 1) / 70))) got.add(m.length); if (got.size === 20) { console.log('all'); process.exit(0); } });
+    setInterval(() => { s.send(of(n++ % 20), ${port}, ${JSON.stringify(host)}); if (n > 400) { console.log(got.size); process.exit(0); } }, 20);`;
+  return run(lab, from, ask);
+}
+
 const carriesOverBoth = (status: StatusSnapshot) => status.peers[0]!.paths.every((path) => path.txBytes > 1e6 && path.rxBytes > 1e6);
 
 describe.skipIf(!SING_BOX)('with sing-box, set up as the recipe does', () => {
@@ -142,15 +162,7 @@ describe.skipIf(!SING_BOX)('with sing-box, set up as the recipe does', () => {
   });
 
   it('UDP goes both ways, whoever starts it, and nothing else is counted', async () => {
-    for (const [from, to] of WAYS) {
-      const host = addressOf(lab.topology.sites.flatMap((site) => site.hosts).find(({ name }) => name === to)!.addresses);
-      const echo = `const s = require('dgram').createSocket('udp4'); s.on('message', (m, r) => s.send(m, r.port, r.address)); s.bind(5404, () => console.log('ready'))`;
-      await serve(lab, to, echo);
-      const ask = `const s = require('dgram').createSocket('udp4'); const got = new Set(); let n = 0;
-        s.on('message', (m) => { got.add(m.length); if (got.size === 20) { console.log('all'); process.exit(0); } });
-        setInterval(() => { s.send(Buffer.alloc(1 + (n++ % 20) * 70), 5404, ${JSON.stringify(host)}); if (n > 400) { console.log(got.size); process.exit(0); } }, 20);`;
-      expect(await run(lab, from, ask)).toBe('all');
-    }
+    for (const [from, to] of WAYS) expect(await echoes(from, to, 5_404)).toBe('all');
     expect(await faults()).toEqual({});
   });
 
@@ -160,19 +172,67 @@ describe.skipIf(!SING_BOX)('with sing-box, set up as the recipe does', () => {
   });
 });
 
+/** Identity keys on both sides: what they call us with is a user's below ours, and the other way round. */
+async function withIdentities(method: Method, emulated = false): Promise<ForeignSetup> {
+  const edit = (toml: string) => toml.replaceAll('2022-blake3-aes-128-gcm', method).replace('method ', 'packets = "ss-udp"\nmethod ');
+  await begin((toml) => `identity_key = { file = "identity.key" }\n${edit(toml)}`, emulated);
+  const [ours, toBraid, theirs, fromBraid] = [0, 1, 2, 3].map(() => freshKey(method));
+  for (const [name, text] of [
+    ['identity.key', ours],
+    ['from-munich.key', toBraid],
+    ['to-munich.key', `${theirs}:${fromBraid}`],
+  ] as const)
+    writeFileSync(join(lab.directory, 'berlin', name), `${text}\n`, { mode: 0o600 });
+  return { lab, method, toBraid: `${ours}:${toBraid}`, fromBraid: fromBraid!, identity: theirs!, packets: 'ss-udp' };
+}
+
+describe.skipIf(!SING_BOX)('with sing-box, its own datagrams, a key of 32 bytes and identity keys on both sides', () => {
+  beforeAll(async () => {
+    await startSingBox(SING_BOX!, await withIdentities('2022-blake3-aes-256-gcm', true));
+    await braids.start('berlin');
+    await braids.untilStatus('berlin', allUp);
+  });
+  afterAll(end);
+
+  it('UDP goes both ways, whoever starts it, names too, and strangers get no answer', async () => {
+    const noise = `const s = require('dgram').createSocket('udp4'); const { randomBytes } = require('crypto'); let answers = 0; s.on('message', () => answers++);
+      for (let i = 0; i < 50; i++) s.send(randomBytes(20 + 10 * i), 8388, '10.0.0.1'); setTimeout(() => { console.log(answers); process.exit(0); }, 300);`;
+    expect(await run(lab, 'munich', noise)).toBe('0');
+    for (const [from, to] of WAYS) for (const port of [5_404, 53]) expect(await echoes(from, to, port)).toBe('all');
+    const status = await braids.untilStatus('berlin', ({ faults }) => (faults['bad-datagram'] ?? 0) === 50);
+    expect(status.faults).toEqual({ 'bad-datagram': 50 });
+    expect(status.peers[0]!.packets).toMatchObject({ state: 'up', mtu: 1_434 });
+  });
+
+  it('a socket of ours goes on over the other uplink when its own has died', async () => {
+    const host = addressOf(lab.topology.sites.flatMap((site) => site.hosts).find(({ name }) => name === 'munich-pc')!.addresses);
+    await serve(
+      lab,
+      'munich-pc',
+      `const s = require('dgram').createSocket('udp4'); s.on('message', (m, r) => s.send(m, r.port, r.address)); s.bind(5405, () => console.log('ready'))`,
+    );
+    const ask = startScript(
+      lab,
+      'berlin-pc',
+      `const s = require('dgram').createSocket('udp4'); let n = 0; let last = -1;
+       s.on('message', (m) => { const k = m.readUInt32BE(0); if (k === 20) console.log('started'); if (last >= 0 && k - last > 25) console.log('went on after ' + (k - last) * 20 + ' ms'); last = k; });
+       setInterval(() => { const b = Buffer.alloc(100); b.writeUInt32BE(n++, 0); s.send(b, 5405, ${JSON.stringify(host)}); }, 20);`,
+    );
+    await ask.waitFor(/started/);
+    const uplinks = (status: StatusSnapshot) => status.peers[0]!.paths;
+    const before = uplinks((await braids.status('berlin'))!).map(({ packets }) => packets!.rxPackets);
+    const used = before.indexOf(Math.max(...before));
+    await lab.blackhole(lab.topology.uplinks[used]!.name, true);
+    await ask.waitFor(/went on after/, 30_000);
+    const after = uplinks((await braids.status('berlin'))!).map(({ packets }) => packets!.rxPackets);
+    expect(after[1 - used]).toBeGreaterThan(before[1 - used]!);
+    await lab.blackhole(lab.topology.uplinks[used]!.name, false);
+  });
+});
+
 describe.skipIf(!SSSERVER || !SSLOCAL)('with shadowsocks-rust, a key of 32 bytes and identity keys on both sides', () => {
   beforeAll(async () => {
-    const method = '2022-blake3-aes-256-gcm';
-    await begin((toml) => `identity_key = { file = "identity.key" }\n${toml.replaceAll('2022-blake3-aes-128-gcm', method)}`);
-    const [ours, toBraid, theirs, fromBraid] = [0, 1, 2, 3].map(() => freshKey(method));
-    for (const [name, text] of [
-      ['identity.key', ours],
-      ['from-munich.key', toBraid],
-      ['to-munich.key', `${theirs}:${fromBraid}`],
-    ] as const)
-      writeFileSync(join(lab.directory, 'berlin', name), `${text}\n`, { mode: 0o600 });
-    const setup = { lab, method, toBraid: `${ours}:${toBraid}`, fromBraid: fromBraid!, identity: theirs! } as const;
-    await startShadowsocksRust({ server: SSSERVER!, local: SSLOCAL! }, setup);
+    await startShadowsocksRust({ server: SSSERVER!, local: SSLOCAL! }, await withIdentities('2022-blake3-aes-256-gcm'));
     await braids.start('berlin');
     await braids.untilStatus('berlin', allUp);
   });
@@ -190,6 +250,11 @@ describe.skipIf(!SSSERVER || !SSLOCAL)('with shadowsocks-rust, a key of 32 bytes
     await serve(lab, 'munich-pc', late);
     const ask = `const s = require('net').connect({ port: 5403, host: '172.16.1.10', allowHalfOpen: true }); s.end('question'); s.on('data', (d) => console.log(String(d))); s.on('error', (e) => console.log(e.code));`;
     expect(await run(lab, 'berlin-pc', ask)).toBe('the answer');
+    expect(await faults()).toEqual({});
+  });
+
+  it('UDP goes both ways in its own datagrams, whoever starts it', async () => {
+    for (const [from, to] of WAYS) expect(await echoes(from, to, 5_404)).toBe('all');
     expect(await faults()).toEqual({});
   });
 });

@@ -8,7 +8,7 @@ import { delimiter, join } from 'node:path';
 import { addressOf, type Lab, type LabProcess } from '../../../src/lab/index.ts';
 import type { Method } from '../../../src/site/types.ts';
 
-interface ForeignSetup {
+export interface ForeignSetup {
   readonly lab: Lab;
   readonly method: Method;
   /** It dials Braid with this, and is dialled with that. */
@@ -16,6 +16,8 @@ interface ForeignSetup {
   readonly fromBraid: string;
   /** Its own identity key where it is dialled as one of several: then `fromBraid` is a user's. */
   readonly identity?: string;
+  /** How it carries UDP; sing-box over its streams where nothing is said. */
+  readonly packets?: 'uot' | 'ss-udp' | 'off';
 }
 
 /** @returns the program's path; undefined where there is none, and why is for the caller to print. */
@@ -69,7 +71,9 @@ async function leadIntoTun(lab: Lab): Promise<void> {
 }
 
 /** The recipe's file (TUN, gVisor, Shadowsocks over MPTCP), with this lab's addresses and keys. */
-export async function startSingBox(program: string, { lab, method, toBraid, fromBraid }: ForeignSetup): Promise<LabProcess> {
+export async function startSingBox(program: string, setup: ForeignSetup): Promise<LabProcess> {
+  const { lab, method, toBraid, fromBraid, identity, packets = 'uot' } = setup;
+  const key = identity === undefined ? { password: fromBraid } : { password: identity, users: [{ name: BRAID, password: fromBraid }] };
   const lan = lab.topology.sites.find(({ name }) => name === BRAID)!.lan;
   const config = {
     log: { level: 'info', timestamp: true },
@@ -79,10 +83,10 @@ export async function startSingBox(program: string, { lab, method, toBraid, from
         tag: 'ss-in',
         listen: '::',
         listen_port: PORT,
-        network: 'tcp',
+        ...(packets !== 'ss-udp' && { network: 'tcp' }),
         tcp_multi_path: true,
         method,
-        password: fromBraid,
+        ...key,
       },
       { type: 'tun', tag: 'tun-in', interface_name: 'tun0', address: ['169.254.2.1/32'], auto_route: false, stack: 'gvisor' },
     ],
@@ -95,7 +99,7 @@ export async function startSingBox(program: string, { lab, method, toBraid, from
         tcp_multi_path: true,
         method,
         password: toBraid,
-        udp_over_tcp: true,
+        ...(packets === 'uot' && { udp_over_tcp: true }),
       },
       { type: 'direct', tag: 'direct' },
     ],
@@ -120,18 +124,26 @@ const REDIRECT_PORT = 1081;
 /** Both halves of shadowsocks-rust: the server that Braid dials, and the client behind TPROXY rules that dials Braid. */
 export async function startShadowsocksRust(
   programs: { readonly server: string; readonly local: string },
-  { lab, method, toBraid, fromBraid, identity }: ForeignSetup,
+  { lab, method, toBraid, fromBraid, identity, packets = 'off' }: ForeignSetup,
 ): Promise<LabProcess[]> {
+  const mode = packets === 'ss-udp' ? 'tcp_and_udp' : 'tcp_only';
   const key = identity === undefined ? { password: fromBraid } : { password: identity, users: [{ name: BRAID, password: fromBraid }] };
-  const server = { mptcp: true, servers: [{ server: '::', server_port: PORT, method, ...key, mode: 'tcp_only' }] };
-  const redirect = { protocol: 'redir', local_address: '127.0.0.1', local_port: REDIRECT_PORT, tcp_redir: 'tproxy', mode: 'tcp_only' };
+  const server = { mptcp: true, servers: [{ server: '::', server_port: PORT, method, ...key, mode }] };
+  const redirect = {
+    protocol: 'redir',
+    local_address: '127.0.0.1',
+    local_port: REDIRECT_PORT,
+    tcp_redir: 'tproxy',
+    udp_redir: 'tproxy',
+    mode,
+  };
   const local = {
     mptcp: true,
     server: addresses(lab, BRAID)[0],
     server_port: PORT,
     method,
     password: toBraid,
-    mode: 'tcp_only',
+    mode,
     locals: [redirect],
   };
   await prepare(lab);
@@ -144,9 +156,9 @@ export async function startShadowsocksRust(
   return [start(programs.server, server, 'ssserver'), start(programs.local, local, 'sslocal')];
 }
 
-/** TCP of the LAN to Braid's, handed to the program on loopback. */
+/** TCP and UDP of the LAN to Braid's, handed to the program on loopback. */
 function redirection(lab: Lab): string {
-  const rule = `iifname lan ip daddr { ${fourOf(lab).join(', ')} } meta l4proto tcp tproxy to 127.0.0.1:${REDIRECT_PORT} meta mark set 1 accept`;
+  const rule = `iifname lan ip daddr { ${fourOf(lab).join(', ')} } meta l4proto { tcp, udp } tproxy to 127.0.0.1:${REDIRECT_PORT} meta mark set 1 accept`;
   return `nft 'table ip to_sslocal { chain in { type filter hook prerouting priority mangle; ${rule}; }; }'
 ip rule add fwmark 1 lookup 100
 ip route add local default dev lo table 100`;
