@@ -16,6 +16,23 @@ function errorOf(talker: Talker): number {
   return talker.error;
 }
 
+/** A client that speaks at once. */
+function clientOf(pair: Pair): Talker {
+  const client = pair.connect();
+  client.write(Buffer.from('hello'));
+  pair.settle();
+  return client;
+}
+
+/** Its words have come through. */
+function serverThatHeard(pair: Pair): Talker {
+  const server = pair.accept();
+  pair.settle();
+  server.read();
+  expect(server.received.toString()).toBe('hello');
+  return server;
+}
+
 describe('the dial to a peer', () => {
   it('takes the first path where nobody has said which are usable', () => {
     const pair = new Pair();
@@ -48,16 +65,11 @@ describe('the dial to a peer', () => {
     const pair = new Pair();
     pair.listen();
     pair.network.silent.add(endpointKey(first));
-    const client = pair.connect();
-    client.write(Buffer.from('hello'));
-    pair.settle();
+    clientOf(pair);
     pair.pass(240);
     expect(calledOn(pair)).toEqual([]);
     pair.pass(20);
-    const server = pair.accept();
-    pair.settle();
-    server.read();
-    expect(server.received.toString()).toBe('hello');
+    serverThatHeard(pair);
     expect(calledOn(pair)).toEqual(['10.1.0.2']);
     expect(pair.near.sockets.openDescriptors).toBe(2);
     expect(pair.near.posted).toContainEqual({ kind: 'suspect', peer: 0, path: 0 });
@@ -68,16 +80,11 @@ describe('the dial to a peer', () => {
     pair.listen();
     pair.network.slow.add(endpointKey(first));
     pair.network.silent.add(endpointKey(second));
-    const client = pair.connect();
-    client.write(Buffer.from('hello'));
-    pair.settle();
+    clientOf(pair);
     pair.pass(300);
     expect(pair.near.sockets.openDescriptors).toBe(3);
     pair.network.answer();
-    const server = pair.accept();
-    pair.settle();
-    server.read();
-    expect(server.received.toString()).toBe('hello');
+    serverThatHeard(pair);
     expect(calledOn(pair)).toEqual(['10.0.0.2']);
     expect(pair.near.sockets.openDescriptors).toBe(2);
     expect(pair.near.posted).toContainEqual({ kind: 'suspect', peer: 0, path: 1 });
@@ -88,16 +95,11 @@ describe('the dial to a peer', () => {
     pair.listen();
     pair.network.slow.add(endpointKey(first));
     pair.network.refused.add(endpointKey(second));
-    const client = pair.connect();
-    client.write(Buffer.from('hello'));
-    pair.settle();
+    clientOf(pair);
     pair.pass(400);
     expect(pair.near.sockets.openDescriptors).toBe(2);
     pair.network.answer();
-    const server = pair.accept();
-    pair.settle();
-    server.read();
-    expect(server.received.toString()).toBe('hello');
+    serverThatHeard(pair);
     expect(calledOn(pair)).toEqual(['10.0.0.2']);
   });
 
@@ -142,16 +144,11 @@ describe('the dial to a peer', () => {
     const pair = new Pair();
     pair.listen();
     pair.network.silent.add(endpointKey(first)).add(endpointKey(second));
-    const client = pair.connect();
-    client.write(Buffer.from('hello'));
-    pair.settle();
+    clientOf(pair);
     pair.pass(5_000);
     pair.network.silent.clear();
     pair.pass(5_000);
-    const server = pair.accept();
-    pair.settle();
-    server.read();
-    expect(server.received.toString()).toBe('hello');
+    serverThatHeard(pair);
     pair.network.silent.add(endpointKey(first)).add(endpointKey(second));
     const other = pair.connect();
     pair.settle();
