@@ -1,4 +1,4 @@
-/** The house rules that a reader cannot see in one file (DESIGN §9): who may import whom, what is installed, how long a file may be. */
+/** The house rules that a reader cannot see in one file: who may import whom, what is installed, how long a file may be. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';

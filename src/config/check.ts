@@ -168,7 +168,7 @@ function allowProblems(file: FileDraft): Problem[] {
   return found;
 }
 
-/** One port receives all peers, and the key alone tells who is calling (DESIGN §4): so the methods and the form of the keys hang together. */
+/** One port receives all peers, and the key alone tells who is calling: so the methods and the form of the keys hang together. */
 function methodProblems(file: FileDraft): Problem[] {
   const found: Problem[] = [];
   const peers = entries(file.peer);

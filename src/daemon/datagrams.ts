@@ -1,7 +1,7 @@
 /**
- * The UDP sockets of the uplinks: a pair for each of our addresses, on the listen port, so that a datagram leaves by the uplink whose address it
- * has (the source rules) and a peer behind NAT is answered from where it wrote to. One of the pair is ours, for heartbeats; the other one is
- * the packet lane's, and closed where there is none. They follow the addresses as these come and go.
+ * The UDP sockets of the uplinks: a pair for each of our addresses, on the listen port, so that a datagram leaves by the uplink whose
+ * address it has (the source rules) and a peer behind NAT is answered from where it wrote to. One of the pair is ours, for heartbeats; the
+ * other one is the packet lane's, and closed where there is none. They follow the addresses as these come and go.
  *
  * Sent is at once, by one call. Received is when whoever has use for it calls `read`, in its turn: node:dgram would wake the thread for each
  * heartbeat, and make five objects of it.
@@ -21,8 +21,8 @@ export interface UplinkDatagramsParts {
   /** A socket could not be had, in words. */
   readonly failed: (words: string) => void;
   /**
-   * The packet lane may take the other socket of the pair. @returns `parked` where it does not run just now: what comes is then thrown away by
-   * the kernel, and not read by us; `none` where no peer has a lane.
+   * The packet lane may take the other socket of the pair. @returns `parked` where it does not run just now: what comes is then thrown away
+   * by the kernel, and not read by us; `none` where no peer has a lane.
    */
   readonly handOver?: (address: string, dataFd: number) => 'taken' | 'parked' | 'none';
   /** It is to close it. */

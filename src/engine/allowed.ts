@@ -1,5 +1,5 @@
 /**
- * What a peer's flow may reach here. The FORWARD chain never sees these connections, so this is the firewall (DESIGN §2): only into `lan`,
+ * What a peer's flow may reach here. The FORWARD chain never sees these connections, so this is the firewall: only into `lan`,
  * never loopback, link-local, multicast or an uplink's address, and only what `[[peer.allow]]` lets through.
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';

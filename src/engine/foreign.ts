@@ -3,7 +3,7 @@
  *
  *   near   the request's target is the destination itself, and no PROXY header goes with it
  *   far    the target is an address in our lan, or a name that the configuration gives one; whose flow it is nobody says, so it is connected
- *          from our own LAN address. Our reserved names are not for them (DESIGN §4)
+ *          from our own LAN address. Our reserved names are not for them
  *   end    a bare FIN. sing-box takes it for the end of both directions and throws the answer away, so a client's end is kept for a while:
  *
  *          client ends ──▶ kept ──▶ the peer has ended, too: both legs are closed, nothing was lost

@@ -1,5 +1,5 @@
 /**
- * Connections that stand ready, so that a new flow's first byte needs no handshake across the WAN (DESIGN §4).
+ * Connections that stand ready, so that a new flow's first byte needs no handshake across the WAN.
  *
  *   warm      we dial, request `flow.braid.internal` without payload    ──▶ ready ──▶ a flow of ours takes it
  *   reverse   the peer dials, requests `reverse.braid.internal`         ──▶ ready ──▶ a flow of ours takes it, in the other direction

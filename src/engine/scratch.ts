@@ -11,7 +11,7 @@ import { SlabVectors } from '../kernel/io-vectors.ts';
 import { Slab } from '../native/index.ts';
 import { CHUNK_MAX_BYTES, PAYLOAD_AT, SLOT_BYTES } from '../shadowsocks/chunk.ts';
 
-/** Chunks a turn: 1 or 2 cost 15 to 30 %, 8 was unstable (DESIGN §3). */
+/** Chunks a turn: 1 or 2 cost 15 to 30 %, 8 was unstable. */
 export const SLOTS = 4;
 /** Room for a request or response header in front of the first slot. */
 export const FRONT_BYTES = 4096;

@@ -1,6 +1,6 @@
 /**
  * How much of a peer's flows may be in the kernel, written and not acknowledged. What is queued there is what failover waits for, and what
- * everybody else waits behind: enough to fill the paths, and little more (DESIGN §5).
+ * everybody else waits behind: enough to fill the paths, and little more.
  *
  *   window = rate × max(1.5 × round trip, round trip + 15 ms), at least 64 KiB; the rate is the best of the last second, the round trip the
  *            longest least one of the paths that carry. Twice that while the rate still grows, and for one round now and then, so that a

@@ -1,4 +1,4 @@
-/** Names that two Braids ask each other for (DESIGN §4). Reserved: only for a peer whose kind is `braid`. */
+/** Names that two Braids ask each other for. Reserved: only for a peer whose kind is `braid`. */
 import type { Target } from '../shadowsocks/address.ts';
 
 /** A flow. With its PROXY header in the request; or without, then the connection is parked and the header is in the first chunk. */

@@ -14,8 +14,8 @@ export class MonotonicClock implements Clock {
 const EARLY_MS = 1;
 
 /**
- * Calls `tick` at each multiple of `periodMs` of this process's clock. So whatever is due seldom is due in the same millisecond as what is due
- * often, and wakes nobody for itself: an idle process pays for being woken, not for what it does then. Keeps no process alive.
+ * Calls `tick` at each multiple of `periodMs` of this process's clock. So whatever is due seldom is due in the same millisecond as what is
+ * due often, and wakes nobody for itself: an idle process pays for being woken, not for what it does then. Keeps no process alive.
  *
  * @returns what ends it; may be called twice.
  */

@@ -1,4 +1,4 @@
-/** `Sockets` on Linux: one epoll instance and one thread's descriptors. Options as KERNEL.md §6, §9 and §11 measured them. */
+/** `Sockets` on Linux: one epoll instance and one thread's descriptors. */
 import { totalmem } from 'node:os';
 import { errno, libcCalls, Slab } from '../native/index.ts';
 import * as k from './constants.ts';
@@ -23,7 +23,7 @@ const EVENTS_AT = 256;
 
 const BACKLOG = 4096;
 /**
- * With the stock 128 KiB a path's death can hang a connection for ever (KERNEL.md §3.3), and what is set here no longer grows by itself: 1
+ * With the stock 128 KiB a path's death can hang a connection for ever, and what is set here no longer grows by itself: 1
  * MiB gave 1.6 Gbit/s unshaped, 4 MiB 4.4, 12 MiB 6.4 at 15 % less CPU. The kernel doubles it and takes the memory only for bytes that
  * wait; but one stalled flow may take all of it, so a small host gives less.
  */

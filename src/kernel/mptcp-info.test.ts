@@ -7,7 +7,7 @@ import { ENOPROTOOPT, EOPNOTSUPP, MPTCP_FULL_INFO, MPTCP_INFO, MPTCP_SUBFLOW_ADD
 import { type GetMptcpOption, MptcpInfoReader, mptcpLayout } from './mptcp-info.ts';
 import { emitSockaddr, type SocketAddress } from './sockaddr.ts';
 
-/** getsockopt(SOL_MPTCP) as kernels answer it (net/mptcp/sockopt.c; sizes in KERNEL.md §4), on the reader's own memory. */
+/** getsockopt(SOL_MPTCP) as kernels answer it (net/mptcp/sockopt.c), on the reader's own memory. */
 interface Subflow {
   readonly local: SocketAddress;
   readonly remote: SocketAddress;

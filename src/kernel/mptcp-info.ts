@@ -1,5 +1,5 @@
 /**
- * What the kernel knows of one MPTCP connection, subflow by subflow (linux/mptcp.h, linux/tcp.h; layouts in KERNEL.md §4).
+ * What the kernel knows of one MPTCP connection, subflow by subflow (linux/mptcp.h, linux/tcp.h).
  *
  * From 6.5 on one call tells all (MPTCP_FULL_INFO). Debian 12's 6.1 needs three (MPTCP_INFO, MPTCP_TCPINFO, MPTCP_SUBFLOW_ADDRS), between
  * which a subflow may come or go: answers whose counts differ are thrown away. Where the connection fell back to plain TCP every one of

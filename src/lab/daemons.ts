@@ -212,7 +212,7 @@ export function configurationFiles(topology: Topology, options: BraidOptions = {
   const method = options.method ?? '2022-blake3-aes-128-gcm';
   const key = () => randomBytes(KEY_BYTES[method]).toString('base64');
   const peers = new Map(topology.sites.map((site) => [site.name, peersOf(topology, site.name, options.dial ?? 4)]));
-  // With two peers or more a site's keys are user keys below its identity key (DESIGN §4).
+  // With two peers or more a site's keys are user keys below its identity key.
   const identity = new Map([...peers].filter(([, list]) => list.length > 1).map(([site]) => [site, key()]));
   const files: [string, string][] = [];
   for (const { name, lan } of topology.sites) {

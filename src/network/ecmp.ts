@@ -1,5 +1,5 @@
 /**
- * What `transport = "ecmp"` needs of the host (DESIGN §5): a nexthop object for each path, a resilient group of those that live, and the
+ * What `transport = "ecmp"` needs of the host: a nexthop object for each path, a resilient group of those that live, and the
  * visible routes into it. The kernel spreads flows by their ports and forwards them as they are: nothing is encrypted, and no byte visits
  * user space.
  *

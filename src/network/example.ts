@@ -1,4 +1,4 @@
-/** The site of DESIGN §7, as the tests of this room share it. */
+/** The site that the tests of this room share. */
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';
 import { type IpAddress, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
 import type { NetworkFacts } from './plan.ts';

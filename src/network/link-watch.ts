@@ -1,6 +1,6 @@
 /**
- * Sees carriers and addresses come and go. Netlink is only the trigger, polled by whoever has use for it soon (a poll costs some microseconds);
- * what is there then is read again, which also heals a lost message.
+ * Sees carriers and addresses come and go. Netlink is only the trigger, polled by whoever has use for it soon (a poll costs some
+ * microseconds); what is there then is read again, which also heals a lost message.
  */
 import { networkInterfaces } from 'node:os';
 import { type Clock, MonotonicClock } from '../kernel/clock.ts';

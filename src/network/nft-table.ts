@@ -1,5 +1,5 @@
 /**
- * The nft table of a site (DESIGN §2, KERNEL.md §11): one chain that takes LAN traffic for peers up, one that lets nothing of it out on an
+ * The nft table of a site: one chain that takes LAN traffic for peers up, one that lets nothing of it out on an
  * uplink.
  *
  *    prerouting    from an uplink: with a LAN's or peer's source, or to a peer: drop; nothing else here concerns it

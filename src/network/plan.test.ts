@@ -8,7 +8,7 @@ import { stepKey } from './steps.ts';
 const closed = { isRouter: () => false };
 
 describe('the network plan', () => {
-  it('is for the site of DESIGN §7 what an administrator would type', async () => {
+  it('shows for a site what an administrator would type', async () => {
     const text = renderPlan(planNetwork(exampleSite(), exampleFacts)).join('\n');
     await expect(`${text}\n`).toMatchFileSnapshot('../../test/golden/plan-berlin.txt');
   });

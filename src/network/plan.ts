@@ -1,5 +1,5 @@
 /**
- * From a site to the kernel state it needs, as a value (DESIGN §6). Pure: the same site and facts give the same plan, on any host, without
+ * From a site to the kernel state it needs, as a value. Pure: the same site and facts give the same plan, on any host, without
  * privileges.
  *
  * The order is that of fail closed: the last-resort routes first, then the table with its drops, then what makes traffic flow. Undone in

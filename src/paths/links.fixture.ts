@@ -1,6 +1,6 @@
 /**
- * Two sites, each with a monitor of its own, over simulated links on one virtual clock: delay, loss and blackholes for each direction, kernels
- * that go on acknowledging while a process stands still, and processes that stand still.
+ * Two sites, each with a monitor of its own, over simulated links on one virtual clock: delay, loss and blackholes for each direction,
+ * kernels that go on acknowledging while a process stands still, and processes that stand still.
  */
 import { peerOf, siteOf } from '../engine/pair.fixture.ts';
 import type { Path, Peer, Site } from '../site/types.ts';
