@@ -172,6 +172,30 @@ describe('the packet lane in the network plan', () => {
     expect(mtus([{ ...munich!.paths[0]!, localAddress: site.uplinks[0]!.addresses[1]! }])).toEqual([1420]);
   });
 
+  it('cuts nothing for UDP over TCP, and says so to the subflows that run in datagrams of others', async () => {
+    const plain = exampleSite();
+    const inner = parseAddress('198.18.0.1')!;
+    const [munich] = plain.peers;
+    const paris = { ...munich!, index: 1, site: 'paris', lan: [parsePrefix('172.16.2.0/24')!], packets: 'uot' as const };
+    const site = { ...plain, uplinks: plain.uplinks.map((uplink) => ({ ...uplink, inner })), peers: [munich!, paris] };
+    expect(nominalLane(site).mtus).toEqual([1440, 9000]);
+    const memory = host();
+    await applyPlan(plan(null, site), parts(memory));
+    makeDevice(memory);
+    const inside = async (mtus: readonly number[]) => {
+      const { changed, problems } = await repairPlan(plan({ mtus }, site), parts(memory));
+      expect(problems).toEqual([]);
+      return changed.filter((line) => line.includes('table 4204') || line.includes('link set') || line.includes('172.16.2.0/24'));
+    };
+    expect(await inside([1440, 9000])).toEqual([
+      'ip link set dev brd-berlin mtu 9000 txqueuelen 1000 up',
+      'ip -4 route replace default dev brd-berlin mtu 1440 table 4204',
+      'ip -4 route add 172.16.2.0/24 dev brd-berlin src 172.16.0.1 mtu 9000',
+    ]);
+    expect(await inside([1300, 9000])).toEqual(['ip -4 route replace default dev brd-berlin mtu 1300 table 4204']);
+    expect(await inside([1300, 9000])).toEqual([]);
+  });
+
   it('forwards what it needs only, by the device where the kernel can, and by the host where it must', () => {
     const forwarding = (values: readonly (readonly [string, string])[]) =>
       renderPlan(planNetwork(exampleSite(), { ...exampleFacts, sysctls: new Map(values) }, null))

@@ -22,6 +22,8 @@ export interface LaneFacts {
 /** Ours, and the tag. */
 const SEALED_OVERHEAD_BYTES = 32;
 const ETHERNET_MTU = 1500;
+/** A frame of UDP over TCP has any size: as sing-box's own device. Less would cut what an Ethernet takes, and pieces cannot travel so. */
+const UOT_MTU = 9_000;
 const LOCAL_TABLE = 255;
 /** IPv6 allows no link less; what is larger than its path is then answered by the lane itself. */
 const IPV6_MTU_LEAST = 1280;
@@ -49,11 +51,12 @@ export function laneOverheadBytes({ packets, method }: Peer, family: Family): nu
 /** As the devices of the uplinks allow it, before anything was probed. */
 export function nominalLane(site: Site): LaneFacts {
   return {
-    mtus: site.peers.map((peer) =>
-      peer.paths.length === 0
+    mtus: site.peers.map((peer) => {
+      if (peer.packets === 'uot') return UOT_MTU;
+      return peer.paths.length === 0
         ? ETHERNET_MTU - laneOverheadBytes(peer, 6)
-        : Math.min(...peer.paths.map(({ uplink, localAddress }) => uplink.mtu - laneOverheadBytes(peer, localAddress.family))),
-    ),
+        : Math.min(...peer.paths.map(({ uplink, localAddress }) => uplink.mtu - laneOverheadBytes(peer, localAddress.family)));
+    }),
   };
 }
 
@@ -68,10 +71,11 @@ export function laneSteps(site: Site, { mtus }: LaneFacts, values: ReadonlyMap<s
     mtu: Math.max(IPV6_MTU_LEAST, ...peers.map(({ index }) => mtus[index] ?? IPV4_MTU_LEAST)),
     txQueueLength: TX_QUEUE_LENGTH,
   };
+  const inside = peers.flatMap(({ packets, index }) => (packets === 'udp' ? (mtus[index] ?? []) : []));
   return [
     ...deviceSysctls(site, device, values),
     link,
-    ...innerRoutes(site, device),
+    ...innerRoutes(site, device, inside.length > 0 ? Math.max(...inside) : link.mtu, link.mtu),
     ...peers.flatMap((peer) => routesOf(site, device, peer, mtus[peer.index] ?? IPV4_MTU_LEAST)),
   ];
 }
@@ -102,13 +106,17 @@ export function innerAddresses(site: Site): IpAddress[] {
   return hasLane(site) ? site.uplinks.flatMap(({ inner }) => inner ?? []) : [];
 }
 
-/** No address on the device: the kernel would choose it as a source for others. What is routed as local is one all the same. */
-function innerRoutes(site: Site, device: string): RouteStep[] {
+/**
+ * No address on the device: the kernel would choose it as a source for others. What is routed as local is one all the same.
+ *
+ * @param mtu of the paths that subflows run inside. @param deviceMtu a route says its own where that is another.
+ */
+function innerRoutes(site: Site, device: string, mtu: number, deviceMtu: number): RouteStep[] {
   const inner = innerAddresses(site);
   if (inner.length === 0) return [];
   const common = { kind: 'route', family: 4, device, optional: true } as const;
   return [
-    { ...common, type: 'unicast', destination: 'default', table: innerTable(site) },
+    { ...common, type: 'unicast', destination: 'default', table: innerTable(site), ...(mtu < deviceMtu && { mtu }) },
     ...inner.map(({ text }): RouteStep => ({ ...common, type: 'local', destination: text, table: LOCAL_TABLE })),
   ];
 }
