@@ -16,6 +16,7 @@
  */
 import { type Evidence, ticksBetween } from './evidence.ts';
 import type { PeerClock } from './peer-clock.ts';
+import { AGE_UNKNOWN_MS } from './types.ts';
 
 const SILENT_MISSED = 3;
 const MISSED_MOST = 25;
@@ -24,6 +25,7 @@ const LOSS_FLOOR = 0.005;
 /** Heartbeats that are this late by themselves: two timers and a scheduler. */
 const MARGIN_MS = 3;
 const MARGIN_MOST_MS = 15;
+const LATE_MS = 2 * MARGIN_MS;
 /** A peer that is at work sends at least this often. */
 export const FAST_MS = 25;
 const WAITING_MS = 60;
@@ -62,6 +64,17 @@ export function judge(paths: readonly JudgedPath[], clock: PeerClock, nowMs: num
     return paths.map(({ isAlive }) => (isAlive ? { kind: 'silent', reason } : TIMELY));
   }
   return paths.map((path) => (path.isAlive ? judgeOne(path, paths, clock, nowMs) : TIMELY));
+}
+
+/**
+ * Whether a verdict may be near, ours or the peer's: a heartbeat should have come by now, or the peer says that ours should have. Nothing is
+ * concluded from it.
+ */
+export function isLate({ isAlive, hasHeartbeats, mayLagUntilMs, evidence }: JudgedPath, nowMs: number): boolean {
+  if (!isAlive || !hasHeartbeats || nowMs < mayLagUntilMs) return false;
+  const { heartbeatAtMs, intervalMs, report } = evidence;
+  if (nowMs - heartbeatAtMs > intervalMs + LATE_MS) return true;
+  return report !== undefined && report.heardAgeMs !== AGE_UNKNOWN_MS && report.heardAgeMs > FAST_MS + LATE_MS;
 }
 
 function judgeOne(path: JudgedPath, paths: readonly JudgedPath[], clock: PeerClock, nowMs: number): Verdict {

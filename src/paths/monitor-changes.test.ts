@@ -202,7 +202,7 @@ describe('a site that changes', () => {
     const [peer] = peers;
     const withPaths = (paths: Path[]) => near.monitor.siteChanged({ ...site, peers: [{ ...peer!, paths }] });
     withPaths(peer!.paths.map((path) => ({ ...path, present: path.index !== 1 })));
-    expect(world.until(() => !near.paths.carry.includes(1), 50)).toBeLessThan(10);
+    expect(world.until(() => !near.paths.carry.includes(1), 50)).toBeLessThan(20);
     expect(near.reason(1)).toBe('eth3 has lost 10.1.0.1');
     const address = parseAddress('10.1.0.77')!;
     near.monitor.linksChanged(new Map([...near.links, ['eth3', [address.text]]]));

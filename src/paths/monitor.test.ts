@@ -125,8 +125,8 @@ describe('a dead path', () => {
     links.delete(near.site.uplinks[0]!.device);
     world.links[0]!.isDead = true;
     near.monitor.linksChanged(links);
-    expect(world.until(() => !near.paths.carry.includes(0), 50)).toBeLessThanOrEqual(6);
-    expect(world.until(() => !far.paths.carry.includes(0), 100)).toBeLessThanOrEqual(22);
+    expect(world.until(() => !near.paths.carry.includes(0), 50)).toBeLessThanOrEqual(19);
+    expect(world.until(() => !far.paths.carry.includes(0), 100)).toBeLessThanOrEqual(30);
     expect([near.reason(0), far.reason(0)]).toEqual(['carrier lost', 'the peer has taken it down']);
     near.monitor.linksChanged(near.links);
     world.links[0]!.isDead = false;

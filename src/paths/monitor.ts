@@ -1,10 +1,9 @@
 /**
  * The face of the room: told of sessions, datagrams, links and what workers see, it watches every path of every peer and tells what is to be
- * done with them. One timer: TENSE_MS while a peer is at work or a path is in doubt, otherwise the next heartbeat or IDLE_MS.
+ * done with them. One timer: a turn comes when the next heartbeat is to be sent, or something is to be looked at (`PeerWatch.turnMs`).
  *
  * All is done in the turn, reading too: to be woken costs more than what is done then. On two cores that others use, where the caches are cold each
- * time, 20 timers a second that do nothing cost Node 2 ms a second, 100 µs each. So a turn of 9 ms that reads all sockets takes the place of one
- * each 5 ms and a wake-up for each heartbeat besides. What a datagram has waited for its turn is known (`ageMs`).
+ * time, 20 timers a second that do nothing cost Node 2 ms a second, 100 µs each. What a datagram has waited for its turn is known (`ageMs`).
  */
 import type { Clock } from '../kernel/clock.ts';
 import type { Site } from '../site/types.ts';
@@ -33,10 +32,6 @@ import type {
   UplinkOverride,
 } from './types.ts';
 
-/** Half of BUSY_MS: each second turn sends. */
-export const TENSE_MS = 9;
-/** Links are looked at so often, and heartbeats read; whoever begins to work hurries us. */
-export const IDLE_MS = 125;
 const CHECKING_MS = 20;
 const SECOND_MS = 1_000;
 /** A flow may become plain once for another reason; then it is believed, and tried again after a while. */
@@ -116,8 +111,7 @@ export class PathMonitor {
     this.#readAtMs = realMs;
     this.#readAtOwnMs = ownMs;
     this.#checks.step();
-    let isTense = false;
-    let isAlert = false;
+    let mostMs = Number.POSITIVE_INFINITY;
     for (const watch of this.#watches) {
       this.#planChecks(watch, ownMs, realMs);
       watch.evaluate(ownMs, realMs);
@@ -131,12 +125,11 @@ export class PathMonitor {
       }
       this.#hasNews ||= watch.hasMoved;
       watch.hasMoved = false;
-      isTense ||= watch.isTense(realMs);
-      isAlert ||= realMs < watch.probedUntilMs;
+      mostMs = Math.min(mostMs, watch.turnMs(ownMs, realMs));
     }
     if (this.#hasNews) this.#tell();
-    isAlert ||= this.#checks.isRunning;
-    const dueMs = hasMore ? 0 : this.#untilSendMs(realMs, isTense ? TENSE_MS : isAlert ? CHECKING_MS : IDLE_MS);
+    if (this.#checks.isRunning) mostMs = Math.min(mostMs, CHECKING_MS);
+    const dueMs = hasMore ? 0 : this.#untilSendMs(realMs, mostMs);
     this.#time.expect(dueMs);
     return dueMs;
   }

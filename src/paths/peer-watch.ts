@@ -7,11 +7,11 @@ import { Allowance } from '../status/allowance.ts';
 import type { CheckResult } from './connect-checks.ts';
 import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
 import { type FallbackPort, PATIENCE_MS } from './fallback.ts';
-import { judge, type Verdict } from './judge.ts';
+import { isLate, judge, type Verdict } from './judge.ts';
 import { oneSided } from './one-sided.ts';
 import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfCode, step } from './path-state.ts';
 import { PeerClock } from './peer-clock.ts';
-import { beginSession, type Pace, type ProbedPeer } from './prober.ts';
+import { BUSY_MS, beginSession, type Pace, type ProbedPeer } from './prober.ts';
 import { isFair, poorness } from './quality.ts';
 import { PathSlot, REPORT_AGE_MOST_MS, remoteOf } from './slot.ts';
 import { AGE_UNKNOWN_MS, type FiguresOf, type PeerPaths } from './types.ts';
@@ -22,6 +22,14 @@ const DECISIONS_AT_ONCE = 32;
 const DECISION_EACH_MS = 100;
 /** What no event tells of (round trips, what is kept ready, remarks) may be that late: to look at it costs more than the rest of a turn. */
 const REVIEW_EVERY_MS = 100;
+/**
+ * Turns: a heartbeat that is late makes them quick long before three of them make a path dead, so as long as all is well one for each heartbeat
+ * that is sent is enough.
+ */
+const DOUBT_MS = 5;
+const PROBED_MS = 20;
+/** Links are looked at so often, and heartbeats read; whoever begins to work hurries us. */
+const IDLE_MS = 125;
 const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
 /** Without any sign of its own for so long a path is not heard. */
@@ -157,6 +165,12 @@ export class PeerWatch implements ProbedPeer {
     return (
       (this.hasSession || this.isForeign) && (this.pace(realMs) !== 'idle' || this.slots.some(({ machine }) => machine.state === 'probing'))
     );
+  }
+
+  /** In which time the next turn is to come at the latest. */
+  turnMs(ownMs: number, realMs: number): number {
+    if (this.isTense(realMs)) return this.slots.some((slot) => isLate(slot, ownMs)) ? DOUBT_MS : BUSY_MS;
+    return realMs < this.probedUntilMs ? PROBED_MS : IDLE_MS;
   }
 
   /** Heartbeats on all paths now. */
