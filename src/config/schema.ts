@@ -232,7 +232,7 @@ const policySchema = z.strictObject({
   uplink: uplinkName.optional().describe('The uplink that carries them while it lives. Only with `class` `balanced` or none.'),
 });
 
-export const peerSchema = z.strictObject({
+const peerSchema = z.strictObject({
   site: siteName.describe("The other site's name, as its own configuration has it."),
   lan: z
     .array(prefix)

@@ -21,7 +21,7 @@ import { PacketLane } from './packet-lane.ts';
 import type { PacketStreams } from './packet-streams.ts';
 import { PathTrust } from './path-trust.ts';
 
-export interface LaneDeskParts {
+interface LaneDeskParts {
   readonly program: URL;
   readonly site: () => Site;
   /** Undefined before the workers are started. */

@@ -37,7 +37,7 @@ import { pathTables } from './path-tables.ts';
 import { Refusals } from './refusals.ts';
 import { NO_SPARES, reverseToAskFor, sparesFor } from './spares.ts';
 
-export interface PeeringParts {
+interface PeeringParts {
   readonly site: () => Site;
   readonly version: string;
   /** How many there are. */

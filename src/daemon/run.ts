@@ -43,7 +43,7 @@ import { SdNotify } from './sd-notify.ts';
 import { StatusBoard } from './status-board.ts';
 import { Workers } from './workers.ts';
 
-export interface DaemonOptions {
+interface DaemonOptions {
   readonly configFile: string;
   readonly runDir: string;
   readonly version: string;

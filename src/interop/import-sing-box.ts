@@ -31,7 +31,7 @@ export interface Import {
   readonly remoteLan: readonly string[];
 }
 
-export interface ImportRequest {
+interface ImportRequest {
   readonly files: readonly string[];
   readonly directory: string;
   readonly given: Given;
@@ -74,7 +74,7 @@ export function importSingBox({ files, directory, given, facts, endpoints }: Imp
 }
 
 /** The files of a site as `[name, text]`; keys first, so that a configuration is never there without them. */
-export function filesOf(draft: SiteDraft, keys: Pick<SingBoxSite, 'receiveKey' | 'sendKey' | 'identityKey'>, origin: string): NewFile[] {
+function filesOf(draft: SiteDraft, keys: Pick<SingBoxSite, 'receiveKey' | 'sendKey' | 'identityKey'>, origin: string): NewFile[] {
   const names = keyFileNames(draft.site, draft.peer.site);
   return [
     { path: names.receive, text: `${keys.receiveKey}\n` },

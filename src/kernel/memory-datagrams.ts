@@ -4,7 +4,7 @@ import { EADDRINUSE, EAGAIN } from './constants.ts';
 import type { DatagramPair, Datagrams } from './datagram-sockets.ts';
 import { type SocketAddress, SocketAddressCell } from './sockaddr.ts';
 
-export interface MemoryTrain {
+interface MemoryTrain {
   readonly from: SocketAddress;
   readonly bytes: Buffer;
   readonly segmentBytes: number;

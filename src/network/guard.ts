@@ -27,7 +27,7 @@ export type GuardEvent =
  */
 export type Because = 'removed' | 'device' | 'unknown';
 
-export interface GuardParts extends ApplyParts {
+interface GuardParts extends ApplyParts {
   /** Plans again, from what the host has now: an uplink that came back has its routes again. */
   readonly plan: () => Promise<Plan>;
   readonly event: (event: GuardEvent) => void;

@@ -37,7 +37,7 @@ const UDP_MOST_BYTES = 65_507;
 /** Behind those of all paths. */
 const ANSWER_SLOT = pathIndexOf(PEERS_MOST, 0);
 
-export interface SsUdpLaneParts extends Omit<SsUdpIngressParts, 'codec' | 'keys' | 'sessions' | 'site'> {
+interface SsUdpLaneParts extends Omit<SsUdpIngressParts, 'codec' | 'keys' | 'sessions' | 'site'> {
   readonly ciphers: PacketCiphers;
   readonly peers: readonly LanePeer[];
   readonly sent: (peer: number, packetBytes: number) => void;

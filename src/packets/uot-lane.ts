@@ -35,7 +35,7 @@ const PACKETS_BYTES = 256 << 10;
 /** Tickets of other streams are below (daemon/control-streams.ts, packet-streams.ts). */
 export const UOT_FIRST_TICKET = 2 ** 40;
 
-export interface UotLaneParts extends Pick<UotStreamParts, 'io' | 'fault' | 'settle'> {
+interface UotLaneParts extends Pick<UotStreamParts, 'io' | 'fault' | 'settle'> {
   readonly watch: (fd: number) => void;
   /** Ask for a stream to this peer. */
   readonly wanted: (peer: number, ticket: number) => void;

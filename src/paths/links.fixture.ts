@@ -9,7 +9,7 @@ import { PathMonitor } from './monitor.ts';
 import type { OpenedDatagram, PathEventRecord, PathFigures, PeerPaths } from './types.ts';
 
 /** One direction of a link. */
-export class Direction {
+class Direction {
   isDead = false;
   delayMs: number;
   loss = 0;
@@ -26,7 +26,7 @@ export class Direction {
   }
 }
 
-export class Link {
+class Link {
   readonly towards: readonly [Direction, Direction];
   plain = false;
   /** Streams that stand, as each side knows of it. */
@@ -221,7 +221,7 @@ class Kernel {
   }
 }
 
-export class Side {
+class Side {
   readonly events: PathEventRecord[] = [];
   readonly told: PeerPaths[] = [];
   readonly learned: OpenedDatagram[] = [];

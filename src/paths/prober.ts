@@ -88,7 +88,7 @@ export interface ProbedPeer {
   review(): void;
 }
 
-export interface ProberParts {
+interface ProberParts {
   readonly clock: Clock;
   readonly datagrams: DatagramPort;
   readonly streams?: FallbackPort | undefined;
