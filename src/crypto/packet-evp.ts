@@ -44,11 +44,11 @@ export class EvpPacketCiphers implements PacketCiphers {
   }
 
   sealer(method: MethodFacts, key: Uint8Array): PacketSealer {
-    return new EvpPacketSealer(this.#engine, new Keyed(this.#engine, method, key, 'encryptInit'));
+    return new EvpPacketSealer(this.#engine, method, key, 'encryptInit');
   }
 
   opener(method: MethodFacts, key: Uint8Array): PacketOpener {
-    return new EvpPacketOpener(this.#engine, new Keyed(this.#engine, method, key, 'decryptInit'));
+    return new EvpPacketOpener(this.#engine, method, key, 'decryptInit');
   }
 }
 
@@ -119,7 +119,7 @@ class EvpBlock implements BlockCipher {
 
 /** A context of the method's cipher, ready for a nonce of either length. */
 class Keyed {
-  readonly #engine: Engine;
+  protected readonly engine: Engine;
   readonly #init: EvpCalls['encryptInit'];
   /** Keyed anew for each packet where `#stream` is there. */
   readonly #ctx: Handle;
@@ -130,7 +130,7 @@ class Keyed {
   constructor(engine: Engine, method: MethodFacts, key: Uint8Array, init: 'encryptInit' | 'decryptInit') {
     if (key.length !== method.keyBytes)
       throw new RangeError(`key for ${method.method} expected ${method.keyBytes} bytes, got ${key.length}`);
-    this.#engine = engine;
+    this.engine = engine;
     this.#init = engine.evp[init];
     const isLong = method.packetNonceBytes !== NONCE_BYTES;
     this.#stream = isLong ? engine.keyed(CHACHA20, key, 'encryptInit') : undefined;
@@ -138,11 +138,11 @@ class Keyed {
   }
 
   /** @returns the context with this nonce, or 0 where OpenSSL refused and after `close`. */
-  at(nonce: Slab, at: number): Handle | 0 {
+  protected at(nonce: Slab, at: number): Handle | 0 {
     if (this.#isClosed) return 0;
-    const { nonce: scratch, key } = this.#engine;
+    const { nonce: scratch, key } = this.engine;
     if (this.#stream === undefined) return this.#init(this.#ctx, 0, 0, 0, nonce.range(at, NONCE_BYTES)) === 1 ? this.#ctx : 0;
-    const { bytes } = this.#engine.slab;
+    const { bytes } = this.engine.slab;
     bytes.fill(0, NONCE, NONCE + 4);
     nonce.bytes.copy(bytes, NONCE + 4, at + HNONCE_BYTES, at + HNONCE_BYTES + NONCE_BYTES - 4);
     const isDone = this.#deriveKey(this.#stream, nonce, at) && this.#init(this.#ctx, 0, 0, key, scratch) === 1;
@@ -150,16 +150,17 @@ class Keyed {
     return isDone ? this.#ctx : 0;
   }
 
+  /** OpenSSL wipes a context that it frees. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#engine.evp.ctxFree(this.#ctx);
-    if (this.#stream !== undefined) this.#engine.evp.ctxFree(this.#stream);
+    this.engine.evp.ctxFree(this.#ctx);
+    if (this.#stream !== undefined) this.engine.evp.ctxFree(this.#stream);
   }
 
   /** HChaCha20 of the first 16 bytes of the nonce, into the scratch key. */
   #deriveKey(ctx: Handle, nonce: Slab, at: number): boolean {
-    const { evp, slab, stream, zeros, outLength } = this.#engine;
+    const { evp, slab, stream, zeros, outLength } = this.engine;
     if (
       evp.encryptInit(ctx, 0, 0, 0, nonce.range(at, HNONCE_BYTES)) !== 1 ||
       evp.encryptUpdate(ctx, stream, outLength, zeros, STREAM_BYTES) !== 1
@@ -178,20 +179,12 @@ class Keyed {
   }
 }
 
-class EvpPacketSealer implements PacketSealer {
-  readonly #engine: Engine;
-  readonly #keyed: Keyed;
-
-  constructor(engine: Engine, keyed: Keyed) {
-    this.#engine = engine;
-    this.#keyed = keyed;
-  }
-
+class EvpPacketSealer extends Keyed implements PacketSealer {
   seal(slab: Slab, nonceAt: number, offset: number, length: number): boolean {
-    const { evp, outLength } = this.#engine;
+    const { evp, outLength } = this.engine;
     const at = slab.range(offset, length + TAG_BYTES);
     const tag = slab.range(offset + length, TAG_BYTES);
-    const ctx = this.#keyed.at(slab, nonceAt);
+    const ctx = this.at(slab, nonceAt);
     return (
       ctx !== 0 &&
       evp.encryptUpdate(ctx, at, outLength, at, length) === 1 &&
@@ -199,38 +192,21 @@ class EvpPacketSealer implements PacketSealer {
       evp.ctrl(ctx, GET_TAG, TAG_BYTES, tag) === 1
     );
   }
-
-  /** OpenSSL wipes a context that it frees. */
-  close(): void {
-    this.#keyed.close();
-  }
 }
 
-class EvpPacketOpener implements PacketOpener {
-  readonly #engine: Engine;
-  readonly #keyed: Keyed;
-
-  constructor(engine: Engine, keyed: Keyed) {
-    this.#engine = engine;
-    this.#keyed = keyed;
-  }
-
+class EvpPacketOpener extends Keyed implements PacketOpener {
   open(nonce: Slab, nonceAt: number, from: Slab, offset: number, length: number, into: Slab, intoAt: number): boolean {
-    const { evp, outLength } = this.#engine;
+    const { evp, outLength } = this.engine;
     const input = from.range(offset, length);
     const tag = from.range(offset + length, TAG_BYTES);
     const out = into.range(intoAt, length + TAG_BYTES);
-    const ctx = this.#keyed.at(nonce, nonceAt);
+    const ctx = this.at(nonce, nonceAt);
     return (
       ctx !== 0 &&
       evp.ctrl(ctx, SET_TAG, TAG_BYTES, tag) === 1 &&
       evp.decryptUpdate(ctx, out, outLength, input, length) === 1 &&
       evp.decryptFinal(ctx, tag, outLength) === 1
     );
-  }
-
-  close(): void {
-    this.#keyed.close();
   }
 }
 

@@ -1,18 +1,13 @@
 /** Every recorded datagram of two real peers, opened and written again (test/vectors/README.md). */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { METHODS, type Method } from '../crypto/methods.ts';
+import { METHODS } from '../crypto/methods.ts';
 import { NodePacketCiphers } from '../crypto/node-packet-ciphers.ts';
 import { EvpPacketCiphers } from '../crypto/packet-evp.ts';
 import type { RandomSource } from '../crypto/random.ts';
-import { Secret } from '../crypto/secret.ts';
 import { Slab } from '../native/index.ts';
-import { parseAddress } from '../wire/ip.ts';
-import type { Target } from './address.ts';
 import { type DatagramBody, paddingFor, REQUEST, RESPONSE } from './datagram.ts';
 import { DatagramCallee, DatagramCodec, DatagramKey, DatagramReader, SessionSealer } from './datagram-session.ts';
-import { KeyRing } from './key-ring.ts';
+import { load, type Recorded, type RecordedTarget, recordings, ringOf, targetOf } from './recorded.fixture.ts';
 
 interface Packet {
   readonly dir: 'c2s' | 's2c';
@@ -23,52 +18,27 @@ interface Packet {
     readonly timestamp: number;
     readonly client_session_id?: string;
     readonly padding_length: number;
-    readonly address: { readonly type: 'ipv4' | 'ipv6' | 'domain'; readonly host: string; readonly port: number };
+    readonly address: RecordedTarget;
     readonly payload_length: number;
     readonly nonce?: string;
   };
 }
 
-interface Vector {
-  readonly method: Method;
-  readonly keys: {
-    readonly psk?: string;
-    readonly ipsk?: string;
-    readonly upsk?: string;
-    readonly users?: readonly { readonly upsk: string }[];
-  };
+interface Vector extends Recorded {
   readonly sent: { readonly datagrams: readonly { readonly k: number; readonly length: number }[] };
   readonly packets: readonly Packet[];
 }
 
-const FOLDER = join(import.meta.dirname, '../../test/vectors');
-const NAMES = readdirSync(FOLDER).filter((name) => /^udp-.*\.json$/.test(name));
-const load = (name: string): Vector => JSON.parse(readFileSync(join(FOLDER, name), 'utf8'));
-const secret = (base64: string) => new Secret(Buffer.from(base64, 'base64'));
+const NAMES = recordings(/^udp-.*\.json$/);
 const latin1 = (hex: string) => Buffer.from(hex, 'hex').toString('latin1');
 const POISON = 0xa5;
 const AT = 5;
 const INTO = 9;
 
-/** Both ends of the recording in one ring: the users in the server's order are the peers. */
-function ringOf({ keys, method }: Vector): { readonly ring: KeyRing; readonly peer: number } {
-  if (keys.psk !== undefined) {
-    const key = secret(keys.psk);
-    return { ring: new KeyRing({ peers: [{ index: 0, method, receiveKey: key, sendKeys: [key] }] }), peer: 0 };
-  }
-  const users = keys.users!.map((user) => user.upsk);
-  const peers = users.map((user, index) => ({ index, method, receiveKey: secret(user), sendKeys: [secret(keys.ipsk!), secret(user)] }));
-  return { ring: new KeyRing({ identityKey: secret(keys.ipsk!), peers }), peer: users.indexOf(keys.upsk!) };
-}
-
 function slabWith(bytes: Uint8Array): Slab {
   const slab = new Slab(70_000);
   slab.bytes.fill(POISON).set(bytes, AT);
   return slab;
-}
-
-function targetOf({ type, host, port }: Packet['decoded']['address']): Target {
-  return type === 'domain' ? { kind: 'name', name: host, port } : { kind: type, bytes: parseAddress(host)!.bytes, port };
 }
 
 interface Opened {
@@ -111,7 +81,7 @@ describe('recorded datagrams', () => {
   });
 
   it.each(NAMES)('%s says what was sent, in both directions', (name) => {
-    const vector = load(name);
+    const vector = load<Vector>(name);
     expect(vector.packets.length).toBeGreaterThan(7);
     for (const packet of vector.packets) {
       const { decoded } = packet;
@@ -128,7 +98,7 @@ describe('recorded datagrams', () => {
   });
 
   it.each(NAMES)('%s is written again byte for byte, but for what other programs leave in paddings', (name) => {
-    const vector = load(name);
+    const vector = load<Vector>(name);
     const { ring, peer } = ringOf(vector);
     for (const packet of vector.packets) {
       const { decoded } = packet;
@@ -164,7 +134,7 @@ describe('recorded datagrams', () => {
 });
 
 describe('a datagram', () => {
-  const vector = load('udp-aes128-singbox-ipv4.json');
+  const vector = load<Vector>('udp-aes128-singbox-ipv4.json');
   const [request, response] = ['c2s', 's2c'].map((dir) => vector.packets.find((one) => one.dir === dir)!) as [Packet, Packet];
 
   it.each([-31, 31, -60, 60])('whose clock is %i seconds apart is refused', (skew) => {

@@ -1,30 +1,25 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { deriveSessionKey } from '../crypto/blake3.ts';
 import { METHODS } from '../crypto/methods.ts';
 import { NodeCiphers } from '../crypto/node-ciphers.ts';
-import { Secret } from '../crypto/secret.ts';
+import type { Secret } from '../crypto/secret.ts';
 import { codecOf, present, slabWith } from './fixture.ts';
 import { KeyRing } from './key-ring.ts';
+import { load, type Recorded, secret } from './recorded.fixture.ts';
 import { ReplayStore } from './replay.ts';
 import { RequestOpener } from './request.ts';
 
 /** What a prober sent to real servers (test/vectors/probes-*.json), shown to our listener: it must judge as they did, and say why inside. */
 interface Group {
-  readonly keys: { readonly psk?: string; readonly ipsk?: string; readonly users?: readonly { readonly upsk: string }[] };
+  readonly keys: Recorded['keys'];
   readonly probes: Record<string, { readonly sent: readonly { readonly b64: string }[] | string }>;
 }
 
 const method = '2022-blake3-aes-128-gcm';
 const facts = METHODS[method];
 
-function load(program: string): { readonly single_user: Group; readonly with_users: Group } {
-  return JSON.parse(readFileSync(join(import.meta.dirname, `../../test/vectors/probes-${program}.json`), 'utf8'));
-}
-
-function secret(base64: string | undefined): Secret {
-  return new Secret(Buffer.from(base64!, 'base64'));
+function groupsOf(program: string) {
+  return load<{ readonly single_user: Group; readonly with_users: Group }>(`probes-${program}.json`);
 }
 
 function writes(group: Group, probe: string): Buffer[] {
@@ -65,8 +60,8 @@ const REFUSED = {
 const WAITING = ['random-10', 'random-42', 'salt-only-then-nothing', 'headers-cut'];
 
 describe.each(['singbox', 'ssrust'])('probes of %s', (program) => {
-  const { single_user: single, with_users: users } = load(program);
-  const key = secret(single.keys.psk);
+  const { single_user: single, with_users: users } = groupsOf(program);
+  const key = secret(single.keys.psk!);
   const ring = new KeyRing({ peers: [{ index: 0, method, receiveKey: key, sendKeys: [key] }] });
   const whole = (probe: string) => Buffer.concat(writes(single, probe));
   const at = (unixSeconds: number) => codecOf(ring, { unixSeconds: () => unixSeconds });
@@ -139,7 +134,7 @@ describe.each(['singbox', 'ssrust'])('probes of %s', (program) => {
   it('users: the known one is named; others, another identity key and no header are refused', () => {
     const peers = users.keys.users!.map(({ upsk }, index) => ({ index, method, receiveKey: secret(upsk), sendKeys: [] }) as const);
     const codecAt = (unixSeconds: number) =>
-      codecOf(new KeyRing({ identityKey: secret(users.keys.ipsk), peers }), { unixSeconds: () => unixSeconds });
+      codecOf(new KeyRing({ identityKey: secret(users.keys.ipsk!), peers }), { unixSeconds: () => unixSeconds });
     const [good] = writes(users, 'good') as [Buffer];
     const bob = peers[1]!;
     expect(present(codecAt(stampOf(good, bob.receiveKey, facts.saltBytes + 16)), good)).toMatchObject({ state: 'accepted', peer: 1 });

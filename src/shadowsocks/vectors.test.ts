@@ -1,35 +1,22 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Method } from '../crypto/methods.ts';
 import type { RandomSource } from '../crypto/random.ts';
-import { Secret } from '../crypto/secret.ts';
-import { addressFromBytes, parseAddress } from '../wire/ip.ts';
-import type { Target } from './address.ts';
+import { addressFromBytes } from '../wire/ip.ts';
 import { CHUNK_OVERHEAD_BYTES, PAYLOAD_AT } from './chunk.ts';
 import { accept, codecOf, POISON, present, slabWith } from './fixture.ts';
-import { KeyRing } from './key-ring.ts';
 import type { Opener } from './opener.ts';
+import { load, type Recorded, type RecordedTarget, recordings, ringOf, targetOf } from './recorded.fixture.ts';
 import { RequestSealer } from './request.ts';
 import { ResponseOpener } from './response.ts';
 import { readUotFrame, readUotRequest, writeUotHead, writeUotRequest } from './uot.ts';
 
-/** Bytes that unmodified sing-box and shadowsocks-rust programs put on the wire (test/vectors/README.md). */
 interface Direction {
   readonly salt: string;
   readonly timestamp: number;
   readonly payload_chunk_lengths: readonly number[];
 }
 
-interface Vector {
-  readonly method: Method;
-  readonly keys: {
-    readonly psk?: string;
-    readonly ipsk?: string;
-    readonly upsk?: string;
-    readonly users?: readonly { readonly upsk: string }[];
-  };
-  readonly target: { readonly type: 'ipv4' | 'ipv6' | 'domain'; readonly host: string; readonly port: number };
+interface Vector extends Recorded {
+  readonly target: RecordedTarget;
   readonly sent: Record<'c2s' | 's2c', { readonly hex?: string; readonly length?: number }>;
   readonly raw: { readonly c2s_b64: string; readonly s2c_b64: string; readonly s2c_reads: readonly number[] };
   readonly decoded: {
@@ -42,28 +29,8 @@ interface Vector {
   };
 }
 
-const FOLDER = join(import.meta.dirname, '../../test/vectors');
 const REJECTED = 'tcp-aes128-ssrust-padding0-rejected.json';
-const NAMES = readdirSync(FOLDER).filter((name) => /^(tcp|uot)-.*\.json$/.test(name) && name !== REJECTED);
-
-function load(name: string): Vector {
-  return JSON.parse(readFileSync(join(FOLDER, name), 'utf8'));
-}
-
-function secret(base64: string): Secret {
-  return new Secret(Buffer.from(base64, 'base64'));
-}
-
-/** Both ends of the recording in one ring: the users in the server's order are the peers. */
-function ringOf({ keys, method }: Vector): { readonly ring: KeyRing; readonly peer: number } {
-  if (keys.psk !== undefined) {
-    const key = secret(keys.psk);
-    return { ring: new KeyRing({ peers: [{ index: 0, method, receiveKey: key, sendKeys: [key] }] }), peer: 0 };
-  }
-  const users = keys.users!.map((user) => user.upsk);
-  const peers = users.map((user, index) => ({ index, method, receiveKey: secret(user), sendKeys: [secret(keys.ipsk!), secret(user)] }));
-  return { ring: new KeyRing({ identityKey: secret(keys.ipsk!), peers }), peer: users.indexOf(keys.upsk!) };
-}
+const NAMES = recordings(/^(tcp|uot)-.*\.json$/).filter((name) => name !== REJECTED);
 
 function at({ timestamp }: Direction): { readonly unixSeconds: () => number } {
   return { unixSeconds: () => timestamp };
@@ -93,10 +60,6 @@ function openAll(opener: Pick<Opener, 'openBatch' | 'atBoundary'>, wire: Buffer,
   return Buffer.concat(plain);
 }
 
-function targetOf({ target: { type, host, port } }: Vector): Target {
-  return type === 'domain' ? { kind: 'name', name: host, port } : { kind: type, bytes: parseAddress(host)!.bytes, port };
-}
-
 function expectSent({ hex, length }: { readonly hex?: string; readonly length?: number }, plain: Buffer): void {
   if (hex !== undefined) expect(plain.toString('hex')).toBe(hex);
   else expect(plain.length).toBe(length);
@@ -112,7 +75,7 @@ describe('recorded connections', () => {
   });
 
   it.each(NAMES)('%s opens in both directions', (name) => {
-    const vector = load(name);
+    const vector = load<Vector>(name);
     const { ring, peer } = ringOf(vector);
     const { c2s, s2c } = vector.decoded;
     const wire = Buffer.from(vector.raw.c2s_b64, 'base64');
@@ -134,13 +97,13 @@ describe('recorded connections', () => {
   });
 
   it('with no padding and no payload are refused, as both real servers do', () => {
-    const vector = load(REJECTED);
+    const vector = load<Vector>(REJECTED);
     const codec = codecOf(ringOf(vector).ring, at(vector.decoded.c2s));
     expect(present(codec, Buffer.from(vector.raw.c2s_b64, 'base64'))).toEqual({ state: 'failed', reason: 'no-padding' });
   });
 
   it('answer no other request than their own', () => {
-    const [one, other] = [load('tcp-aes128-singbox-hello.json'), load('tcp-aes128-ssrust-hello.json')];
+    const [one, other] = [load<Vector>('tcp-aes128-singbox-hello.json'), load<Vector>('tcp-aes128-ssrust-hello.json')];
     const { ring } = ringOf(one);
     const { facts, key } = ring.callee(0)!;
     const wire = Buffer.from(one.raw.s2c_b64, 'base64');
@@ -158,7 +121,7 @@ describe('recorded UDP over TCP', () => {
   });
 
   it.each(uot)('%s holds the datagrams that were sent, and is what we write for them', (name) => {
-    const vector = load(name);
+    const vector = load<Vector>(name);
     const { ring, peer } = ringOf(vector);
     const { c2s, s2c, uot: decoded } = vector.decoded;
     const wire = Buffer.from(vector.raw.c2s_b64, 'base64');
@@ -193,7 +156,7 @@ describe('recorded UDP over TCP', () => {
 
 describe('our own request', () => {
   // Where there is padding, recycled memory of the other program stands in it, which nobody can write again.
-  const unpadded = NAMES.filter((name) => load(name).decoded.c2s.padding_length === 0);
+  const unpadded = NAMES.filter((name) => load<Vector>(name).decoded.c2s.padding_length === 0);
 
   it('has recordings to compare with, with identity headers too', () => {
     expect(unpadded.length).toBeGreaterThan(20);
@@ -201,12 +164,12 @@ describe('our own request', () => {
   });
 
   it.each(unpadded)('is byte for byte that of %s', (name) => {
-    const vector = load(name);
+    const vector = load<Vector>(name);
     const { ring, peer } = ringOf(vector);
     const { c2s } = vector.decoded;
     const wire = Buffer.from(vector.raw.c2s_b64, 'base64');
     const { initial, request } = accept(codecOf(ring, at(c2s)), wire);
-    const sealer = new RequestSealer(codecOf(ring, { ...at(c2s), random: saltOnly(c2s) }), peer, targetOf(vector), initial);
+    const sealer = new RequestSealer(codecOf(ring, { ...at(c2s), random: saltOnly(c2s) }), peer, targetOf(vector.target), initial);
     const slab = slabWith(new Uint8Array(0), 0, 100_000);
     expect(sealer.writeHeader(slab, 5)).toBe(request.consumedBytes);
     expect(slab.bytes.subarray(5, 5 + sealer.headerBytes).equals(wire.subarray(0, sealer.headerBytes))).toBe(true);
@@ -216,7 +179,7 @@ describe('our own request', () => {
 
 describe('our own response', () => {
   it.each(NAMES)('is byte for byte that of %s, given the same chunks', (name) => {
-    const vector = load(name);
+    const vector = load<Vector>(name);
     const { ring, peer } = ringOf(vector);
     const { c2s, s2c } = vector.decoded;
     const wire = Buffer.from(vector.raw.s2c_b64, 'base64');
