@@ -82,7 +82,7 @@ export class SsUdpIngress {
     const { remote } = datagrams;
     const now = nowMs();
     const likely = this.#peerAt(remote);
-    const isKnown = likely >= 0 || this.#remotes.isKnown(remote, now);
+    const isKnown = likely >= 0 || this.#isPeers(remote) || this.#remotes.isKnown(remote, now);
     const allowance = this.#remotes.allowance(isKnown);
     if (keys.hasLongNonces && !isKnown && !allowance.take(now)) return false;
     const came: Came = { local, remote, slab, at, length, nowMs: now, allowance };
@@ -250,6 +250,13 @@ export class SsUdpIngress {
     if (path < 0) return;
     counters.addPathPackets(pathIndexOf(peer, path), 0, 1);
     counters.addPathBytes(pathIndexOf(peer, path), 0, length);
+  }
+
+  /** Whether one of the peers has this address: what it begins itself comes from any port. */
+  #isPeers({ bytes }: SocketAddress): boolean {
+    for (const index of this.#parts.keys.callees.keys())
+      for (const { address } of this.#parts.site().peers[index]?.addresses ?? []) if (sameAddress(address.bytes, bytes)) return true;
+    return false;
   }
 
   /** @returns the peer that we call at this address; -1 where there is none. */

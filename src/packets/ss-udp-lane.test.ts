@@ -260,6 +260,10 @@ describe('strangers', () => {
     say(target(LAN_HOST, 53), 'behind');
     world.send(7_000, FAR_HOST, 99, 'out');
     expect(world.arrived().map((one) => one.split(': ')[1])).toEqual(['behind']);
+    // New sessions, too: from an address that was heard, and from one that the configuration has.
+    world.client()(target(LAN_HOST, 53), 'another', { at: `10.0.0.2 ${PORT}` });
+    world.client()(target(LAN_HOST, 53), 'one more', { at: '10.1.0.2 5000' });
+    expect(world.arrived().map((one) => one.split(': ')[1])).toEqual(['another', 'one more']);
     expect(world.network.queues.get('10.9.9.9:5000')).toEqual([]);
     expect(world.faults).toEqual({ 'bad-datagram': 3_000 });
   });
