@@ -1,5 +1,6 @@
 /**
- * What Shadowsocks' own UDP format wants of a cipher (SIP022 §3.2): packets each with a nonce of its own, and single AES blocks for the headers.
+ * What Shadowsocks' own UDP format wants of a cipher (SIP022 §3.2): packets each with a nonce of its own, and single AES blocks for the
+ * headers.
  *
  * `packet-evp.ts` is the real one (OpenSSL on addresses), `node-packet-ciphers.ts` its twin on node:crypto: the oracle in tests.
  */

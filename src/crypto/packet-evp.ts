@@ -1,10 +1,11 @@
 /**
- * The packets of Shadowsocks' own UDP format on slabs, with OpenSSL's EVP. A context is keyed once for each session and from then on gets nonces
- * only; nothing is allocated and nothing thrown in a call.
+ * The packets of Shadowsocks' own UDP format on slabs, with OpenSSL's EVP. A context is keyed once for each session and from then on gets
+ * nonces only; nothing is allocated and nothing thrown in a call.
  *
- * OpenSSL has no XChaCha20-Poly1305, but it has its parts (draft-irtf-cfrg-xchacha §2.2, §2.3): the first 16 bytes of the nonce make a key of their own, by
- * HChaCha20, and that key seals under the rest. HChaCha20 is a block of ChaCha20 without the addition at its end, so one block of OpenSSL's, with
- * the input taken away again, is it: no cipher of our own. It makes the ChaCha method dearer than the AES methods, by some 1.2 µs a packet.
+ * OpenSSL has no XChaCha20-Poly1305, but it has its parts (draft-irtf-cfrg-xchacha §2.2, §2.3): the first 16 bytes of the nonce make a key
+ * of their own, by HChaCha20, and that key seals under the rest. HChaCha20 is a block of ChaCha20 without the addition at its end, so one
+ * block of OpenSSL's, with the input taken away again, is it: no cipher of our own. It makes the ChaCha method dearer than the AES methods,
+ * by some 1.2 µs a packet.
  */
 import { BraidError } from '../error.ts';
 import { type Address, type EvpCalls, type Handle, loadEvp, SLAB_MIN_BYTES, Slab } from '../native/index.ts';

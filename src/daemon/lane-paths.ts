@@ -30,8 +30,8 @@ export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: Fa
 }
 
 /**
- * The largest packet of the LAN that fits on the paths that carry, by peer index; what it was before where none does. Paths much narrower than
- * the widest one do not count: what is too big for them takes the widest (packets/schedule.ts), and nobody else pays for them.
+ * The largest packet of the LAN that fits on the paths that carry, by peer index; what it was before where none does. Paths much narrower
+ * than the widest one do not count: what is too big for them takes the widest (packets/schedule.ts), and nobody else pays for them.
  */
 export function laneMtus(site: Site, paths: readonly LanePaths[], before: readonly number[]): number[] {
   return site.peers.map((peer, index) => {
@@ -71,8 +71,8 @@ function pathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf, t
 }
 
 /**
- * Of a peer without heartbeats: in the order in which connections are dialled, and without those that flows avoid while there are others. Nobody
- * measures them, so they are alike.
+ * Of a peer without heartbeats: in the order in which connections are dialled, and without those that flows avoid while there are others.
+ * Nobody measures them, so they are alike.
  */
 function foreignPathsOf(peer: Peer, decided: PeerPaths | undefined, factsOf: FactsOf): LanePath[] {
   const dial = decided?.dial ?? [];

@@ -1,8 +1,8 @@
 /**
  * The thread of the packet lane, watched over: started, spoken to by a port and a wake-up, started again when it dies. A new one knows
- * nothing: it is told the paths again, and gets new sockets. Not the sessions that the one before had: how far it had counted nobody knows, and
- * its replay windows are gone. So their keys are the lane's no more, and new ones are asked for. Its device, and with it the routes, go with it:
- * meanwhile the last resort answers "unreachable".
+ * nothing: it is told the paths again, and gets new sockets. Not the sessions that the one before had: how far it had counted nobody knows,
+ * and its replay windows are gone. So their keys are the lane's no more, and new ones are asked for. Its device, and with it the routes, go
+ * with it: meanwhile the last resort answers "unreachable".
  */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { Session } from '../control/session.ts';

@@ -19,8 +19,6 @@ export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
 export const EINPROGRESS = 115;
 export const ENETUNREACH = 101;
-export const EACCES = 13;
-export const EPERM = 1;
 export const EIO = 5;
 export const EINVAL = 22;
 export const EMSGSIZE = 90;
@@ -36,7 +34,6 @@ export const SOCK_DGRAM = 2;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SHUT_WR = 1;
-export const MSG_CTRUNC = 0x8;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 

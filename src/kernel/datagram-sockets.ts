@@ -242,8 +242,9 @@ const HEARTBEATS = 0;
 const DATA = 1;
 
 /**
- * [code, jump if true, jump if false, value]: linux/filter.h. Too short to have a space is data: nobody floods heartbeats with less. So is what is as
- * random as the datagrams of foreign peers (packets/ss-udp-lane.ts): one in 45 million of these passes for a heartbeat, and is lost.
+ * [code, jump if true, jump if false, value]: linux/filter.h. Too short to have a space is data: nobody floods heartbeats with less. So is
+ * what is as random as the datagrams of foreign peers (packets/ss-udp-lane.ts): one in 45 million of these passes for a heartbeat, and is
+ * lost.
  */
 const SPLIT_BY_SPACE: readonly (readonly [number, number, number, number])[] = [
   [LOAD_LENGTH, 0, 0, 0],

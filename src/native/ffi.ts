@@ -1,6 +1,5 @@
 /**
- * The only door to C. Every signature crosses with numbers only: an `int64` argument costs koffi 50 to 70 ns, a Buffer 130 to 150 (DESIGN
- * §3).
+ * The only door to C. Every signature crosses with numbers only: an `int64` argument costs koffi 50 to 70 ns, a Buffer 130 to 150.
  *
  * libc comes from the system, OpenSSL's EVP from Node's own binary (`koffi.load(null)`). An `Address` can only be had from a `Slab`, which
  * checks the range; so nothing outside `native` can hand C a pointer that was computed unchecked.

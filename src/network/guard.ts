@@ -1,6 +1,6 @@
 /**
  * Keeps an applied plan true: what another program removed (`nft flush ruleset`, a deleted rule, routes that went with a device) is back
- * within a second. Until then the last-resort routes hold (DESIGN §2).
+ * within a second. Until then the last-resort routes hold.
  *
  *    every POLL_MS: changed? ─ no ─▶ CHECK_EVERY_MS over? ─ no ─▶ wait
  *                     │ yes             │ yes

@@ -1,5 +1,6 @@
 /**
- * What the packet lane needs of the host: the device `brd-SITE` up and with its MTU, the visible routes into it, forwarding between it and the LAN.
+ * What the packet lane needs of the host: the device `brd-SITE` up and with its MTU, the visible routes into it, forwarding between it and
+ * the LAN.
  *
  * The device itself belongs to the lane's thread and goes with it; so do its routes, and the last resort behind them holds again. A route
  * carries the MTU of its peer's paths, so that the kernel fragments and answers "fragmentation needed" by itself; the device has the largest.

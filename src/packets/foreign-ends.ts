@@ -1,6 +1,6 @@
 /**
- * The ends of datagrams that a foreign peer brings or takes. It tells nobody whose they are: what it brings comes from the first address of its
- * `lan` and a port that stands for one of its sockets; what the LAN sends there goes back to that socket.
+ * The ends of datagrams that a foreign peer brings or takes. It tells nobody whose they are: what it brings comes from the first address of
+ * its `lan` and a port that stands for one of its sockets; what the LAN sends there goes back to that socket.
  */
 import type { Target } from '../shadowsocks/address.ts';
 import type { Peer, Site } from '../site/types.ts';

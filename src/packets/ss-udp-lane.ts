@@ -1,6 +1,7 @@
 /**
- * UDP with a peer that is no Braid, in Shadowsocks' own format (`packets = "ss-udp"`): each packet of the LAN is a datagram to the peer's port, and each
- * datagram a packet. They share the port with the sealed datagrams of the packet lane, and come here where no session of that knows them.
+ * UDP with a peer that is no Braid, in Shadowsocks' own format (`packets = "ss-udp"`): each packet of the LAN is a datagram to the peer's
+ * port, and each datagram a packet. They share the port with the sealed datagrams of the packet lane, and come here where no session of
+ * that knows them.
  *
  *   ours     a LAN socket's first packet ──▶ a session with an id of its own; its datagrams take the best path that carries, while it does, and then
  *            another one: the server answers to where they last came from

@@ -1,6 +1,6 @@
 /**
- * Sessions of Shadowsocks' own UDP format: of our LAN's sockets towards a peer, and of the peer's towards us. Each peer has tables of its own, of a
- * bounded size; the session that was used least lately makes room.
+ * Sessions of Shadowsocks' own UDP format: of our LAN's sockets towards a peer, and of the peer's towards us. Each peer has tables of its
+ * own, of a bounded size; the session that was used least lately makes room.
  *
  * Whoever forgets a session forgets which packets it saw. What is recorded of a datagram is refused by its time 30 s later; so a session of
  * the peer's that had to make room is remembered by its id until then.

@@ -1,6 +1,6 @@
 /**
- * UDP with a peer that is no Braid (`packets = "uot"`): a LAN socket's packets from the TUN become frames of a stream of its own, and frames become
- * packets to the TUN. Like the other program does it: one stream for each source address and port, wherever its datagrams go.
+ * UDP with a peer that is no Braid (`packets = "uot"`): a LAN socket's packets from the TUN become frames of a stream of its own, and
+ * frames become packets to the TUN. Like the other program does it: one stream for each source address and port, wherever its datagrams go.
  *
  *   ours     first packet of a LAN socket ──▶ wanted ──▶ a worker dials; packets wait ──▶ open ──▶ idle for IDLE_MS, or the peer ended it
  *   theirs   the peer opened it ──▶ open: its datagrams come from the first address of the peer's `lan` and a port of their own, since nobody

@@ -2,8 +2,9 @@
  * The face of the room: told of sessions, datagrams, links and what workers see, it watches every path of every peer and tells what is to be
  * done with them. One timer: a turn comes when the next heartbeat is to be sent, or something is to be looked at (`PeerWatch.turnMs`).
  *
- * All is done in the turn, reading too: to be woken costs more than what is done then. On two cores that others use, where the caches are cold each
- * time, 20 timers a second that do nothing cost Node 2 ms a second, 100 µs each. What a datagram has waited for its turn is known (`ageMs`).
+ * All is done in the turn, reading too: to be woken costs more than what is done then. On two cores that others use, where the caches are
+ * cold each time, 20 timers a second that do nothing cost Node 2 ms a second, 100 µs each. What a datagram has waited for its turn is known
+ * (`ageMs`).
  */
 import type { Clock } from '../kernel/clock.ts';
 import type { Site } from '../site/types.ts';

@@ -23,8 +23,8 @@ const DECISION_EACH_MS = 100;
 /** What no event tells of (round trips, what is kept ready, remarks) may be that late: to look at it costs more than the rest of a turn. */
 const REVIEW_EVERY_MS = 100;
 /**
- * Turns: a heartbeat that is late makes them quick long before three of them make a path dead, so as long as all is well one for each heartbeat
- * that is sent is enough.
+ * Turns: a heartbeat that is late makes them quick long before three of them make a path dead, so as long as all is well one for each
+ * heartbeat that is sent is enough.
  */
 const DOUBT_MS = 5;
 const PROBED_MS = 20;

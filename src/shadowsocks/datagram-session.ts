@@ -1,6 +1,6 @@
 /**
- * The ciphers of Shadowsocks' own UDP format (datagram.ts): a long-lived key and what is derived of it for each session, datagrams of a session of
- * ours, and the look at one that came.
+ * The ciphers of Shadowsocks' own UDP format (datagram.ts): a long-lived key and what is derived of it for each session, datagrams of a
+ * session of ours, and the look at one that came.
  *
  *    came ──▶ begin: the ids, under a long-lived key ──▶ the caller finds the session by its id ──▶ finish: the body, under the session's key ──▶ read
  *

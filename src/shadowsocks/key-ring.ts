@@ -1,5 +1,5 @@
 /**
- * Who may call us, whom we may call, and with which keys (DESIGN §4, "who is calling").
+ * Who may call us, whom we may call, and with which keys.
  *
  * A caller is known from the key alone. Either one peer uses its key directly, or a site has an identity key and every peer a user key
  * under it (SIP023); the identity header names the user key, the session key proves that the caller has it. For a call of ours the keys
