@@ -3,7 +3,7 @@
  * socket.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { makeRunDir } from '../api/run-dir.ts';
@@ -50,18 +50,34 @@ export async function startDetached({ braid: [program, ...first], configFile, ru
     const pid = child.pid!;
     const startTicks = startTicksOf(pid);
     if (startTicks !== undefined) writePidFile(pidPath(runDir, site), { pid, startTicks });
-    return {
-      pid,
-      hasEnded: () => startTicks === undefined || startTicksOf(pid) !== startTicks,
-      said: () => readFileSync(log, 'utf8').slice(before),
-    };
+    return watched(pid, startTicks, log, before);
   } finally {
     closeSync(fd);
   }
 }
 
+/** The one that another `up` has started, and that does not answer yet. */
+export function startedBefore(runDir: string, site: string): Started | undefined {
+  const found = livingProcess(pidPath(runDir, site));
+  const log = logPath(runDir, site);
+  return found && watched(found.pid, found.startTicks, log, sizeOf(log));
+}
+
+function watched(pid: number, startTicks: number | undefined, log: string, before: number): Started {
+  return {
+    pid,
+    hasEnded: () => startTicks === undefined || startTicksOf(pid) !== startTicks,
+    said: () => textOf(log).slice(before),
+  };
+}
+
 function sizeOf(path: string): number {
-  return readFileSync(path, 'utf8').length;
+  return textOf(path).length;
+}
+
+/** Of a log that somebody may have moved away. */
+function textOf(path: string): string {
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
 }
 
 const LOOK_MS = 50;

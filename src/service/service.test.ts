@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startApi } from '../api/server.ts';
 import { BraidError } from '../error.ts';
@@ -116,6 +117,23 @@ describe('up without a service manager', () => {
     expect(await failure(down(SITE, runDir, surroundings))).toBe('DAEMON_RUNNING the daemon for berlin was started by `braid run`');
     await api.close();
     expect(await down(SITE, runDir, surroundings)).toBe('none');
+  });
+
+  it('waits for the daemon that another up has started and that does not answer yet', async () => {
+    const child = script('setInterval(() => {}, 1000)');
+    const path = pidPath(runDir, SITE);
+    writePidFile(path, { pid: child.pid!, startTicks: startTicksOf(child.pid!)! });
+    const said: string[] = [];
+    const waiting = up(
+      { ...options(), say: (line) => said.push(line) },
+      { manager: manager(false).manager, braid: ['/bin/false'], root: '/' },
+    );
+    await sleep(100);
+    const api = await startApi({ runDir, site: SITE, snapshot: () => snapshot('up') });
+    expect((await waiting).site).toBe(SITE);
+    expect(said[0]).toBe(`process ${child.pid} was started before and does not answer yet; its log is ${join(runDir, 'berlin.log')}`);
+    expect(livingProcess(path)?.pid).toBe(child.pid);
+    await api.close();
   });
 
   it('down ends the process that up started, and says so where it does not end', async () => {

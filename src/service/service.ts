@@ -7,7 +7,7 @@ import { fetchStatus } from '../api/client.ts';
 import { DEFAULT_RUN_DIR } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
-import { logPath, startDetached, stopDetached } from './detached.ts';
+import { logPath, startDetached, startedBefore, stopDetached } from './detached.ts';
 import { type ServiceManager, unitText } from './systemd.ts';
 import { untilCarries } from './until-carries.ts';
 
@@ -54,8 +54,11 @@ export async function up(
     say(`braid@${site} is started and enabled: it is there after a boot, too`);
     return untilCarries({ runDir, site, withinMs });
   }
-  const daemon = await startDetached({ braid, configFile, runDir, site });
-  say(`started process ${daemon.pid}; its log is ${logPath(runDir, site)}`);
+  const earlier = startedBefore(runDir, site);
+  const daemon = earlier ?? (await startDetached({ braid, configFile, runDir, site }));
+  say(
+    `${earlier ? `process ${daemon.pid} was started before and does not answer yet` : `started process ${daemon.pid}`}; its log is ${logPath(runDir, site)}`,
+  );
   say(
     `it is not there after a boot${manager.isPresent() ? '' : ': there is no systemd here'}; put \`braid up ${site} -c ${configFile}${runDir === DEFAULT_RUN_DIR ? '' : ` --run-dir ${runDir}`}\` into what your system runs at boot`,
   );
