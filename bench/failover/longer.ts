@@ -12,6 +12,7 @@ const RTT_MS = 20;
 const OUTAGE_MS = 4000;
 const BACK_WITHIN_MS = 20_000;
 
+/** Each time it is an uplink's first death: each further one within a minute doubles how long it must be good, which is `flap`'s to show. */
 export async function failBack(subject: FailoverSubject, count: number): Promise<Finding[]> {
   await using set = await stage(subject, twin(RTT_MS));
   const backMs: number[] = [];
@@ -27,7 +28,7 @@ export async function failBack(subject: FailoverSubject, count: number): Promise
     backMs.push(await untilBack(set.lab, uplink, monotonicMs(), BACK_WITHIN_MS));
     if ((await flows.stop()).some((one) => !one.intact)) broken++;
     say(`${subject.name.padEnd(8)} fail-back ${turn + 1}/${count}  ${uplink} carries again after ${backMs.at(-1)!.toFixed(0)} ms`);
-    await set.ready();
+    await (subject.braid === undefined ? set.ready() : set.afresh());
   }
   return [
     {

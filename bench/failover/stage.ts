@@ -67,9 +67,14 @@ export class Stage {
       await this.braids.untilUp(HELD_BACK_MS);
     } catch (error) {
       if (!(error instanceof BraidError)) throw error;
-      await this.braids.stopAll();
-      await this.braids.startAll();
+      await this.afresh();
     }
+  }
+
+  /** Daemons that remember nothing: no path of theirs is held back longer for what happened before. */
+  async afresh(): Promise<void> {
+    await this.braids?.stopAll();
+    await this.braids?.startAll();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

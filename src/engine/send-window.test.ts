@@ -203,6 +203,34 @@ describe('the window of a peer', () => {
     expect(wire.counters.peer(0).windowBytes).toBeLessThan(1.6 * before);
   });
 
+  it('is no wider than the paths need while all of them have more to send than 15 ms take, and takes back soon what a dry one was given', () => {
+    const [rate, rttMs] = [12_500, 60];
+    const wire = new Wire(rate, rttMs);
+    const flow = wire.flow(1);
+    const subflow = (notSentBytes: number) => ({ ...figures, state: TCP_ESTABLISHED, notSentBytes });
+    flow.subflows.push(subflow(0), subflow(300_000));
+    const run = (ms: number) => {
+      const until = wire.clock.nowMs() + ms;
+      while (wire.clock.nowMs() < until) {
+        wire.run([flow], 10);
+        flow.isFlooding = false; // as the pump does when the kernel refuses
+      }
+      return wire.counters.peer(0).windowBytes;
+    };
+    const needed = 1.5 * rate * rttMs;
+    expect(run(2_000)).toBeGreaterThan(2 * needed);
+    flow.subflows[0]!.notSentBytes = 300_000;
+    expect(run(700)).toBeLessThan(1.1 * needed);
+    // Not even for the one round now and then.
+    for (let i = 0; i < 50; i++) expect(run(60)).toBeLessThan(1.1 * needed);
+    // What lies in one path only says nothing of the other.
+    flow.subflows[0]!.notSentBytes = 1;
+    flow.subflows[1]!.notSentBytes = 100_000;
+    let most = 0;
+    for (let i = 0; i < 50; i++) most = Math.max(most, run(60));
+    expect(most).toBeGreaterThan(1.9 * needed);
+  });
+
   it('asks the kernel rarely: for a quarter of the window, or each millisecond while it holds back', () => {
     const wire = new Wire(1e9, 0);
     const flow = wire.flow(1);

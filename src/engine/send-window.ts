@@ -4,7 +4,7 @@
  *
  *   window = rate × max(1.5 × round trip, round trip + 15 ms), at least 64 KiB; the rate is the best of the last second, the round trip the
  *            longest least one of the paths that carry. Twice that while the rate still grows, and for one round now and then, so that a
- *            window that was too small shows itself. 256 KiB where no rate is known.
+ *            window that was too small shows itself; but not while the paths have more to send than 15 ms take. 256 KiB where no rate is known.
  *
  * Flows that the window held back within the last 200 ms share it; one with little under way always passes. Asking the kernel costs a call,
  * so a flow gets credit for a quarter of its share at once. No allocation here.
@@ -32,6 +32,8 @@ const VAIN_ROUNDS = 3;
 /** More still while a path runs dry although the flow is held back: so much more a round, up to so much, and back as slowly. */
 const FEED_UP = 1.25;
 const FEED_DOWN = 0.97;
+/** Where all paths have more to send than they need, it only waits there, and whoever dies leaves it to the others: seven rounds take it back. */
+const FED_DOWN = 0.8;
 const FEED_MOST = 4;
 /** While data flows, acknowledgements come each few milliseconds; while a flow begins, in bursts a round trip apart. */
 const SILENT_MS = 25;
@@ -131,6 +133,8 @@ class PeerWindow {
   /** Times that a flow was held back in this round, and those at which one of its paths had nothing to send. */
   #holds = 0;
   #dryHolds = 0;
+  /** The least that a flow's subflows together had yet to send when it was held back, as if each had as much. */
+  #leastUnsentBytes = Number.POSITIVE_INFINITY;
   #feed = 1;
   #isSilent = false;
   /** Bytes a millisecond, the best of this half second and of the one before. */
@@ -171,11 +175,15 @@ class PeerWindow {
       this.#probedAtMs = nowMs;
       this.#vainRounds = Math.min(this.#vainRounds, VAIN_ROUNDS - 1);
     }
-    if (this.#holds > 0)
-      this.#feed = this.#dryHolds * 4 >= this.#holds ? Math.min(FEED_MOST, this.#feed * FEED_UP) : Math.max(1, this.#feed * FEED_DOWN);
+    const isFed = this.#holds > 0 && this.#leastUnsentBytes > rate * QUEUE_MS;
+    if (this.#holds > 0) {
+      if (this.#dryHolds * 4 >= this.#holds) this.#feed = Math.min(FEED_MOST, this.#feed * FEED_UP);
+      else this.#feed = Math.max(1, this.#feed * (isFed ? FED_DOWN : FEED_DOWN));
+    }
     this.#holds = 0;
     this.#dryHolds = 0;
-    const growth = this.#isSilent ? 1 : Math.max(this.#feed, this.#vainRounds < VAIN_ROUNDS ? GROWTH : 1);
+    this.#leastUnsentBytes = Number.POSITIVE_INFINITY;
+    const growth = this.#isSilent ? 1 : Math.max(this.#feed, this.#vainRounds < VAIN_ROUNDS && !isFed ? GROWTH : 1);
     // What nobody held back says little of the paths.
     const leastBytes = nowMs - this.#heldBackAtMs < 2 * RATE_KEPT_MS ? WINDOW_LEAST_BYTES : WINDOW_FIRST_BYTES;
     this.#bytes = Math.max(leastBytes, Math.round(rate * Math.max(GAIN * rttMs, rttMs + QUEUE_MS) * growth));
@@ -205,8 +213,10 @@ class PeerWindow {
     if (flow.windowRound !== this.#bulkRound) this.#bulk++;
     flow.windowRound = this.#bulkRound;
     this.#holds++;
+    const flows = Math.max(this.#bulk, this.#bulkBefore);
+    this.#leastUnsentBytes = Math.min(this.#leastUnsentBytes, unsentBytes(flow) * flows);
     if (hearsNothing(flow, nowMs)) this.#isSilent = true;
-    if (this.#isSilent || Math.max(this.#bulk, this.#bulkBefore) > FEW_FLOWS || !runsDry(flow)) return;
+    if (this.#isSilent || flows > FEW_FLOWS || !runsDry(flow)) return;
     this.#dryHolds++;
     if (this.#feed < FLOOD_FEED || nowMs < flow.floodAtMs) return;
     flow.isFlooding = true;
@@ -248,6 +258,17 @@ function runsDry({ subflows }: Flow): boolean {
     if (notSentBytes === 0) dry++;
   }
   return standing > 1 && dry > 0;
+}
+
+/** What the flow's paths together have yet to send; 0 where one of them has nothing. MPTCP gives each as much as takes the same time. */
+function unsentBytes({ subflows }: Flow): number {
+  let bytes = 0;
+  for (const { state, notSentBytes } of subflows) {
+    if (state !== TCP_ESTABLISHED) continue;
+    if (notSentBytes === 0) return 0;
+    bytes += notSentBytes;
+  }
+  return bytes;
 }
 
 /** Whether a path may have died: then the others wait for what it holds, and must not be filled meanwhile. */
