@@ -117,7 +117,7 @@ export async function falseRemovals(subject: FailoverSubject, seconds: number): 
   await using set = await stage(subject, twin(RTT_MS));
   const { braids } = set;
   if (!braids) return [];
-  const before = transitions(set);
+  const before = verdicts(set);
   await using flows = await set.flows({
     flows: [
       { kind: 'bulk', directions: ['up'], count: 2 },
@@ -128,28 +128,37 @@ export async function falseRemovals(subject: FailoverSubject, seconds: number): 
   });
   await flows.untilStarted();
   let notUp = 0;
+  let notCarrying = 0;
   let looks = 0;
   for (const endMs = monotonicMs() + seconds * 1000; monotonicMs() < endMs; await sleep(1000)) {
     const status = await braids.status('berlin');
     looks++;
-    if (!status || status.peers.some((peer) => peer.paths.some((path) => path.state !== 'up'))) notUp++;
+    const paths = status?.peers.flatMap((peer) => peer.paths) ?? [];
+    if (!paths.length || paths.some((path) => path.state !== 'up')) notUp++;
+    if (!paths.length || paths.some((path) => !path.carries)) notCarrying++;
   }
   const results = await flows.stop();
+  const after = verdicts(set);
   const figures = {
     seconds,
-    transitions: transitions(set) - before,
+    ...Object.fromEntries(VERDICTS.map((verdict) => [verdict, after[verdict]! - before[verdict]!])),
     looks,
     looksNotUp: notUp,
+    looksNotCarrying: notCarrying,
     notIntact: results.filter((one) => !one.intact).length,
     ...spreadFigures(results.filter((one) => one.kind === 'thin').flatMap((one) => one.latenciesMs)),
   };
   return [{ part: 'false-removals', subject: subject.name, what: 'both uplinks full both ways; latency of a thin flow', figures }];
 }
 
-/** Lines by which either daemon said that a path is no longer up. */
-function transitions({ lab, braids }: Stage): number {
-  const logs = lab.topology.sites.map(({ name }) => braids!.log(name)).join('\n');
-  return logs.split('\n').filter((line) => /\bpaths\b.*\bis (now )?(down|suspect|avoided)\b/.test(line)).length;
+/** What is said of a path that is no longer up. A suspect one was late, or is poor. */
+const VERDICTS = ['suspect', 'down'] as const;
+
+/** How often either daemon said so. */
+function verdicts({ lab, braids }: Stage): Record<string, number> {
+  const lines = lab.topology.sites.flatMap(({ name }) => braids!.log(name).split('\n'));
+  const said = lines.map((line) => /\bpaths: .*? is (suspect|down)\b/.exec(line)?.[1]);
+  return Object.fromEntries(VERDICTS.map((verdict) => [verdict, said.filter((word) => word === verdict).length]));
 }
 
 /** What each path carries while nobody sends anything, both directions. */
