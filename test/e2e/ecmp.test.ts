@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Braids, buildLab, bytesBetween, gaps, type Lab, monotonicMs, startBraid, stream, twoSites } from '../../src/lab/index.ts';
-import { loadOf, SITES, TWIN } from './support/failover.ts';
+import { type Braids, bytesBetween, gaps, type Lab, monotonicMs, stream } from '../../src/lab/index.ts';
+import { loadOf, SITES, startTwin } from './support/failover.ts';
 
 /** `transport = "ecmp"`: the kernel forwards and spreads, the path monitor takes dead uplinks out, and what cannot be is said. */
 let lab: Lab;
@@ -13,8 +13,7 @@ const FLOWS = 8;
 const group = async (site: string) => (await lab.must(site, ['ip', 'nexthop', 'show', 'id', '4200'])).match(/group (\S+)/)?.[1] ?? '';
 
 beforeAll(async () => {
-  lab = await buildLab(twoSites({ uplinks: TWIN, ipv4Only: true }));
-  braids = await startBraid(lab, { edit: (_, toml) => toml.replace('[[peer]]', '[[peer]]\ntransport = "ecmp"') });
+  ({ lab, braids } = await startTwin({ edit: (_, toml) => toml.replace('[[peer]]', '[[peer]]\ntransport = "ecmp"') }));
 });
 afterAll(() => lab?.close());
 

@@ -1,15 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Braids, buildLab, type Lab, monotonicMs, startBraid, twoSites } from '../../src/lab/index.ts';
-import { changes, expectUnharmed, lastEventId, running, SITES, TWIN, untilCarries, untilPath } from './support/failover.ts';
+import { type Braids, type Lab, monotonicMs } from '../../src/lab/index.ts';
+import { changes, expectUnharmed, lastEventId, running, startTwin, untilBoth, untilCarries } from './support/failover.ts';
 
 /** Every way in which an uplink can die, under flows of every kind: none of them stands still for long, and all of them get the uplink back. */
 let lab: Lab;
 let braids: Braids;
 
 beforeAll(async () => {
-  lab = await buildLab(twoSites({ uplinks: TWIN }));
-  braids = await startBraid(lab);
+  ({ lab, braids } = await startTwin({ ipv4Only: false }));
 });
 afterAll(() => lab?.close());
 
@@ -58,10 +57,10 @@ describe.each(DEATHS)('where $what', ({ uplink, dead, reason }) => {
     const flows = await running(lab);
     const atMs = monotonicMs();
     await dead(true);
-    for (const site of SITES) await untilPath(braids, site, uplink, (path) => path.state === 'down' || path.state === 'probing', 10_000);
+    await untilBoth(braids, uplink, ({ state }) => state === 'down' || state === 'probing', 10_000);
     expect(await flows.untilFlowing(atMs, 1_000, 10_000)).toBe(true);
     await dead(false);
-    for (const site of SITES) await untilPath(braids, site, uplink, (path) => path.state === 'up', 20_000);
+    await untilBoth(braids, uplink, ({ state }) => state === 'up', 20_000);
     await untilCarries(lab, uplink);
     await expectUnharmed(flows, atMs);
     const seen = await changes(braids, 'berlin', uplink, since);
@@ -76,12 +75,7 @@ describe('an uplink whose address changes', () => {
     const atMs = monotonicMs();
     lab.address('fiber', 'berlin', '10.0.0.77/24');
     await sleep(500);
-    for (const site of SITES)
-      await braids.untilStatus(
-        site,
-        (status) => status.peers[0]!.paths.some((path) => path.uplink === 'fiber' && path.state === 'up'),
-        20_000,
-      );
+    await untilBoth(braids, 'fiber', ({ state }) => state === 'up', 20_000);
     await untilCarries(lab, 'fiber');
     await expectUnharmed(flows, atMs);
   });

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Braids, buildLab, gaps, type Lab, longestGapMs, monotonicMs, stream, twoSites } from '../../src/lab/index.ts';
 import type { PathStatus, StatusSnapshot } from '../../src/status/types.ts';
-import { pathOver, SITES, untilPath } from './support/failover.ts';
+import { pathOver, SITES, untilBoth } from './support/failover.ts';
 import { bothWays, eventsOver, middleboxes, WAYS } from './support/middleboxes.ts';
 
 const RATE_MBIT = 25;
@@ -125,11 +125,11 @@ describe('a middlebox on one of three uplinks', () => {
     await flows.untilStarted();
     const fromMs = monotonicMs();
     await lab.blackhole('fiber', true);
-    for (const site of SITES) await untilPath(braids, site, 'fiber', ({ state }) => state === 'down', 20_000);
+    await untilBoth(braids, 'fiber', ({ state }) => state === 'down', 20_000);
     expect(await flows.untilFlowing(fromMs, 500, 20_000)).toBe(true);
     const toMs = monotonicMs();
     await lab.blackhole('fiber', false);
-    for (const site of SITES) await untilPath(braids, site, 'fiber', ({ state }) => state === 'up', 30_000);
+    await untilBoth(braids, 'fiber', ({ state }) => state === 'up', 30_000);
     for (const one of await flows.stop()) {
       console.log(`${one.kind} ${one.direction}: ${Math.round(longestGapMs(one, fromMs, toMs))} ms`);
       expect(one.intact).toBe(true);

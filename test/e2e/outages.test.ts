@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Braids, buildLab, type Lab, monotonicMs, startBraid, stream, twoSites } from '../../src/lab/index.ts';
-import { changes, expectUnharmed, lastEventId, running, SITES, TWIN, untilPath } from './support/failover.ts';
+import { type Braids, type Lab, monotonicMs, stream } from '../../src/lab/index.ts';
+import { changes, expectUnharmed, lastEventId, running, SITES, startTwin, untilBoth } from './support/failover.ts';
 import { serveAlways, startScript } from './support/programs.ts';
 
 /** What is worse than one dead uplink: all of them, at the start or later, a peer that is gone or stands still, and one uplink that comes and goes. */
@@ -14,8 +14,7 @@ let lab: Lab;
 let braids: Braids;
 
 beforeAll(async () => {
-  lab = await buildLab(twoSites({ uplinks: TWIN, ipv4Only: true }));
-  braids = await startBraid(lab);
+  ({ lab, braids } = await startTwin());
   await serveAlways(
     lab,
     'munich-pc',
@@ -99,7 +98,7 @@ describe('an uplink dead at the start', () => {
     await braids.stopAll();
     await lab.carrier('fiber', 'berlin', false);
     for (const site of SITES) await braids.start(site);
-    for (const site of SITES) await untilPath(braids, site, 'cable', ({ state }) => state === 'up');
+    await untilBoth(braids, 'cable', ({ state }) => state === 'up');
     expect((await stream(lab, { upBytes: 2_000_000, downBytes: 1_000_000 })).sent.intact).toBe(true);
     await lab.carrier('fiber', 'berlin', true);
     await braids.untilUp(20_000);

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Braids, buildLab, bytesBetween, type Lab, monotonicMs, startBraid, twoSites } from '../../src/lab/index.ts';
+import { type Braids, bytesBetween, type Lab, monotonicMs } from '../../src/lab/index.ts';
 import type { PathStatus } from '../../src/status/types.ts';
 import {
   changes,
@@ -11,7 +11,8 @@ import {
   pathOver,
   running,
   SITES,
-  TWIN,
+  startTwin,
+  untilBoth,
   untilCarries,
   untilPath,
 } from './support/failover.ts';
@@ -21,8 +22,7 @@ let lab: Lab;
 let braids: Braids;
 
 beforeAll(async () => {
-  lab = await buildLab(twoSites({ uplinks: TWIN, ipv4Only: true }));
-  braids = await startBraid(lab);
+  ({ lab, braids } = await startTwin());
 });
 afterAll(() => lab?.close());
 
@@ -75,14 +75,14 @@ describe.each(AILMENTS)('where an uplink $what', ({ uplink, ill, reason, share }
     });
     const illMs = monotonicMs();
     await ill(true);
-    await Promise.all(SITES.map((site) => untilPath(braids, site, uplink, ({ carries }) => !carries, 15_000)));
+    await untilBoth(braids, uplink, ({ carries }) => !carries, 15_000);
     const noticedMs = monotonicMs() - illMs;
     await sleep(SETTLE_MS);
     const fromMs = monotonicMs();
     await sleep(MEASURE_MS);
     const toMs = monotonicMs();
     await ill(false);
-    await Promise.all(SITES.map((site) => untilPath(braids, site, uplink, ({ state, carries }) => state === 'up' && carries, 30_000)));
+    await untilBoth(braids, uplink, ({ state, carries }) => state === 'up' && carries, 30_000);
     await untilCarries(lab, uplink, 15_000, [0]);
     const results = await expectUnharmed(flows, illMs, 3_000);
     const mbit = (bytesBetween(results.find(({ kind }) => kind === 'bulk')!, fromMs, toMs) * 8) / (toMs - fromMs) / 1_000;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { type Braids, buildLab, type Lab, monotonicMs, startBraid, stream, twoSites } from '../../src/lab/index.ts';
+import { type Braids, type Lab, monotonicMs, stream } from '../../src/lab/index.ts';
 import type { UplinkStatus } from '../../src/status/types.ts';
 import {
   changes,
@@ -10,7 +10,8 @@ import {
   pathOver,
   running,
   SITES,
-  TWIN,
+  startTwin,
+  untilBoth,
   untilCarries,
   untilPath,
 } from './support/failover.ts';
@@ -20,8 +21,7 @@ let lab: Lab;
 let braids: Braids;
 
 beforeAll(async () => {
-  lab = await buildLab(twoSites({ uplinks: TWIN, ipv4Only: true }));
-  braids = await startBraid(lab);
+  ({ lab, braids } = await startTwin());
 });
 afterEach(async () => {
   for (const name of ['fiber', 'cable']) {
@@ -59,7 +59,7 @@ describe('an uplink that is', () => {
     const atMs = monotonicMs();
     expect(await verb(action, 'fiber')).toMatchObject({ name: 'fiber', override });
     await untilQuiet('fiber');
-    for (const site of SITES) await untilPath(braids, site, 'fiber', ({ subflows, carries }) => subflows === 0 && !carries, 10_000);
+    await untilBoth(braids, 'fiber', ({ subflows, carries }) => subflows === 0 && !carries, 10_000);
     expect(await flows.untilFlowing(atMs, 1_000, 10_000)).toBe(true);
     expect(await verb('enable', 'fiber')).toMatchObject({ override: 'none' });
     await untilCarries(lab, 'fiber');
@@ -80,7 +80,7 @@ describe('a backup', () => {
     const atMs = monotonicMs();
     expect(await verb('set', 'cable', ['--role', 'backup'])).toMatchObject({ role: 'backup' });
     await untilQuiet('cable');
-    for (const site of SITES) await untilPath(braids, site, 'cable', ({ subflows }) => subflows === 0, 10_000);
+    await untilBoth(braids, 'cable', ({ subflows }) => subflows === 0, 10_000);
     const deadMs = monotonicMs();
     await lab.blackhole('fiber', true);
     expect(await flows.untilFlowing(deadMs, 1_000, 10_000)).toBe(true);

@@ -2,7 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished } from 'vitest';
 import {
+  type BraidOptions,
   type Braids,
+  buildLab,
   type FlowResult,
   type Gaps,
   type GapsOptions,
@@ -10,11 +12,13 @@ import {
   type Lab,
   longestGapMs,
   monotonicMs,
+  startBraid,
+  twoSites,
 } from '../../../src/lab/index.ts';
 import type { EventRecord, PathStatus, StatusSnapshot } from '../../../src/status/types.ts';
 
 /** Two alike, so that neither is the better one. */
-export const TWIN = [1, 2].map(() => ({ rateMbit: 50, delayMs: 10, emulated: true }));
+const TWIN = [1, 2].map(() => ({ rateMbit: 50, delayMs: 10, emulated: true }));
 export const SITES = ['berlin', 'munich'] as const;
 
 /** One thin flow both ways, and one bulk flow each way. */
@@ -28,6 +32,20 @@ export const EVERY_KIND: GapsOptions['flows'] = [
 const STALL_MOST_MS = 1_000;
 /** Joins stand, windows are open. */
 const WARM_UP_MS = 1_200;
+
+/** Two sites with two uplinks alike, joined by Braid. The caller closes the lab. */
+export async function startTwin({
+  ipv4Only = true,
+  ...options
+}: BraidOptions & { readonly ipv4Only?: boolean } = {}): Promise<{ readonly lab: Lab; readonly braids: Braids }> {
+  const lab = await buildLab(twoSites({ uplinks: TWIN, ipv4Only }));
+  try {
+    return { lab, braids: await startBraid(lab, options) };
+  } catch (error) {
+    lab.close();
+    throw error;
+  }
+}
 
 /** Flows that all run, and end with the test at the latest. */
 export async function running(lab: Lab, options: Partial<GapsOptions> = {}): Promise<Gaps> {
@@ -62,6 +80,11 @@ export function untilPath(
 ): Promise<StatusSnapshot> {
   const holds = (status: StatusSnapshot) => status.peers[0]!.paths.some((path) => path.uplink === uplink && wanted(path));
   return braids.untilStatus(site, holds, timeoutMs);
+}
+
+/** Until both sites say so. */
+export async function untilBoth(braids: Braids, uplink: string, wanted: (path: PathStatus) => boolean, timeoutMs?: number): Promise<void> {
+  await Promise.all(SITES.map((site) => untilPath(braids, site, uplink, wanted, timeoutMs)));
 }
 
 /** All that `braid events` has, oldest first. */
