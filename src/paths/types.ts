@@ -9,25 +9,14 @@
  */
 import type { InnerEnds, PacketLane, PeerPaths } from '../engine/messages.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
+import type { PathFigures as CountedFigures } from '../status/counters.ts';
 import type { IpAddress } from '../wire/ip.ts';
 import type { PathState } from './path-state.ts';
 
 export type { InnerEnds, PacketLane, PeerPaths };
 
-/** A path's figures, workers taken together (sum or newest); moments are milliseconds of the monotonic clock, 0 for never. */
-export interface PathFigures {
-  readonly subflows: number;
-  readonly txBytes: number;
-  readonly rxBytes: number;
-  readonly rttMs: number;
-  readonly minRttMs: number;
-  /** The newest acknowledgement heard while data was in flight, and the newest data. */
-  readonly lastAckAtMs: number;
-  readonly lastDataAtMs: number;
-  /** Since when data waits on the path and no acknowledgement came; 0: nothing waits. */
-  readonly waitingSinceMs: number;
-  readonly deliveryBytesPerSecond: number;
-}
+/** Workers taken together: sum, or newest. */
+export type PathFigures = Omit<CountedFigures, 'heardAtMs' | 'plainFlows'>;
 
 export type FiguresOf = (peer: number, path: number) => PathFigures | undefined;
 
