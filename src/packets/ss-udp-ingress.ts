@@ -109,7 +109,7 @@ export class SsUdpIngress {
     if (sessions.byId.get(body.clientSession) !== known) return this.#refuse('unknown-session');
     received.window.remember(reader.packetId);
     received.heardAtMs = nowMs;
-    known.usedAtMs = nowMs;
+    known.answered(nowMs);
     this.#takeAnswer(peer, came, known.own, body);
     return true;
   }
@@ -133,7 +133,7 @@ export class SsUdpIngress {
     const received = new Received(reader.sessionId, key, opener, nowMs);
     received.window.remember(reader.packetId);
     sessions.change(session, received);
-    session.usedAtMs = nowMs;
+    session.answered(nowMs);
     this.#takeAnswer(peer, came, session.own, body);
     return true;
   }

@@ -62,6 +62,28 @@ describe('a LAN socket that speaks to a foreign peer', () => {
     expect(world.faults).toEqual({ 'no-path': 1 });
   });
 
+  it('begins anew on its new path where the server goes on answering to the old one, and not where it follows', () => {
+    for (const follows of [true, false]) {
+      const world = new World();
+      const way = () => {
+        world.send(7_000, FAR_HOST, 99, 'x');
+        return world.heard().map(({ at, session }) => [at, session]);
+      };
+      const [[, session]] = way() as [[string, string]];
+      world.answer(session, target(FAR_HOST, 99), 'here');
+      world.berlin.carry([1]);
+      expect(way()).toEqual([[`10.1.0.2 ${PORT}`, session]]);
+      if (follows) world.answer(session, target(FAR_HOST, 99), 'there', { at: `10.1.0.2 ${PORT}`, to: '10.1.0.1' });
+      expect(world.arrived()).toHaveLength(follows ? 2 : 1);
+      world.later(1_100);
+      const [[at, now]] = way() as [[string, string]];
+      expect([at, now === session]).toEqual([`10.1.0.2 ${PORT}`, follows]);
+      world.answer(now, target(FAR_HOST, 99), 'again', { anew: true });
+      expect(world.arrived()).toEqual([`${FAR_HOST} 99 > ${LAN_HOST} 7000: again`]);
+      expect(world.faults).toEqual({});
+    }
+  });
+
   it('hears each answer once, from whichever address the server sends it', () => {
     const world = new World();
     world.send(7_000, FAR_HOST, 99, 'x');

@@ -3,10 +3,10 @@
  * port, and each datagram a packet. They share the port with the sealed datagrams of the packet lane, and come here where no session of
  * that knows them.
  *
- *   ours     a LAN socket's first packet ──▶ a session with an id of its own; its datagrams take the best path that carries, while it does, and then
- *            another one: the server answers to where they last came from
- *   theirs   a datagram under a key of the peer's ──▶ a session, whose packets come from an address of the peer's `lan` (foreign-ends.ts); what the LAN
- *            sends there goes to where the newest of it came from
+ *   ours     a LAN socket's first packet ──▶ a session with an id of its own; its datagrams take the best path that carries, while it does, and
+ *            then another one: the server answers to where they last came from, or the session is begun anew
+ *   theirs   a datagram under a key of the peer's ──▶ a session, whose packets come from an address of the peer's `lan` (foreign-ends.ts);
+ *            what the LAN sends there goes to where the newest of it came from
  *
  * What may pass is admission's to say, as for any packet of a peer.
  */
@@ -140,12 +140,14 @@ export class SsUdpLane {
     const key = `${addressFromBytes(from.bytes).text} ${from.port}`;
     const sessions = this.#sessions.of(peer);
     const known = sessions.ours.get(key);
-    if (known) return known;
+    const nowMs = this.#parts.nowMs();
+    if (known && !known.isForsaken(nowMs)) return known;
     const callee = this.#keys.callees.get(peer);
     if (!callee) return 'no-session';
     this.#begun[peer] ??= new Allowance(BEGUN_AT_ONCE, BEGUN_EACH_MS);
-    if (!this.#begun[peer].take(this.#parts.nowMs())) return 'queue-full';
-    const session = new OurSession(peer, from, callee.key.facts, new SessionSealer(this.#codec, callee), this.#parts.nowMs());
+    if (!this.#begun[peer].take(nowMs)) return 'queue-full';
+    if (known) sessions.endOurs(key, known);
+    const session = new OurSession(peer, from, callee.key.facts, new SessionSealer(this.#codec, callee), nowMs);
     sessions.addOurs(key, session);
     return session;
   }
@@ -155,8 +157,10 @@ export class SsUdpLane {
     const peer = this.#parts.peers[session.peer]!;
     const sender = peer.senders[session.path];
     if (sender) return sender;
-    session.path = peer.carry[0]?.path ?? -1;
-    return peer.senders[session.path];
+    const best = peer.carry[0]?.path;
+    if (best === undefined) return undefined;
+    session.move(best, this.#parts.nowMs());
+    return peer.senders[best];
   }
 
   /** What the LAN sends to a socket of theirs. */

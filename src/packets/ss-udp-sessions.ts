@@ -22,6 +22,8 @@ const OLD_SESSION_MS = 60_000;
 /** Both clocks may be half a minute apart, and in both directions. */
 const FORGOTTEN_MS = 90_000;
 const FORGOTTEN_MOST = 16_384;
+/** What a server that follows a session to another path needs for its first answer, and more. */
+const FOLLOWS_WITHIN_MS = 1_000;
 /** What sing-box and shadowsocks-rust have, about. */
 const WINDOW = 8_192;
 
@@ -52,8 +54,10 @@ export class OurSession {
   readonly sealer: SessionSealer;
   readonly facts: MethodFacts;
   usedAtMs: number;
-  /** The path that its datagrams take while it carries; -1 for none. */
+  /** The path that its datagrams take while it carries; -1 before the first. */
   path = -1;
+  /** Since when it is on another path than before, without an answer yet; 0: it was answered there, or never was on another one. */
+  movedAtMs = 0;
   current: Received | undefined;
   old: Received | undefined;
 
@@ -63,6 +67,25 @@ export class OurSession {
     this.facts = facts;
     this.sealer = sealer;
     this.usedAtMs = nowMs;
+  }
+
+  /**
+   * The server has answered before, and does not answer to where the session comes from now: sing-box goes on answering to where it began, although
+   * SIP022 says otherwise. Then only a session that is new helps.
+   */
+  isForsaken(nowMs: number): boolean {
+    return this.movedAtMs > 0 && this.current !== undefined && nowMs - this.movedAtMs >= FOLLOWS_WITHIN_MS;
+  }
+
+  /** @param path the one that it takes from now on. */
+  move(path: number, nowMs: number): void {
+    if (this.path >= 0 && this.path !== path) this.movedAtMs = nowMs;
+    this.path = path;
+  }
+
+  answered(nowMs: number): void {
+    this.usedAtMs = nowMs;
+    this.movedAtMs = 0;
   }
 
   /** @returns whether a session of the server's that was not seen before may be taken now. */
