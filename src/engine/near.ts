@@ -40,6 +40,8 @@ const WIDEN_BYTES = 32 << 10;
 const WIDEN_AGE_MS = 250;
 /** A little less than the peer's patience with a caller it does not know. */
 const UNANSWERED_MS = 9_000;
+/** Somebody else may listen where calls are refused: all paths are tried in turn for so long. */
+const REFUSED_FOR_MS = 60_000;
 const NO_HEADER = new Uint8Array(0);
 
 export class NearSide {
@@ -51,6 +53,9 @@ export class NearSide {
   readonly #proxyHeader = new Uint8Array(PROXY_HEADER_EMIT_MOST_BYTES);
   /** Until when each peer's paths are avoided. */
   readonly #avoidUntilMs: number[][] = [];
+  /** When a call of ours was last heard out and reset by each peer, and when each of its paths was last tried since. */
+  readonly #refusedAtMs: number[] = [];
+  readonly #triedAtMs: number[][] = [];
   readonly #peerPaths: PeerPaths[] = [];
 
   constructor(loop: WorkerLoop) {
@@ -63,6 +68,7 @@ export class NearSide {
   useSite({ peers }: Site): void {
     for (const { index, paths, revoked } of peers) {
       this.#avoidUntilMs[index] ??= [];
+      this.#triedAtMs[index] ??= [];
       if (revoked) this.#peerPaths[index] = anyPath([]);
       else this.#peerPaths[index] ??= anyPath(paths.map((path) => path.index));
     }
@@ -109,6 +115,7 @@ export class NearSide {
   dial(flow: Flow): void {
     if (flow.isPinned) flow.untried = [flow.path];
     else flow.untried = flow.isUsers ? this.ranked(flow.peer) : this.rankedCheaply(flow.peer);
+    if (!flow.isUsers) this.tries(flow.peer, flow.untried[0]);
     this.#dial(flow, 'no path');
   }
 
@@ -154,8 +161,18 @@ export class NearSide {
     if (flow.side !== 'near' || flow.isForeign || flow.rxBytes > 0 || ageMs < UNANSWERED_MS) return;
     this.#loop.fault('unanswered');
     this.#loop.notice({ what: 'unanswered', peer, path, ageMs, isUsers }, `unanswered ${peer} ${path} ${isUsers}`);
-    // Somebody else may listen there: the next call goes another way.
-    if (flow.weDialled && !isUsers) this.avoid(peer, path);
+    if (isUsers) return;
+    this.#refusedAtMs[peer] = this.#loop.nowMs;
+    this.tries(peer, path);
+  }
+
+  /** A call that no user waits for goes over this path: where calls are refused the next one tries another. */
+  tries(peer: number, path: number | undefined): void {
+    if (path !== undefined && this.#isRefusing(peer)) this.#triedAtMs[peer]![path] = this.#loop.nowMs;
+  }
+
+  #isRefusing(peer: number): boolean {
+    return this.#loop.nowMs - (this.#refusedAtMs[peer] ?? Number.NEGATIVE_INFINITY) < REFUSED_FOR_MS;
   }
 
   forget(flow: Flow): void {
@@ -265,10 +282,12 @@ export class NearSide {
     return [...usable.filter((path) => (avoid[path] ?? 0) <= nowMs), ...usable.filter((path) => (avoid[path] ?? 0) > nowMs)];
   }
 
-  /** The same, but metered uplinks last: for what no user waits for. */
+  /** The same for what no user waits for: metered uplinks last, and in turn where calls are refused. */
   rankedCheaply(peer: number): number[] {
     const costly = this.#peerPaths[peer]!.costly ?? [];
     const ranked = this.ranked(peer);
+    const tried = this.#triedAtMs[peer]!;
+    if (this.#isRefusing(peer)) ranked.sort((one, other) => (tried[one] ?? 0) - (tried[other] ?? 0));
     return [...ranked.filter((path) => !costly.includes(path)), ...ranked.filter((path) => costly.includes(path))];
   }
 

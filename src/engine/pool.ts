@@ -280,6 +280,7 @@ export class Pool {
     if (!missing) return;
     pool.nextDialAtMs = loop.nowMs + REFILL_EVERY_MS;
     const path = loop.near.rankedCheaply(peer)[0]!;
+    loop.near.tries(peer, path);
     const fd = loop.near.dialPath(peer, path);
     if (fd < 0) return this.#backOff(pool);
     const flow = loop.newFlow(missing === 'warm' ? 'near' : 'far', true);

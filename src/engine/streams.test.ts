@@ -66,6 +66,11 @@ describe('a stream between the main threads', () => {
     expect(told).toMatchObject([0, 1, 0].map((path) => ({ what: 'unanswered', peer: 0, path, isUsers: false })));
     for (const notice of told) expect(notice.what === 'unanswered' && notice.ageMs).toBeGreaterThan(9_000);
     expect(near.counters.faults()).toMatchObject({ unanswered: 3 });
+    // Users' flows go where they went, and all is forgotten after a while.
+    expect(near.loop.near.ranked(0)).toEqual([0, 1]);
+    expect(near.loop.near.rankedCheaply(0)).toEqual([1, 0]);
+    pair.pass(60_000);
+    expect(near.loop.near.rankedCheaply(0)).toEqual([0, 1]);
     expect(streams(far)).toEqual([]);
   });
 
