@@ -48,6 +48,15 @@ describe('braid status', () => {
     await api.close();
   });
 
+  it('says for how long a path has been down, by the clock', async () => {
+    const runDir = join(folder, 'long');
+    const [munich] = SNAPSHOT.peers;
+    const paths = munich!.paths.map((path) => ({ ...path, sinceUnixMs: Date.now() - 7_200_000 }));
+    const api = await startApi({ runDir, site: 'berlin', snapshot: () => ({ ...SNAPSHOT, peers: [{ ...munich!, paths }] }) });
+    expect((await braid(['status', '--run-dir', runDir])).stdout).toMatch(/ down for 2h; no answer for 3 s\n/);
+    await api.close();
+  });
+
   it('shows all sites of a machine, and names the one that was killed', async () => {
     const runDir = join(folder, 'two');
     const short = (site: string) => () => ({ ...SNAPSHOT, site, uplinks: SNAPSHOT.uplinks.slice(0, 1), peers: [], faults: {} });

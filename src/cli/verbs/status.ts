@@ -28,7 +28,7 @@ export default async function status(this: Cli, { json = false, runDir }: Status
   if (answers.length === 0)
     throw silent.length === 1 ? silent[0] : new BraidError('DAEMON_NOT_RUNNING', SAY.noDaemons(runDir), { hint: SAY.noDaemonsHint });
   if (json) stdout.write(`${JSON.stringify(sites.length === 1 ? answers[0] : { schema: 1, sites: answers }, null, 2)}\n`);
-  else stdout.write(answers.map(statusText).join('\n'));
+  else stdout.write(answers.map((one) => statusText(one)).join('\n'));
   for (const error of silent) stderr.write(`${errorText(error)}\n`);
   if (silent.length > 0) this.process.exitCode = exitCodeOf(silent[0]);
 }
