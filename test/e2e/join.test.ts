@@ -221,6 +221,13 @@ describe('sites that become peers with a code', { timeout: 240_000 }, () => {
     });
     const again = await braid('berlin', 'peer', 'revoke', 'munich', '--run-dir', runDir(), 'berlin');
     expect([again.code, again.stderr]).toEqual([2, expect.stringContaining('there is no peer munich')]);
+    // Its ports answer as ever, and its silence tells after a while.
+    const status = () => braid('munich', 'status', '--run-dir', runDir(), 'munich');
+    await expect
+      .poll(async () => (await status()).stdout, { timeout: 120_000, interval: 1_000 })
+      .toMatch(/peer: berlin +down; probably refuses our key \(since \d\d:\d\d:\d\dZ\)/);
+    const { stdout: events } = await braid('munich', 'events', '--run-dir', runDir(), 'munich');
+    expect(events.match(/probably refuses our key/g)).toHaveLength(1);
   });
 });
 
