@@ -87,6 +87,7 @@ export class HostNetwork {
     const { problems } = await undoJournal(this.#parts.journalPath, this.#parts);
     for (const problem of problems) this.#log.warn('network', problem);
     const prefixes = this.#site().peers.flatMap((peer) => peer.lan.map((prefix) => prefix.text));
+    if (prefixes.length === 0) return this.#log.info('network', 'as it was before the start');
     this.#log.info('network', 'as it was before the start: LAN traffic for these prefixes follows the routes of this host again', {
       prefixes: prefixes.join(' '),
     });

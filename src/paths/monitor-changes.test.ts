@@ -2,7 +2,10 @@ import { describe, expect, it } from 'vitest';
 import type { Path } from '../site/types.ts';
 import { emitHeartbeat } from '../wire/heartbeat.ts';
 import { parseAddress } from '../wire/ip.ts';
+import { LinkSockets } from './link-sockets.fixture.ts';
 import { World } from './links.fixture.ts';
+import { PathMonitor } from './monitor.ts';
+import { IDLE_MS } from './peer-watch.ts';
 
 /** What administrators, hosts, middleboxes and strangers do to a monitor. */
 describe('roles', () => {
@@ -195,6 +198,27 @@ describe('a peer that began anew', () => {
 });
 
 describe('a site that changes', () => {
+  it('has no peer at first, and is looked at as any other that is idle', () => {
+    const world = new World([20]);
+    const [near] = world.sides;
+    const site = { ...near.site, peers: [] };
+    const monitor = new PathMonitor({
+      site,
+      clock: near.clock,
+      unixMs: () => world.nowMs,
+      sockets: new LinkSockets(world, 0),
+      datagrams: { send: () => {} },
+      sessionOf: () => undefined,
+      figuresOf: () => undefined,
+      links: near.links,
+      spares: () => ({ warm: 0, reverse: 0 }),
+      changed: () => {},
+      event: () => {},
+      learn: () => {},
+    });
+    expect(monitor.tick()).toBe(IDLE_MS);
+  });
+
   it('loses an address, gets another one, and a path more; the others go on', () => {
     const world = new World([20, 20, 20]).begin({ hasTraffic: true });
     const [near] = world.sides;

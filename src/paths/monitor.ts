@@ -14,7 +14,7 @@ import type { Spares } from './decide.ts';
 import type { FallbackPort } from './fallback.ts';
 import { OwnTime } from './own-time.ts';
 import { DAMPING, type Damping } from './path-state.ts';
-import { PeerWatch } from './peer-watch.ts';
+import { IDLE_MS, PeerWatch } from './peer-watch.ts';
 import { BUSY_MS, Prober } from './prober.ts';
 import { NO_OVERRIDE, type PathSlot } from './slot.ts';
 import { Strangers } from './strangers.ts';
@@ -112,7 +112,8 @@ export class PathMonitor {
     this.#readAtMs = realMs;
     this.#readAtOwnMs = ownMs;
     this.#checks.step();
-    let mostMs = Number.POSITIVE_INFINITY;
+    // Also where there is no peer yet: links are read, and a timer of endless length is one of no length to Node.
+    let mostMs = IDLE_MS;
     for (const watch of this.#watches) {
       this.#planChecks(watch, ownMs, realMs);
       watch.evaluate(ownMs, realMs);

@@ -29,7 +29,7 @@ const REVIEW_EVERY_MS = 100;
 const DOUBT_MS = 5;
 const PROBED_MS = 20;
 /** Links are looked at so often, and heartbeats read; whoever begins to work hurries us. */
-const IDLE_MS = 125;
+export const IDLE_MS = 125;
 const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
 /** Without any sign of its own for so long a path is not heard. */
