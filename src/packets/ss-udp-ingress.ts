@@ -5,8 +5,8 @@
  *   a key             a session's of theirs                ──▶ a request
  *                     unknown, but authentic under the key ──▶ a session begins; its caller is known from the key or from the identity header
  *
- * Nothing is answered to whoever has no key. What strangers can make us do is bounded: one AES block for each key, and so many derivations a second
- * (ss-udp-remotes.ts).
+ * Nothing is answered to whoever has no key. What strangers can make us do is bounded: one AES block for each key, and so many derivations
+ * a second (ss-udp-remotes.ts).
  */
 import type { Datagrams } from '../kernel/datagram-sockets.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';

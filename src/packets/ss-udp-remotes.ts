@@ -1,7 +1,7 @@
 /**
- * How much work whoever sends us datagrams may make for us. A session that is not known costs a derivation; in the ChaCha method every datagram costs its
- * opening. Strangers have one allowance for all, so that a flood of theirs takes nothing from those who proved to have a key. Each session may come from a
- * port of its own, so addresses count.
+ * How much work whoever sends us datagrams may make for us. A session that is not known costs a derivation; in the ChaCha method every
+ * datagram costs its opening. Strangers have one allowance for all, so that a flood of theirs takes nothing from those who proved to have a
+ * key. Each session may come from a port of its own, so addresses count.
  */
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import { Allowance } from '../status/allowance.ts';

@@ -39,7 +39,7 @@ const SECOND_MS = 1_000;
 const TURNED_PLAIN_AGAIN_MS = 60 * SECOND_MS;
 const BELIEVED_MS = 600 * SECOND_MS;
 
-export interface PathMonitorParts {
+interface PathMonitorParts {
   readonly site: Site;
   readonly clock: Clock;
   readonly unixMs: () => number;
