@@ -1,5 +1,5 @@
 /** What the packet lane is told of the paths: where they lead, how large a datagram may be, and how much of the flows each gets. Pure. */
-import { laneOverheadBytes } from '../network/lane.ts';
+import { fixedMtu, LANE_OVERHEAD_BYTES } from '../network/lane.ts';
 import type { LanePath, LanePaths } from '../packets/messages.ts';
 import type { PathFacts, PeerPaths } from '../paths/types.ts';
 import type { Peer, Site } from '../site/types.ts';
@@ -35,9 +35,11 @@ export function lanePaths(site: Site, decided: readonly PeerPaths[], factsOf: Fa
  */
 export function laneMtus(site: Site, paths: readonly LanePaths[], before: readonly number[]): number[] {
   return site.peers.map((peer, index) => {
+    const fixed = fixedMtu(peer);
+    if (fixed !== undefined) return fixed;
     const fitting = (paths[index]?.carry ?? []).map(({ path, mostPayloadBytes }) => {
       const { family } = peer.paths[path]!.localAddress;
-      return mostPayloadBytes + UNDERLAY_BYTES[family] - laneOverheadBytes(peer, family);
+      return mostPayloadBytes + UNDERLAY_BYTES[family] - LANE_OVERHEAD_BYTES[family];
     });
     const widest = Math.max(...fitting);
     return fitting.length > 0 ? Math.min(...fitting.filter((mtu) => mtu >= widest * NARROW_BELOW)) : before[index]!;

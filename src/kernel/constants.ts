@@ -47,9 +47,11 @@ export const IP_TRANSPARENT = 19;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
 export const IP_MTU_DISCOVER = 10;
 /** DF is set, and what the kernel learned of the path's MTU is not believed. */
+export const IP_PMTUDISC_DONT = 0;
 export const IP_PMTUDISC_PROBE = 3;
 // linux/in6.h
 export const IPV6_MTU_DISCOVER = 23;
+export const IPV6_PMTUDISC_DONT = 0;
 export const IPV6_PMTUDISC_PROBE = 3;
 export const IPV6_V6ONLY = 26;
 export const IPV6_TRANSPARENT = 75;

@@ -27,6 +27,8 @@ export interface Datagrams {
   setRemote(slot: number, remote: SocketAddress): void;
   /** @param segmentBytes the size of each datagram; the last may be smaller. @returns bytes or -errno. */
   send(fd: number, slot: number, from: Slab, offset: number, length: number, segmentBytes: number): number;
+  /** One datagram that may be larger than the way: the kernel cuts it, and so may routers of IPv4. @returns bytes or -errno. */
+  sendInFragments(fd: number, slot: number, from: Slab, offset: number, length: number): number;
   /** The next train. @returns bytes or -errno; sets `segmentBytes`, `remote` and `ageMs`. */
   receive(fd: number, into: Slab, offset: number, room: number): number;
   /** The size of each datagram of the train received; the last may be smaller. */
@@ -75,6 +77,7 @@ const STAMP_CMSG_BYTES = CMSG_DATA + 16;
 const CLOCK_REALTIME = 0;
 
 const SLOT_BYTES = 32;
+const SOCKADDR_IPV4_BYTES = 16;
 
 export class LinuxDatagrams implements Datagrams {
   segmentBytes = 0;
@@ -136,6 +139,15 @@ export class LinuxDatagrams implements Datagrams {
     bytes.writeUInt16LE(segmentBytes, SEND_CONTROL_AT + CMSG_DATA);
     const n = libcCalls.sendmsg(fd, this.#sendAt, 0);
     return n < 0 ? -errno() : n;
+  }
+
+  sendInFragments(fd: number, slot: number, from: Slab, offset: number, length: number): number {
+    const isIpv4 = this.#remotes.bytes[slot * SLOT_BYTES + SLOT_BYTES - 1] === SOCKADDR_IPV4_BYTES;
+    const [level, name] = isIpv4 ? [k.IPPROTO_IP, k.IP_MTU_DISCOVER] : [k.IPPROTO_IPV6, k.IPV6_MTU_DISCOVER];
+    this.#number(fd, level, name, isIpv4 ? k.IP_PMTUDISC_DONT : k.IPV6_PMTUDISC_DONT);
+    const n = this.send(fd, slot, from, offset, length, length);
+    this.#number(fd, level, name, isIpv4 ? k.IP_PMTUDISC_PROBE : k.IPV6_PMTUDISC_PROBE);
+    return n;
   }
 
   receive(fd: number, into: Slab, offset: number, room: number): number {

@@ -23,6 +23,8 @@ export class MemoryDatagrams implements Datagrams {
   /** What `send` answers, where it should fail. */
   sendError = 0;
   readonly closed: number[] = [];
+  /** Lengths of what was sent so. */
+  readonly inFragments: number[] = [];
   readonly #network: DatagramNetwork;
   readonly #bound = new Map<number, SocketAddress>();
   readonly #remotes = new Map<number, SocketAddress>();
@@ -49,6 +51,11 @@ export class MemoryDatagrams implements Datagrams {
     const bytes = Buffer.from(from.bytes.subarray(offset, offset + length));
     this.#network.queues.get(keyOf(this.#remotes.get(slot)!))?.push({ from: this.#bound.get(fd)!, bytes, segmentBytes });
     return length;
+  }
+
+  sendInFragments(fd: number, slot: number, from: Slab, offset: number, length: number): number {
+    this.inFragments.push(length);
+    return this.send(fd, slot, from, offset, length, length);
   }
 
   receive(fd: number, into: Slab, offset: number, room: number): number {

@@ -5,11 +5,8 @@
  * The device itself belongs to the lane's thread and goes with it; so do its routes, and the last resort behind them holds again. A route
  * carries the MTU of its peer's paths, so that the kernel fragments and answers "fragmentation needed" by itself; the device has the largest.
  */
-import { METHODS } from '../crypto/methods.ts';
-import { overheadBytes } from '../shadowsocks/datagram.ts';
 import type { Peer, Site } from '../site/types.ts';
 import type { Family, IpAddress, Prefix } from '../wire/ip.ts';
-import { UNDERLAY_BYTES } from '../wire/mtu-probe.ts';
 import { destinationText } from './destination.ts';
 import { ecmpPeers } from './ecmp.ts';
 import { type LinkStep, MAIN_TABLE, type RouteStep, type SysctlStep } from './steps.ts';
@@ -20,11 +17,14 @@ export interface LaneFacts {
   readonly mtus: readonly number[];
 }
 
-/** Ours, and the tag. */
-const SEALED_OVERHEAD_BYTES = 32;
+/** Headers of UDP and IP, ours, and the tag. */
+export const LANE_OVERHEAD_BYTES: Readonly<Record<Family, number>> = { 4: 60, 6: 80 };
 const ETHERNET_MTU = 1500;
-/** A frame of UDP over TCP has any size: as sing-box's own device. Less would cut what an Ethernet takes, and pieces cannot travel so. */
-const UOT_MTU = 9_000;
+/**
+ * A frame of UDP over TCP has any size, and datagrams of Shadowsocks' own go in fragments: as sing-box's own device. Less would cut what an
+ * Ethernet takes, and pieces cannot travel so.
+ */
+const FOREIGN_MTU = 9_000;
 const LOCAL_TABLE = 255;
 /** IPv6 allows no link less; what is larger than its path is then answered by the lane itself. */
 const IPV6_MTU_LEAST = 1280;
@@ -44,19 +44,20 @@ function lanePeers(site: Site): Peer[] {
   return site.peers.filter(({ packets }) => packets !== 'off');
 }
 
-/** How much longer a packet of the underlay is than the LAN's packet in it. */
-export function laneOverheadBytes({ packets, method }: Peer, family: Family): number {
-  return UNDERLAY_BYTES[family] + (packets === 'ss-udp' ? overheadBytes(METHODS[method]) : SEALED_OVERHEAD_BYTES);
+/** @returns undefined where it follows from the paths. */
+export function fixedMtu({ packets }: Peer): number | undefined {
+  return packets === 'uot' || packets === 'ss-udp' ? FOREIGN_MTU : undefined;
 }
 
 /** As the devices of the uplinks allow it, before anything was probed. */
 export function nominalLane(site: Site): LaneFacts {
   return {
     mtus: site.peers.map((peer) => {
-      if (peer.packets === 'uot') return UOT_MTU;
+      const fixed = fixedMtu(peer);
+      if (fixed !== undefined) return fixed;
       return peer.paths.length === 0
-        ? ETHERNET_MTU - laneOverheadBytes(peer, 6)
-        : Math.min(...peer.paths.map(({ uplink, localAddress }) => uplink.mtu - laneOverheadBytes(peer, localAddress.family)));
+        ? ETHERNET_MTU - LANE_OVERHEAD_BYTES[6]
+        : Math.min(...peer.paths.map(({ uplink, localAddress }) => uplink.mtu - LANE_OVERHEAD_BYTES[localAddress.family]));
     }),
   };
 }

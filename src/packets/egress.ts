@@ -96,10 +96,7 @@ export class Egress {
     if (owner === REFUSED) return fault(admission.refusal);
     const peer = peers[owner]!;
     if (peer.isUot) return this.#parts.uot.leave(owner, packet, this.#slab.bytes, PACKET_AT, length);
-    if (peer.isSsUdp) {
-      const mostBytes = this.#parts.ssUdp.leave(owner, packet, this.#slab.bytes, PACKET_AT, length);
-      return mostBytes > 0 ? this.#refuse(mostBytes, nowMs) : undefined;
-    }
+    if (peer.isSsUdp) return this.#parts.ssUdp.leave(owner, packet, this.#slab.bytes, PACKET_AT, length);
     const session = sessions.sendingTo(owner);
     if (session === undefined) return fault('no-session');
     const decision = peer.policy.decide(packet, nowMs);

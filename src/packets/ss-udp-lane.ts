@@ -14,7 +14,7 @@ import type { PacketCiphers } from '../crypto/packet-ciphers.ts';
 import type { RandomSource } from '../crypto/random.ts';
 import { EAGAIN, EMSGSIZE } from '../kernel/constants.ts';
 import { Slab } from '../native/index.ts';
-import { overheadBytes, paddingFor } from '../shadowsocks/datagram.ts';
+import { paddingFor } from '../shadowsocks/datagram.ts';
 import { DatagramCodec, SessionSealer } from '../shadowsocks/datagram-session.ts';
 import type { Site } from '../site/types.ts';
 import { Allowance } from '../status/allowance.ts';
@@ -36,7 +36,10 @@ const BEGUN_EACH_MS = 2;
 /** What any UDP datagram can carry. */
 const UDP_MOST_BYTES = 65_507;
 /** Behind those of all paths. */
-const ANSWER_SLOT = pathIndexOf(PEERS_MOST, 0);
+const ALONE_SLOT = pathIndexOf(PEERS_MOST, 0);
+
+/** Between two ends; `path` is -1 where none of the configuration's is. */
+type Way = Pick<TheirSession, 'local' | 'remote' | 'path'>;
 
 interface SsUdpLaneParts extends Omit<SsUdpIngressParts, 'codec' | 'keys' | 'sessions' | 'site'> {
   readonly ciphers: PacketCiphers;
@@ -82,11 +85,12 @@ export class SsUdpLane {
     this.#keys.add(changes);
   }
 
-  /** A packet of the LAN's that is admitted. @returns 0, or the largest packet that would have fitted. */
-  leave(peer: number, packet: InnerPacket, bytes: Buffer, at: number, length: number): number {
+  /** A packet of the LAN's that is admitted. */
+  leave(peer: number, packet: InnerPacket, bytes: Buffer, at: number, length: number): void {
+    const { fault } = this.#parts;
     const payloadAt = at + packet.transportOffset + UDP_HEADER_BYTES;
     const payloadBytes = at + length - payloadAt;
-    if (packet.protocol !== PROTOCOL.udp || packet.isFragment || payloadBytes < 0) return this.#drop('udp-only');
+    if (packet.protocol !== PROTOCOL.udp || packet.isFragment || payloadBytes < 0) return fault('udp-only');
     const from = endOf(packet, bytes, at, SOURCE);
     const to = endOf(packet, bytes, at, DESTINATION);
     if (isStandIn(this.#site.peers[peer]!, to)) {
@@ -94,21 +98,26 @@ export class SsUdpLane {
       if (theirs) return this.#answer(theirs, from, bytes, payloadAt, payloadBytes);
     }
     const ours = this.#ours(peer, from);
-    if (typeof ours === 'string') return this.#drop(ours);
+    if (typeof ours === 'string') return fault(ours);
     const sender = this.#senderOf(ours);
-    if (!sender) return this.#drop('no-path');
+    if (!sender) return fault('no-path');
     ours.usedAtMs = this.#parts.nowMs();
     const target = targetOf(to);
     const leastBytes = ours.sealer.bytesFor(target, 0, payloadBytes);
-    if (leastBytes > sender.mostBytes) return sender.mostBytes - overheadBytes(ours.facts);
-    const paddingBytes = Math.min(paddingFor(to.port, payloadBytes, this.#codec.random), sender.mostBytes - leastBytes);
+    const fits = leastBytes <= sender.mostBytes;
+    const paddingBytes = fits ? Math.min(paddingFor(to.port, payloadBytes, this.#codec.random), sender.mostBytes - leastBytes) : 0;
     const datagramBytes = leastBytes + paddingBytes;
-    const place = sender.placeFor(datagramBytes);
-    if (!ours.sealer.seal(sender.slab, place, target, paddingBytes, bytes, payloadAt, payloadBytes)) return this.#drop('no-session');
+    // A full train is sent first: `slab` is another one then.
+    const place = fits ? sender.placeFor(datagramBytes) : 0;
+    const slab = fits ? sender.slab : this.#out;
+    if (!ours.sealer.seal(slab, place, target, paddingBytes, bytes, payloadAt, payloadBytes)) return fault('no-session');
+    if (!fits) {
+      const way = this.#parts.peers[peer]!.carry.find(({ path }) => path === ours.path)!;
+      return this.#sendAlone(peer, way, datagramBytes, sender.mostBytes, length);
+    }
     sender.add(datagramBytes);
     this.#touch(sender);
     this.#parts.sent(peer, length);
-    return 0;
   }
 
   /** At the end of a turn. */
@@ -147,7 +156,7 @@ export class SsUdpLane {
     this.#begun[peer] ??= new Allowance(BEGUN_AT_ONCE, BEGUN_EACH_MS);
     if (!this.#begun[peer].take(nowMs)) return 'queue-full';
     if (known) sessions.endOurs(key, known);
-    const session = new OurSession(peer, from, callee.key.facts, new SessionSealer(this.#codec, callee), nowMs);
+    const session = new OurSession(peer, from, new SessionSealer(this.#codec, callee), nowMs);
     sessions.addOurs(key, session);
     return session;
   }
@@ -164,33 +173,35 @@ export class SsUdpLane {
   }
 
   /** What the LAN sends to a socket of theirs. */
-  #answer(session: TheirSession, from: UdpEnd, bytes: Buffer, payloadAt: number, payloadBytes: number): number {
-    const { datagrams, fdOf, counters, peers, nowMs } = this.#parts;
+  #answer(session: TheirSession, from: UdpEnd, bytes: Buffer, payloadAt: number, payloadBytes: number): void {
+    const { peers, nowMs, fault } = this.#parts;
+    const { peer } = session;
     session.sealer ??= new SessionSealer(this.#codec, { key: session.key, identities: [] }, session.requests.id);
     session.usedAtMs = nowMs();
     const target = targetOf(from);
     const leastBytes = session.sealer.bytesFor(target, 0, payloadBytes);
-    const mostBytes = peers[session.peer]!.senders[session.path]?.mostBytes ?? UDP_MOST_BYTES;
-    if (leastBytes > mostBytes) return mostBytes - overheadBytes(session.key.facts);
-    const paddingBytes = Math.min(paddingFor(from.port, payloadBytes, this.#codec.random), mostBytes - leastBytes);
-    const length = leastBytes + paddingBytes;
-    if (!session.sealer.seal(this.#out, 0, target, paddingBytes, bytes, payloadAt, payloadBytes)) return this.#drop('no-session');
-    const fd = fdOf(session.local);
-    if (fd < 0) return this.#drop('no-path');
-    datagrams.setRemote(ANSWER_SLOT, session.remote);
-    const n = datagrams.send(fd, ANSWER_SLOT, this.#out, 0, length, length);
-    if (n < 0) return this.#drop(n === -EAGAIN ? 'queue-full' : n === -EMSGSIZE ? 'too-big' : 'send-failed');
-    if (session.path >= 0) {
-      counters.addPathPackets(pathIndexOf(session.peer, session.path), 1, 0);
-      counters.addPathBytes(pathIndexOf(session.peer, session.path), length, 0);
-    }
-    this.#parts.sent(session.peer, payloadBytes + udpFrontBytes(from));
-    return 0;
+    const mostBytes = peers[peer]!.senders[session.path]?.mostBytes ?? UDP_MOST_BYTES;
+    const room = Math.max(0, mostBytes - leastBytes);
+    const paddingBytes = Math.min(paddingFor(from.port, payloadBytes, this.#codec.random), room);
+    if (!session.sealer.seal(this.#out, 0, target, paddingBytes, bytes, payloadAt, payloadBytes)) return fault('no-session');
+    this.#sendAlone(peer, session, leastBytes + paddingBytes, mostBytes, payloadBytes + udpFrontBytes(from));
   }
 
-  #drop(fault: Fault): 0 {
-    this.#parts.fault(fault);
-    return 0;
+  /** What lies in `#out`, in fragments where it is larger than the way. */
+  #sendAlone(peer: number, { local, remote, path }: Way, length: number, mostBytes: number, packetBytes: number): void {
+    const { datagrams, fdOf, counters, fault, sent } = this.#parts;
+    const fd = fdOf(local);
+    if (fd < 0) return fault('no-path');
+    datagrams.setRemote(ALONE_SLOT, remote);
+    let n = length > mostBytes ? -EMSGSIZE : datagrams.send(fd, ALONE_SLOT, this.#out, 0, length, length);
+    // Where no path of ours is known, only the device says what it takes.
+    if (n === -EMSGSIZE) n = datagrams.sendInFragments(fd, ALONE_SLOT, this.#out, 0, length);
+    if (n < 0) return fault(n === -EAGAIN ? 'queue-full' : n === -EMSGSIZE ? 'too-big' : 'send-failed');
+    if (path >= 0) {
+      counters.addPathPackets(pathIndexOf(peer, path), 1, 0);
+      counters.addPathBytes(pathIndexOf(peer, path), length, 0);
+    }
+    sent(peer, packetBytes);
   }
 
   #touch(sender: Sender): void {

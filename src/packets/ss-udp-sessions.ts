@@ -5,7 +5,6 @@
  * Whoever forgets a session forgets which packets it saw. What is recorded of a datagram is refused by its time 30 s later; so a session of
  * the peer's that had to make room is remembered by its id until then.
  */
-import type { MethodFacts } from '../crypto/methods.ts';
 import type { PacketOpener } from '../crypto/packet-ciphers.ts';
 import type { SocketAddress } from '../kernel/sockaddr.ts';
 import type { DatagramKey, SessionSealer } from '../shadowsocks/datagram-session.ts';
@@ -52,7 +51,6 @@ export class OurSession {
   readonly peer: number;
   readonly own: UdpEnd;
   readonly sealer: SessionSealer;
-  readonly facts: MethodFacts;
   usedAtMs: number;
   /** The path that its datagrams take while it carries; -1 before the first. */
   path = -1;
@@ -61,10 +59,9 @@ export class OurSession {
   current: Received | undefined;
   old: Received | undefined;
 
-  constructor(peer: number, own: UdpEnd, facts: MethodFacts, sealer: SessionSealer, nowMs: number) {
+  constructor(peer: number, own: UdpEnd, sealer: SessionSealer, nowMs: number) {
     this.peer = peer;
     this.own = own;
-    this.facts = facts;
     this.sealer = sealer;
     this.usedAtMs = nowMs;
   }

@@ -15,7 +15,7 @@
  * A leaf codec: nothing here judges who may send what whither.
  */
 import { KEY_NAME_BYTES } from '../crypto/blake3.ts';
-import { type MethodFacts, NONCE_BYTES, TAG_BYTES } from '../crypto/methods.ts';
+import { type MethodFacts, NONCE_BYTES } from '../crypto/methods.ts';
 import type { RandomSource } from '../crypto/random.ts';
 import { addressBytes, readAddress, type Target, writeAddress } from './address.ts';
 
@@ -43,16 +43,6 @@ export function frontBytes({ packetNonceBytes }: MethodFacts, identities: number
 export function bodyFrontBytes(type: DatagramType, address: Target, paddingBytes: number): number {
   return paddingAtOf(type) + PADDING_LENGTH_BYTES + paddingBytes + addressBytes(address);
 }
-
-/** The most that a datagram is longer than the LAN's packet it carries, headers of IPv4 and UDP included; of IPv6 it is less. */
-export function overheadBytes(facts: MethodFacts): number {
-  const address: Target = { kind: 'ipv4', bytes: new Uint8Array(4), port: 0 };
-  const [request, response] = ([REQUEST, RESPONSE] as const).map((type) => bodyFrontBytes(type, address, 0));
-  const identities = facts.identityHeaders ? 1 : 0;
-  return Math.max(frontBytes(facts, identities) + request!, frontBytes(facts, 0) + response!) + TAG_BYTES - INNER_HEADERS_BYTES;
-}
-
-const INNER_HEADERS_BYTES = 28;
 
 /** @param port of the request's destination, or of whom a response comes from. */
 export function paddingFor(port: number, payloadBytes: number, random: RandomSource): number {
