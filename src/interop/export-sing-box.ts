@@ -88,6 +88,8 @@ export function singBoxJson(site: SingBoxSite, user = 'peer'): string {
     ...(site.packets === 'off' && { network: 'tcp' }),
     tcp_multi_path: true,
     ...(site.packets === 'uot' && { udp_over_tcp: true }),
+    // Else what is a little less than an Ethernet takes would not fit, and be lost without a word.
+    ...(site.packets === 'ss-udp' && { udp_fragment: true }),
   };
   const document = {
     log: { level: 'info' },

@@ -172,6 +172,7 @@ describe('import and export', () => {
     const { json, warnings } = exportSingBox(config, keys, resolveSite(config, HERE));
     const { inbounds, outbounds } = JSON.parse(json);
     expect([inbounds[0].network, outbounds[0].network, outbounds[0].udp_over_tcp]).toEqual([undefined, undefined, undefined]);
+    expect(outbounds[0].udp_fragment).toBe(true);
     expect(warnings).toEqual([expect.stringContaining('it sends its UDP to 10.0.0.1 alone')]);
     const braid = take([source], 'braid', HERE);
     expect([loadConfig(braid.configFile).config.peers[0]!.packets, braid.warnings]).toEqual(['udp', []]);

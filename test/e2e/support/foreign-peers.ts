@@ -100,6 +100,7 @@ export async function startSingBox(program: string, setup: ForeignSetup): Promis
         method,
         password: toBraid,
         ...(packets === 'uot' && { udp_over_tcp: true }),
+        ...(packets === 'ss-udp' && { udp_fragment: true }),
       },
       { type: 'direct', tag: 'direct' },
     ],
