@@ -19,6 +19,8 @@ interface HostNetworkParts {
   readonly site: () => Site;
   /** By peer index, while the packet lane's device is there. */
   readonly laneMtus: () => readonly number[] | undefined;
+  /** Its device has its addresses and routes now. */
+  readonly laneStands: () => void;
   /** The paths of peers whose packets the kernel spreads. */
   readonly live: () => LivePaths;
   /** The largest packet of a path, where it is known. */
@@ -34,7 +36,10 @@ export class HostNetwork {
   readonly #laneMtus: () => readonly number[] | undefined;
   readonly #live: () => LivePaths;
   readonly #mtuOf: HostNetworkParts['mtuOf'];
+  readonly #laneStands: () => void;
   #applied = false;
+  /** The newest plan does. */
+  #hasLane = false;
   #newest: Plan | undefined;
   #guard: Guard | undefined;
 
@@ -42,6 +47,7 @@ export class HostNetwork {
     const { journalPath, log } = parts;
     this.#site = parts.site;
     this.#laneMtus = parts.laneMtus;
+    this.#laneStands = parts.laneStands;
     this.#live = parts.live;
     this.#mtuOf = parts.mtuOf;
     this.#log = log;
@@ -62,6 +68,7 @@ export class HostNetwork {
   /** The plan is another one: the packet lane came, went, or has another MTU. */
   async look(): Promise<void> {
     await this.#guard?.look();
+    if (this.#hasLane && this.#guard) this.#laneStands();
   }
 
   /** The site is another now. Before `apply` there is nothing to follow. @throws BraidError as `apply` */
@@ -96,6 +103,7 @@ export class HostNetwork {
   async #plan(): Promise<Plan> {
     const site = this.#site();
     const mtus = this.#laneMtus();
+    this.#hasLane = mtus !== undefined;
     const { runner, journalPath } = this.#parts;
     const facts = await readNetworkFacts(runner, site, journalPath);
     this.#newest = planNetwork(site, facts, mtus ? { mtus } : null, this.#live(), this.#mtuOf);

@@ -1,6 +1,7 @@
 /**
  * Where a peer takes subflows inside the packet lane, as it told us: believed only where this host has no other use for the address, and no
- * other peer told it before. Then its uplinks that strip MPTCP add nothing to single flows, which is said.
+ * other peer told it before. Then its uplinks that strip MPTCP add nothing to single flows, which is said. Nothing is believed, nor told to
+ * peers, before this host's network has the packet lane: subflows that come to nothing would speak against the path.
  */
 import type { PathTables } from '../control/messages.ts';
 import type { InnerEnds } from '../paths/types.ts';
@@ -23,9 +24,29 @@ export class TheirInner {
   /** By peer. */
   readonly #addresses: (readonly string[] | undefined)[] = [];
   readonly #said: (string | undefined)[] = [];
+  readonly #rows: PathTables['paths'][] = [];
+  #laneStands = false;
+
+  get laneStands(): boolean {
+    return this.#laneStands;
+  }
+
+  /** The routes to it are there. For good: whoever loses it for a moment keeps the ends. @returns whether that is new. */
+  laneStood(): boolean {
+    const isNew = !this.#laneStands;
+    this.#laneStands = true;
+    return isNew;
+  }
 
   /** @returns `refused` in words, where they are others than the last time. */
   told(site: Site, peer: number, rows: PathTables['paths']): { readonly ends: Believed['ends']; readonly refused: string | undefined } {
+    this.#rows[peer] = rows;
+    return this.believed(site, peer);
+  }
+
+  /** What it told last. */
+  believed(site: Site, peer: number): { readonly ends: Believed['ends']; readonly refused: string | undefined } {
+    const rows = this.#laneStands ? (this.#rows[peer] ?? []) : [];
     const others = new Set(this.#addresses.flatMap((addresses, index) => (index === peer ? [] : (addresses ?? []))));
     const { ends, refused } = innerEndsOf(site, site.peers[peer]!.packets === 'off' ? [] : rows, others);
     this.#addresses[peer] = [...ends.values()].map(({ remote }) => remote.text);
@@ -36,6 +57,7 @@ export class TheirInner {
   }
 
   forget(peer: number): void {
+    this.#rows[peer] = [];
     this.#addresses[peer] = undefined;
     this.#said[peer] = undefined;
   }

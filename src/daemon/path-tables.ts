@@ -2,8 +2,16 @@
 import type { PathTables } from '../control/messages.ts';
 import type { Site, Uplink } from '../site/types.ts';
 
-/** @param roleNow of an uplink that an administrator gave another one at run time. */
-export function pathTables(site: Site, peer: number, roleNow: (uplink: string) => Uplink['role'] | undefined): PathTables {
+/**
+ * @param roleNow of an uplink that an administrator gave another one at run time.
+ * @param laneStands whether this host's network has the packet lane, and takes subflows inside it.
+ */
+export function pathTables(
+  site: Site,
+  peer: number,
+  roleNow: (uplink: string) => Uplink['role'] | undefined,
+  laneStands: boolean,
+): PathTables {
   const { paths, packets } = site.peers[peer]!;
   return {
     lan: site.lan.map(({ text }) => text),
@@ -15,7 +23,7 @@ export function pathTables(site: Site, peer: number, roleNow: (uplink: string) =
         role: roleNow(uplink.name) ?? uplink.role,
         metered: uplink.metered,
         ...(uplink.publicAddress && { publicAddress: uplink.publicAddress.text }),
-        ...(uplink.inner && packets !== 'off' && { inner: { address: uplink.inner.text, port: site.listenPort } }),
+        ...(uplink.inner && packets !== 'off' && laneStands && { inner: { address: uplink.inner.text, port: site.listenPort } }),
       })),
     observed: [],
   };

@@ -171,6 +171,17 @@ export class Peering {
     for (const peer of site.peers) if (!peer.revoked) this.#room.send(peer.index, { kind: 'paths', ...this.#tables(peer.index) });
   }
 
+  /** The host's network has the packet lane: subflows may go inside. */
+  laneStands(): void {
+    if (this.#isStopped || !this.#inner.laneStood()) return;
+    const site = this.#parts.site();
+    for (const { index, revoked } of site.peers) {
+      if (revoked) continue;
+      this.#believe(index, this.#inner.believed(site, index));
+      this.#room.send(index, { kind: 'paths', ...this.#tables(index) });
+    }
+  }
+
   /** The site has these now, behind all that it had; `siteChanged` comes next, as for `revoked`. */
   added(peers: readonly Peer[], keys: readonly PeerKeys[]): void {
     for (const peer of peers) this.#add(peer, keys[peer.index]!);
@@ -290,17 +301,19 @@ export class Peering {
   }
 
   #tables(peer: number): PathTables {
-    return pathTables(this.#parts.site(), peer, (uplink) => this.monitor?.override(uplink).role);
+    return pathTables(this.#parts.site(), peer, (uplink) => this.monitor?.override(uplink).role, this.#inner.laneStands);
   }
 
   #told(peer: number, { paths }: Pick<Hello, 'paths'>): void {
     const { itsPaths } = this.#known[peer]!;
     this.#known[peer]!.itsPaths = new Set(paths.map(({ index }) => index));
     if (itsPaths) this.monitor.sparesChanged(peer);
-    const site = this.#parts.site();
-    const { ends, refused } = this.#inner.told(site, peer, paths);
+    this.#believe(peer, this.#inner.told(this.#parts.site(), peer, paths));
+  }
+
+  #believe(peer: number, { ends, refused }: ReturnType<TheirInner['told']>): void {
     this.monitor.innerEnds(peer, ends);
-    if (refused) this.#parts.said('peer', site.peers[peer]!.site, refused, true);
+    if (refused) this.#parts.said('peer', this.#parts.site().peers[peer]!.site, refused, true);
   }
 
   #message(peer: number, message: ControlMessage): void {

@@ -160,6 +160,7 @@ class Daemon {
     const network = new HostNetwork({
       site: () => this.#site.now,
       laneMtus: () => this.#lane.mtus,
+      laneStands: () => this.#peering?.laneStands(),
       live: () => this.#peering?.monitor.peerPaths().map(({ dial }) => dial) ?? [],
       mtuOf: (peer, path) => this.#peering?.monitor.facts(peer, path)?.mtuBytes,
       journalPath: journalPath(runDir, site.name),
