@@ -137,9 +137,12 @@ describe('a LAN socket that speaks to a foreign peer', () => {
     expect(world.arrived()).toHaveLength(1);
     world.send(99, '172.16.1.1', 40_000, Buffer.alloc(1_472 - 57));
     expect([world.heard().map(({ data }) => data.length), inFragments]).toEqual([[1_415], [1_473, 8_050, 1_473]]);
+    expect([sent(65_400), sent(65_500)]).toEqual([[65_400], []]);
+    world.send(99, '172.16.1.1', 40_000, Buffer.alloc(65_500));
+    expect(world.heard()).toEqual([]);
     world.berlin.send(packet({ to: FAR_HOST, fragment: { id: 1, offsetBytes: 0, more: true }, payload: udp(1, 2, Buffer.alloc(96)) }));
     world.berlin.send(packet({ to: FAR_HOST, protocol: 1, payload: icmp(8) }));
-    expect(world.faults).toEqual({ 'udp-only': 2 });
+    expect(world.faults).toEqual({ 'udp-only': 2, 'too-big': 2 });
   });
 
   it('that looks up a name does not tell by its length which', () => {

@@ -104,6 +104,7 @@ export class SsUdpLane {
     ours.usedAtMs = this.#parts.nowMs();
     const target = targetOf(to);
     const leastBytes = ours.sealer.bytesFor(target, 0, payloadBytes);
+    if (leastBytes > UDP_MOST_BYTES) return fault('too-big');
     const fits = leastBytes <= sender.mostBytes;
     const paddingBytes = fits ? Math.min(paddingFor(to.port, payloadBytes, this.#codec.random), sender.mostBytes - leastBytes) : 0;
     const datagramBytes = leastBytes + paddingBytes;
@@ -180,6 +181,7 @@ export class SsUdpLane {
     session.usedAtMs = nowMs();
     const target = targetOf(from);
     const leastBytes = session.sealer.bytesFor(target, 0, payloadBytes);
+    if (leastBytes > UDP_MOST_BYTES) return fault('too-big');
     const mostBytes = peers[peer]!.senders[session.path]?.mostBytes ?? UDP_MOST_BYTES;
     const room = Math.max(0, mostBytes - leastBytes);
     const paddingBytes = Math.min(paddingFor(from.port, payloadBytes, this.#codec.random), room);
