@@ -50,6 +50,8 @@ if (act === 'check') {
   if (act === 'guard') {
     const guard = startGuard({ plan, runner, journalPath, log, event: (event) => console.log(JSON.stringify(event)) });
     console.log('guarding');
-    process.on('SIGTERM', () => void guard.stop());
+    // The guard itself keeps no process alive.
+    const alive = setInterval(() => {}, 60_000);
+    process.on('SIGTERM', () => void guard.stop().then(() => clearInterval(alive)));
   }
 }
