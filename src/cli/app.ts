@@ -4,7 +4,7 @@ import type { UplinkAction } from '../api/uplinks.ts';
 import type { Method } from '../site/types.ts';
 import { exitCodeOf, exitCodeOfParser } from './exit-codes.ts';
 import { membershipVerbs, peerRoutes } from './membership.ts';
-import { alias, argument, config, flag, json, optionalSite, runDir, text, texts } from './parameters.ts';
+import { alias, argument, config, flag, json, optionalSite, runDir, site, text, texts } from './parameters.ts';
 import type { Cli } from './rooms.ts';
 import { BRIEF, FULL, TEXT } from './text.ts';
 import type { CheckFlags } from './verbs/check.ts';
@@ -40,20 +40,20 @@ const verbs = {
         runDir,
       },
       aliases: alias,
-      positional: { kind: 'tuple', parameters: [argument('SITE', BRIEF.upSite)] },
+      positional: { kind: 'tuple', parameters: [site(BRIEF.upSite)] },
     },
     docs: { brief: BRIEF.up },
   }),
   down: buildCommand<{ runDir: string }, [string], Cli>({
     loader: async () => (await import('./verbs/up.ts')).down,
-    parameters: { flags: { runDir }, positional: { kind: 'tuple', parameters: [argument('SITE', BRIEF.upSite)] } },
+    parameters: { flags: { runDir }, positional: { kind: 'tuple', parameters: [site(BRIEF.upSite)] } },
     docs: { brief: BRIEF.down },
   }),
   status: buildCommand<StatusFlags, [string?], Cli>({
     loader: async () => (await import('./verbs/status.ts')).default,
     parameters: {
       flags: { json, runDir },
-      positional: { kind: 'tuple', parameters: [{ ...argument('SITE', BRIEF.site), optional: true }] },
+      positional: { kind: 'tuple', parameters: [{ ...site(BRIEF.site), optional: true }] },
     },
     docs: { brief: BRIEF.status },
   }),

@@ -131,6 +131,7 @@ describe('braid check', () => {
       {
         "exitCode": 2,
         "stderr": "braid: DIR/none.toml: there is no such file
+      hint: \`braid init\` writes a first one for this host, \`braid join CODE\` one with the other site in it
       ",
         "stdout": "",
       }

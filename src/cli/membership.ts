@@ -1,7 +1,7 @@
 /** The verbs by which sites become peers, and stop being it. */
 import { buildCommand, buildRouteMap } from '@stricli/core';
 import { INVITE_LEAST_SECONDS, INVITE_MOST_SECONDS } from '../api/peers.ts';
-import { alias, argument, config, flag, json, optionalSite, runDir, text, texts } from './parameters.ts';
+import { alias, argument, config, flag, json, optionalSite, runDir, siteName, text, texts } from './parameters.ts';
 import type { Cli } from './rooms.ts';
 import { BRIEF } from './text.ts';
 import type { InitFlags } from './verbs/init.ts';
@@ -9,7 +9,7 @@ import type { JoinFlags } from './verbs/join.ts';
 import type { PeerFlags } from './verbs/peer.ts';
 
 const whatTheHostSays = {
-  site: text('NAME', BRIEF.initSite),
+  site: { ...text('NAME', BRIEF.initSite), parse: siteName },
   uplink: texts('DEVICE', BRIEF.initUplink),
   lan: texts('PREFIX', BRIEF.initLan),
   public: texts('UPLINK=ADDRESS', BRIEF.initPublic),

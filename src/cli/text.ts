@@ -152,8 +152,8 @@ function joined({ file, site, peer, peerLan, dials, dialled, notes, isRunning }:
   const reach = (addresses: readonly string[], otherwise: string) => (addresses.length > 0 ? addresses.join(', ') : otherwise);
   return `${[
     `${site} and ${peer} are peers now; ${file} says so`,
-    `  lan of ${peer}     ${peerLan.join(', ')}`,
-    `  we dial it at  ${reach(dials, 'no address: it dials us')}`,
+    `  ${`lan of ${peer}`.padEnd(15)} ${peerLan.join(', ')}`,
+    `  we dial it at   ${reach(dials, 'no address: it dials us')}`,
     `  it dials us at ${reach(dialled, 'no address: we dial it')}`,
     ...notes.map((note) => `  note: ${note}`),
     ...(isRunning ? ['the daemon here has taken it up'] : runs ? [] : [`next: ${upCommand(site, file)}`]),

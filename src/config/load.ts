@@ -43,11 +43,17 @@ export function readSiteName(file: string): string {
   throw new BraidError('CONFIG_VALUE', 'site: expected the name of the site', { place: { file, ...locate(text).value(['site']) } });
 }
 
+const HINTS: Readonly<Record<string, string>> = {
+  ENOENT: '`braid init` writes a first one for this host, `braid join CODE` one with the other site in it',
+  EACCES: 'become root',
+};
+
 function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new BraidError('CONFIG_READ', `${file}: ${whyUnreadable(error)}`, { cause: error });
+    const hint = HINTS[(error as NodeJS.ErrnoException).code ?? ''];
+    throw new BraidError('CONFIG_READ', `${file}: ${whyUnreadable(error)}`, { cause: error, ...(hint !== undefined && { hint }) });
   }
 }
 

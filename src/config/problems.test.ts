@@ -48,6 +48,11 @@ describe('what is wrong with a configuration is said in one line with its place'
       [`CONFIG_UNKNOWN_KEY 18:1: peer[0].weight: unknown key | known here: ${UNKNOWN_PEER}`],
     ],
     ['a wrong type', line(2, 'lan = "172.16.0.0/24"'), ['CONFIG_VALUE 2:7: lan: expected a list, got a string ("172.16.0.0/24")']],
+    [
+      'a table where a list of tables is meant',
+      BERLIN.replace('[[peer]]', '[peer]'),
+      ['CONFIG_VALUE 12:1: peer: expected a list, got a table | each is a section of its own: [[peer]] for [peer]'],
+    ],
     ['a wrong type in a list', line(2, 'lan = ["172.16.0.0/24",\n 5]'), ['CONFIG_VALUE 3:2: lan[1]: expected a string, got a number (5)']],
     ['a number with a fraction', line(3, 'listen = 8388.5'), ['CONFIG_VALUE 3:10: listen: expected a whole number, got 8388.5']],
     ['a port out of range', line(3, 'listen = 65536'), ['CONFIG_VALUE 3:10: listen: expected at most 65535, got 65536']],

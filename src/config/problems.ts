@@ -42,9 +42,18 @@ export function schemaProblems(data: unknown, issues: readonly z.core.$ZodIssue[
     if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
     const got = valueAt(data, path);
     if (got === undefined) return [{ code: 'CONFIG_VALUE' as const, path, message: 'is missing', hint: describe(path) }];
-    const hint = issue.code === 'custom' ? (issue.params?.hint as string | undefined) : nearestChoice(issue, got);
+    const hint =
+      issue.code === 'custom' ? (issue.params?.hint as string | undefined) : (nearestChoice(issue, got) ?? brackets(issue, path, got));
     return [{ code: 'CONFIG_VALUE' as const, path, message: issueText(issue, got), hint }];
   });
+}
+
+/** `[peer]` for `[[peer]]`. */
+function brackets(issue: z.core.$ZodIssue, path: KeyPath, got: unknown): string | undefined {
+  const isTable = typeof got === 'object' && got !== null && !Array.isArray(got);
+  if (issue.code !== 'invalid_type' || issue.expected !== 'array' || !isTable) return undefined;
+  const name = path.filter((step) => typeof step === 'string').join('.');
+  return `each is a section of its own: [[${name}]] for [${name}]`;
 }
 
 function nearestChoice(issue: z.core.$ZodIssue, got: unknown): string | undefined {

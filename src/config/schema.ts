@@ -49,7 +49,7 @@ const deviceName = checkedText((text) =>
 
 const prefix = checkedText((text) => (parsePrefix(text) ? undefined : prefixAdvice(text)));
 
-function prefixAdvice(text: string): Advice {
+export function prefixAdvice(text: string): Advice {
   const [head = '', length = ''] = text.split('/');
   const address = parseAddress(head);
   if (address && length === '' && !text.includes('/'))

@@ -73,7 +73,8 @@ describe('what a host says of itself', () => {
     ['no LAN', {}, { devices: FACTS.devices.slice(0, 3) }, 'JOIN_HOST', /does not say what its LAN is/],
     ['a device that is not there', { uplinks: ['eth7'] }, {}, 'JOIN_HOST', /there is no device eth7/],
     ['a name that is none', { uplinks: ['Fi ber=eth0'] }, {}, 'USAGE', /cannot be called/],
-    ['a LAN that is none', { lan: ['172.16.0.1'] }, {}, 'USAGE', /--lan expects a prefix/],
+    ['a LAN that is none', { lan: ['172.16.0.1'] }, {}, 'USAGE', /--lan: expected ADDRESS\/LENGTH, got "172.16.0.1"/],
+    ['a LAN that is one host in it', { lan: ['172.16.0.1/24'] }, {}, 'USAGE', /--lan: 172.16.0.1\/24 has bits set behind/],
     ['a public address of nothing', { publics: ['dsl=203.0.113.1'] }, {}, 'USAGE', /there is no uplink dsl/],
     ['a public address that is none', { publics: ['eth0=here'] }, {}, 'USAGE', /--public expects/],
   ])('is refused with one clear error: %s', (_, given, facts, code, message) => {

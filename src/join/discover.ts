@@ -2,6 +2,7 @@
  * What a host says about itself, for a first configuration: uplinks are the devices with a default route, the LAN is what the other devices
  * have addresses in, the site is called as the host. Everything may be said by hand instead.
  */
+import { prefixAdvice } from '../config/schema.ts';
 import { BraidError } from '../error.ts';
 import type { DeviceFacts, HostFacts } from '../site/facts.ts';
 import { contains, type IpAddress, overlap, type Prefix, parseAddress, parsePrefix, prefixAround } from '../wire/ip.ts';
@@ -52,7 +53,7 @@ export function discover(facts: HostFacts, hostName: string, given: Given): Foun
   return { site, uplinks, lan, notes: [...without(uplinks), ...leftOut(facts, uplinks, lan, given)] };
 }
 
-function siteName(hostName: string): string {
+export function siteName(hostName: string): string {
   const name = hostName
     .toLowerCase()
     .split('.')[0]!
@@ -118,7 +119,10 @@ function gatewaysOf(device: string, { routes }: HostFacts): IpAddress[] {
 
 function givenLan(text: string): Found['lan'][number] {
   const prefix = parsePrefix(text);
-  if (!prefix) throw new BraidError('USAGE', `--lan expects a prefix like 172.16.0.0/24, got ${text}`);
+  if (!prefix) {
+    const { message, hint } = prefixAdvice(text);
+    throw new BraidError('USAGE', `--lan: ${message}`, { ...(hint !== undefined && { hint }) });
+  }
   return { prefix };
 }
 

@@ -18,7 +18,7 @@ import { resolveSite } from '../site/resolve.ts';
 import type { Site } from '../site/types.ts';
 import { type InviteCode, parseInviteCode } from '../wire/invite-code.ts';
 import { callFirst } from './call.ts';
-import { discover, type Given } from './discover.ts';
+import { discover, type Given, siteName } from './discover.ts';
 import { type AgreedKeys, joinAsGuest, Refused } from './exchange.ts';
 import { today, writeFirst } from './init.ts';
 import { invitationSecrets } from './invitation.ts';
@@ -128,11 +128,10 @@ function goodCode(text: string): InviteCode {
 
 /** The site that this host is already, or a first file for what it says of itself. */
 function ownSite(options: JoinOptions, facts: HostFacts): Own {
-  const named = options.config ?? (options.site === undefined ? undefined : join(CONFIG_DIRECTORY, `${options.site}.toml`));
-  if (named !== undefined && existsSync(named)) return existing(named, facts);
-  const found = discover(facts, hostname(), options);
-  const file = named ?? join(CONFIG_DIRECTORY, `${found.site}.toml`);
+  const file = options.config ?? join(CONFIG_DIRECTORY, `${options.site ?? siteName(hostname())}.toml`);
+  // A site that is there has said what its uplinks are: the host need not.
   if (existsSync(file)) return existing(file, facts);
+  const found = discover(facts, hostname(), options);
   const keyFile = join(dirname(file), identityKeyFile(found.site));
   const hadKey = existsSync(keyFile);
   if (hadKey) throw new BraidError('CONFIG_WRITE', `${keyFile} is there already, without ${file}`, { hint: 'move it away' });

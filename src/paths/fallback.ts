@@ -39,6 +39,8 @@ export class Fallback {
   #unwantedSinceMs = 0;
   #notBeforeMs = 0;
   #againMs = AGAIN_LEAST_MS;
+  /** It was tried since it is wanted, and nothing came of it. */
+  #hasFailed = false;
 
   /** There is one to send over. */
   get isOpen(): boolean {
@@ -49,8 +51,9 @@ export class Fallback {
     return this.state === 'proven';
   }
 
-  /** Whether one may be there in a moment, so that nothing should be said of its absence yet. */
+  /** Whether one may be there in a moment, so that nothing should be said of its absence yet. A further try is no news. */
   isAwaited(nowMs: number): boolean {
+    if (this.#hasFailed) return false;
     return this.state === 'asked' || this.state === 'open' || (this.#wantedSinceMs > 0 && nowMs - this.#wantedSinceMs < 2 * PATIENCE_MS);
   }
 
@@ -58,6 +61,7 @@ export class Fallback {
   step(isWanted: boolean, canAsk: boolean, patienceMs: number, nowMs: number): 'ask' | 'end' | undefined {
     this.#wantedSinceMs = isWanted ? this.#wantedSinceMs || nowMs : 0;
     this.#unwantedSinceMs = isWanted ? 0 : this.#unwantedSinceMs || nowMs;
+    if (!isWanted) this.#hasFailed = false;
     const sinceMs = nowMs - this.#changedAtMs;
     switch (this.state) {
       case 'idle':
@@ -86,6 +90,7 @@ export class Fallback {
   heard(nowMs: number): boolean {
     if (this.state !== 'open') return false;
     this.#againMs = AGAIN_LEAST_MS;
+    this.#hasFailed = false;
     this.#become('proven', nowMs);
     return true;
   }
@@ -93,7 +98,10 @@ export class Fallback {
   /** It failed, or was lost. */
   gone(nowMs: number): void {
     this.#notBeforeMs = nowMs + this.#againMs;
-    if (this.state !== 'proven') this.#againMs = Math.min(AGAIN_MOST_MS, this.#againMs * 2);
+    if (this.state !== 'proven') {
+      this.#againMs = Math.min(AGAIN_MOST_MS, this.#againMs * 2);
+      this.#hasFailed = true;
+    }
     this.#become('idle', nowMs);
   }
 
