@@ -2,9 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { parseAddress } from '../wire/ip.ts';
 import { applyPlan } from './apply.ts';
 import { checkHost } from './check-host.ts';
 import { exampleFacts, exampleSite } from './example.ts';
+import { Journal } from './journal.ts';
 import { MemoryHost } from './memory-host.ts';
 import { planNetwork } from './plan.ts';
 
@@ -15,7 +17,13 @@ function parts(change: (host: MemoryHost) => void = () => undefined) {
   for (const [name, value] of exampleFacts.sysctls) runner.sysctls.set(name, value);
   runner.sysctls.set('net/mptcp/enabled', '1');
   change(runner);
-  return { runner, processStatus: () => ROOT, findProgram: (program: string) => `/usr/sbin/${program}`, exists: () => true };
+  return {
+    runner,
+    processStatus: () => ROOT,
+    findProgram: (program: string) => `/usr/sbin/${program}`,
+    exists: () => true,
+    boundPorts: () => [],
+  };
 }
 
 describe('the host check', () => {
@@ -86,6 +94,18 @@ describe('the host check', () => {
     const steps = fresh.steps.map((step) => (step.kind === 'rule' ? { ...step, preference: step.preference + 20 } : step));
     await applyPlan({ ...fresh, steps }, { runner: host.runner, journalPath, log: () => undefined });
     expect((await checkHost(exampleSite(), host)).map((problem) => problem.code)).toEqual(['HOST_MARK_TAKEN']);
+    expect(await checkHost(exampleSite(), { ...host, journalPath })).toEqual([]);
+  });
+
+  it('names a port that is taken, unless the daemon of the site has it', async () => {
+    const listener = { protocol: 'TCP', family: 4, address: parseAddress('0.0.0.0')!, port: 8388 } as const;
+    const host = { ...parts(), boundPorts: () => [listener] };
+    expect((await checkHost(exampleSite(), host)).map((problem) => problem.code)).toEqual(['HOST_PORT_TAKEN']);
+    const directory = mkdtempSync(join(tmpdir(), 'braid-check-'));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const journalPath = join(directory, 'berlin.undo.json');
+    expect(await checkHost(exampleSite(), { ...host, journalPath })).toHaveLength(1);
+    new Journal(journalPath).put({ step: planNetwork(exampleSite(), exampleFacts, null).steps[0]! });
     expect(await checkHost(exampleSite(), { ...host, journalPath })).toEqual([]);
   });
 

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { BraidError } from '../error.ts';
 import type { Site } from '../site/types.ts';
+import { type BoundPort, portProblems, readBoundPorts } from './bound-ports.ts';
 import { findCollision } from './collisions.ts';
 import { findFirewallProblems } from './firewall.ts';
 import { nftListing, readHostState, readNetworkFacts } from './host-state.ts';
@@ -19,6 +20,7 @@ interface HostParts {
   /** Text of /proc/self/status. */
   readonly processStatus: () => string;
   readonly exists: (path: string) => boolean;
+  readonly boundPorts: () => readonly BoundPort[];
 }
 
 const CAP_NET_ADMIN = 12n;
@@ -31,12 +33,19 @@ export async function checkHost(site: Site, more: Partial<HostParts> = {}): Prom
     findProgram,
     processStatus: () => readFileSync('/proc/self/status', 'utf8'),
     exists: existsSync,
+    boundPorts: readBoundPorts,
     ...more,
   };
   const missing = missingPieces(parts);
   if (missing.length > 0) return missing;
   const collision = await collisionOf(site, parts);
-  return [...(collision ? [collision] : []), ...laneProblems(site, parts), ...(await findFirewallProblems(site, parts.runner))];
+  const ports = isOurs(parts) ? [] : portProblems(site, parts.boundPorts());
+  return [...(collision ? [collision] : []), ...ports, ...laneProblems(site, parts), ...(await findFirewallProblems(site, parts.runner))];
+}
+
+/** The site's own daemon runs, or was killed: then it is its port. */
+function isOurs({ journalPath }: HostParts): boolean {
+  return journalPath !== undefined && new Journal(journalPath).entries().length > 0;
 }
 
 function laneProblems(site: Site, { exists }: HostParts): BraidError[] {
