@@ -27,6 +27,7 @@ import type { Learned } from '../site/append-paths.ts';
 import type { Path, Peer, Site } from '../site/types.ts';
 import type { Counters } from '../status/counters.ts';
 import type { IpAddress } from '../wire/ip.ts';
+import { Clocks } from './clocks.ts';
 import { ControlStreams } from './control-streams.ts';
 import { UplinkDatagrams } from './datagrams.ts';
 import { TheirInner } from './inner-ends.ts';
@@ -61,15 +62,11 @@ interface PeeringParts {
 }
 
 const REVERSE_WANTED_MS = 60_000;
-/** Beyond 30 s connections are refused (SIP022). */
-const SKEW_WARN_MS = 10_000;
 const REVERSE_ASK_EACH_MS = 1_000;
 const PAIR_KEY_BYTES = 32;
 
 /** What one peer told, and what we noticed of it. */
 interface Known {
-  skewMs: number | null;
-  warnedOfSkew: boolean;
   /** Its numbers of the paths to us that it can dial; undefined before its first hello. */
   itsPaths: ReadonlySet<number> | undefined;
   reverseWanted: number;
@@ -85,6 +82,7 @@ export class Peering {
   readonly packetStreams: PacketStreams;
   readonly #inner = new TheirInner();
   readonly #refusals: Refusals;
+  readonly #clocks: Clocks;
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
   readonly #known: Known[] = [];
@@ -96,6 +94,7 @@ export class Peering {
     this.#parts = parts;
     const site = parts.site();
     const isConnected = (peer: number) => this.#room.connected(peer);
+    this.#clocks = new Clocks({ site: parts.site, said: parts.said });
     this.#refusals = new Refusals({ site: parts.site, said: parts.said, isConnected, paths: (peer) => this.monitor.peerPaths()[peer] });
     this.#room = new ControlRoom({
       site: site.name,
@@ -198,8 +197,6 @@ export class Peering {
 
   #add({ site, method, kind }: Peer, keys: PeerKeys): void {
     this.#known.push({
-      skewMs: null,
-      warnedOfSkew: false,
       itsPaths: undefined,
       reverseWanted: 0,
       reverseWantedUntilMs: 0,
@@ -249,7 +246,7 @@ export class Peering {
   about(peer: number) {
     const isBraid = this.#parts.site().peers[peer]!.kind === 'braid';
     const control = this.#room.connected(peer) ? 'established' : isBraid ? 'connecting' : 'none';
-    return { control, clockSkewMs: this.#known[peer]!.skewMs, refusal: this.#refusals.of(peer) } as const;
+    return { control, clockSkewMs: this.#clocks.skewMs(peer), refusal: this.#refusals.of(peer) } as const;
   }
 
   /** Braid's own datagrams on an uplink. */
@@ -296,7 +293,7 @@ export class Peering {
       expired: (peer) => this.monitor.sessionLost(peer),
       message: (peer, message) => this.#message(peer, message),
       keysDiffer: (peer) => this.#refusals.keysDiffer(peer),
-      skew: (peer, aheadMs) => this.#skew(peer, aheadMs),
+      skew: (peer, aheadMs) => this.#clocks.heard(peer, aheadMs),
     };
   }
 
@@ -378,17 +375,6 @@ export class Peering {
     const peer = this.#parts.site().peers.find(({ site, revoked }) => site === record.peer && !revoked);
     if (peer && record.to === 'up' && record.from !== 'up' && !this.#room.connected(peer.index)) this.#room.wake(peer.index);
     this.#parts.moved(record);
-  }
-
-  #skew(peer: number, aheadMs: number): void {
-    const known = this.#known[peer]!;
-    known.skewMs = aheadMs;
-    const isBad = Math.abs(aheadMs) > SKEW_WARN_MS;
-    if (isBad === known.warnedOfSkew) return;
-    known.warnedOfSkew = isBad;
-    const { site } = this.#parts.site().peers[peer]!;
-    const words = `the peer's clock is ${(Math.abs(aheadMs) / 1_000).toFixed(1)} s ${aheadMs > 0 ? 'ahead of' : 'behind'} ours`;
-    this.#parts.said('clock', site, isBad ? `${words}; beyond 30 s connections are refused` : words, isBad);
   }
 }
 
