@@ -91,12 +91,21 @@ describe('whoever holds a code', () => {
     expect(await guest(code)).toMatchObject({ ended: 'joined', answer: { site: 'berlin', dialled: ['10.0.0.2'] } });
     expect(added).toMatchObject([{ site: 'munich', section: expect.stringContaining('addresses   = ["10.0.0.2"]') }]);
     expect(added[0]!.keyFiles[0]![1]).toMatch(new RegExp(`^${key(5).replaceAll('+', '\\+')}:[A-Za-z0-9+/]{22}==\n$`));
-    expect(said).toEqual(['used', 'munich joined from 192.168.7.7']);
+    expect(said).toEqual(['used', 'munich joined from 192.168.7.7; its LAN is 172.16.1.0/24']);
     expect(await guest(code, { site: 'paris' })).toMatchObject({ ended: 'the code was used already, by munich: each is good once' });
     expect(added).toHaveLength(1);
     expect(invitations.isGood(1)).toBe(false);
     // Also after a restart.
     expect(new Invitations(file).find(1)).toMatchObject({ usedBy: 'munich' });
+  });
+
+  it('is not silently given public addresses as its LAN', async () => {
+    const { invite, guest, said } = host();
+    const lan = ['172.16.1.0/24', 'fd00:1::/64', '8.8.8.0/24', '2001:db8::/32', '172.0.0.0/8', '9.9.9.9/32'];
+    expect(await guest(invite(), { offer: { ...about('munich'), lan } })).toMatchObject({ ended: 'joined' });
+    expect(said[1]).toBe(
+      `munich joined from 192.168.7.7; its LAN is 172.16.1.0/24, fd00:1::/64, 8.8.8.0/24 and 3 more; what this LAN sends to 8.8.8.0/24, 2001:db8::/32, 172.0.0.0/8 and 1 more goes there now, which are public addresses: \`braid peer revoke munich\` if they are not its own`,
+    );
   });
 
   it('hears that it has expired, while that is remembered', async () => {

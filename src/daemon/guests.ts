@@ -10,7 +10,7 @@ import { type AgreedKeys, joinAsHost, Refused } from '../join/exchange.ts';
 import type { Invitations } from '../join/invitation.ts';
 import type { About, JoinAnswer } from '../join/messages.ts';
 import { peerOf } from '../join/peer-of.ts';
-import { believable } from '../join/reachable.ts';
+import { believable, publicOnes } from '../join/reachable.ts';
 import { SecretStream, StreamEnded } from '../join/secret-stream.ts';
 import type { Method } from '../site/types.ts';
 import { Allowance } from '../status/allowance.ts';
@@ -34,6 +34,7 @@ const TALK_MOST_MS = 60_000;
 /** Who holds a good code needs one talk, or a few where something goes wrong. */
 const TALKS_AT_ONCE = 16;
 const TALK_EACH_MS = 2_000;
+const LISTED_MOST = 3;
 
 export class Guests {
   readonly #parts: GuestsParts;
@@ -105,7 +106,7 @@ export class Guests {
       this.#giveBack(invitation, error);
     }
     used();
-    said(`${offer.site} joined from ${from}`, false);
+    said(...joinedWords(offer, from));
   }
 
   /** Whoever was refused holds the code already, and may try again once the reason is gone. @throws why it was refused. */
@@ -144,4 +145,19 @@ export class Guests {
 function wordsOf(error: unknown, site: string): string {
   const first = error instanceof BraidErrors ? error.all[0] : error;
   return first instanceof BraidError ? `${site} cannot take it: ${first.message}` : `${site} cannot take it`;
+}
+
+/** A code says nothing of the LAN that comes with it. @returns words, and whether somebody should look at them. */
+function joinedWords({ site, lan }: About, from: string): [string, boolean] {
+  const words = `${site} joined from ${from}; its LAN is ${few(lan)}`;
+  const theirs = publicOnes(lan);
+  if (theirs.length === 0) return [words, false];
+  const look = `what this LAN sends to ${few(theirs)} goes there now, which are public addresses`;
+  return [`${words}; ${look}: \`braid peer revoke ${site}\` if they are not its own`, true];
+}
+
+/** Whoever tells many hides none of the words behind them. */
+function few(all: readonly string[]): string {
+  const more = all.length - LISTED_MOST;
+  return all.slice(0, LISTED_MOST).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }

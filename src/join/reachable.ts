@@ -8,6 +8,12 @@ const PRIVATE: readonly Prefix[] = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/
   (text) => parsePrefix(text)!,
 );
 
+/** Those that reach beyond private addresses: an internet's hosts may have them. */
+export function publicOnes(prefixes: readonly string[]): string[] {
+  const isPrivate = (one: Prefix) => PRIVATE.some((prefix) => prefix.length <= one.length && contains(prefix, one.bytes));
+  return prefixes.filter((text) => !isPrivate(parsePrefix(text)!));
+}
+
 /** Of each uplink in their order: its public address in place of its own of that family. */
 export function reachableAt(uplinks: readonly Pick<Site['uplinks'][number], 'addresses' | 'publicAddress'>[]): IpAddress[] {
   return uplinks.flatMap(({ addresses, publicAddress }) =>
