@@ -1,12 +1,14 @@
 /**
  * What the process as a whole promises: keys in memory stay out of core dumps and away from debuggers of other users (prctl(2)
- * PR_SET_DUMPABLE, setrlimit(2) RLIMIT_CORE), and a signal ends it in peace.
+ * PR_SET_DUMPABLE, setrlimit(2) RLIMIT_CORE), a signal ends it in peace, and it keeps no memory that only its start needed.
  */
-import { libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
+import { collectGarbage, giveBackMemory, libcCalls, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
 
 const PR_SET_DUMPABLE = 4; // linux/prctl.h
 const RLIMIT_CORE = 4; // asm-generic/resource.h
 const RLIMIT_BYTES = 16;
+/** Paths are up by then, connections stand ready. */
+const SETTLED_AFTER_MS = 5_000;
 
 export function hideMemory(): void {
   process.umask(0o077);
@@ -29,4 +31,13 @@ export function stopSignal(): Promise<string> {
       });
     }
   });
+}
+
+/** @returns what calls it off. */
+export function giveBackWhenSettled(): () => void {
+  const timer = setTimeout(() => {
+    collectGarbage();
+    giveBackMemory();
+  }, SETTLED_AFTER_MS).unref();
+  return () => clearTimeout(timer);
 }

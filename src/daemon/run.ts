@@ -37,7 +37,7 @@ import { LaneDesk } from './lane-desk.ts';
 import { Members } from './members.ts';
 import { logNotice } from './notices.ts';
 import { Peering } from './peering.ts';
-import { hideMemory, stopSignal } from './process-safety.ts';
+import { giveBackWhenSettled, hideMemory, stopSignal } from './process-safety.ts';
 import { keyRingOf } from './roster.ts';
 import { SdNotify } from './sd-notify.ts';
 import { StatusBoard } from './status-board.ts';
@@ -180,6 +180,7 @@ class Daemon {
     this.#down.push(() => network.stopGuard());
     peering.start();
 
+    this.#down.push(giveBackWhenSettled());
     this.#notify.send(`READY=1\nSTATUS=${site.peers.length} peers, ${site.uplinks.length} uplinks`);
     const threads = () => [...this.#counters, ...(this.#lane.isReady ? [this.#laneCounters] : [])];
     this.#down.push(this.#notify.whileAllBeat(() => threads().map((one) => one.beats())));

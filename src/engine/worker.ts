@@ -6,6 +6,7 @@ import { EADDRINUSE } from '../kernel/constants.ts';
 import { errnoName } from '../kernel/errno.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import { LinuxPathManager } from '../kernel/mptcp-pm.ts';
+import { collectGarbage } from '../native/index.ts';
 import { Codec } from '../shadowsocks/codec.ts';
 import { KeyRing } from '../shadowsocks/key-ring.ts';
 import { ReplayStore } from '../shadowsocks/replay.ts';
@@ -47,6 +48,7 @@ try {
       });
     else post({ kind: 'failed', code: 'KERNEL_CALL', message });
   } else {
+    collectGarbage(); // of the start
     post({ kind: 'ready', wakeFd: sockets.wakeFd });
     isWakeGiven = true;
     loop.run();

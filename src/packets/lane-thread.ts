@@ -7,6 +7,7 @@ import { LinuxDatagrams } from '../kernel/datagram-sockets.ts';
 import { errnoName } from '../kernel/errno.ts';
 import { LinuxSockets } from '../kernel/linux-sockets.ts';
 import { openTun } from '../kernel/tun.ts';
+import { collectGarbage } from '../native/index.ts';
 import { Counters, PEERS_MOST } from '../status/counters.ts';
 import { Lane } from './lane.ts';
 import type { FromLane, LaneStart, ToLane } from './messages.ts';
@@ -40,6 +41,7 @@ try {
       post,
       nextCommand: () => receiveMessageOnPort(port)?.message as ToLane | undefined,
     });
+    collectGarbage(); // of the start
     post({ kind: 'ready', wakeFd: sockets.wakeFd });
     isWakeGiven = true;
     lane.run();
