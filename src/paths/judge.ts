@@ -66,15 +66,14 @@ export function judge(paths: readonly JudgedPath[], clock: PeerClock, nowMs: num
   return paths.map((path) => (path.isAlive ? judgeOne(path, paths, clock, nowMs) : TIMELY));
 }
 
-/**
- * Whether a verdict may be near, ours or the peer's: a heartbeat should have come by now, or the peer says that ours should have. Nothing is
- * concluded from it.
- */
+/** Whether a heartbeat should have come by now: a verdict may be near. Nothing is concluded from it. */
 export function isLate({ isAlive, hasHeartbeats, mayLagUntilMs, evidence }: JudgedPath, nowMs: number): boolean {
-  if (!isAlive || !hasHeartbeats || nowMs < mayLagUntilMs) return false;
-  const { heartbeatAtMs, intervalMs, report } = evidence;
-  if (nowMs - heartbeatAtMs > intervalMs + LATE_MS) return true;
-  return report !== undefined && report.heardAgeMs !== AGE_UNKNOWN_MS && report.heardAgeMs > FAST_MS + LATE_MS;
+  return isAlive && hasHeartbeats && nowMs >= mayLagUntilMs && nowMs - evidence.heartbeatAtMs > evidence.intervalMs + LATE_MS;
+}
+
+/** The same at the other end, of ours, as the peer last said; while we are at work. */
+export function isLateThere({ isAlive, hasHeartbeats, evidence: { report } }: JudgedPath): boolean {
+  return isAlive && hasHeartbeats && report !== undefined && report.heardAgeMs !== AGE_UNKNOWN_MS && report.heardAgeMs > FAST_MS + LATE_MS;
 }
 
 function judgeOne(path: JudgedPath, paths: readonly JudgedPath[], clock: PeerClock, nowMs: number): Verdict {

@@ -7,7 +7,7 @@ import { Allowance } from '../status/allowance.ts';
 import type { CheckResult } from './connect-checks.ts';
 import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
 import { type FallbackPort, PATIENCE_MS } from './fallback.ts';
-import { isLate, judge, type Verdict } from './judge.ts';
+import { isLate, isLateThere, judge, type Verdict } from './judge.ts';
 import { oneSided } from './one-sided.ts';
 import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfCode, step } from './path-state.ts';
 import { PeerClock } from './peer-clock.ts';
@@ -24,12 +24,11 @@ const DECISION_EACH_MS = 100;
 const REVIEW_EVERY_MS = 100;
 /**
  * Turns: a heartbeat that is late makes them quick long before three of them make a path dead, so as long as all is well one for each
- * heartbeat that is sent is enough.
+ * heartbeat that is sent is enough. At work, and while idle or where probes of the MTU are under way; whoever begins to work hurries us.
  */
 const DOUBT_MS = 5;
-const PROBED_MS = 20;
-/** Links are looked at so often, and heartbeats read; whoever begins to work hurries us. */
-export const IDLE_MS = 125;
+const IDLE_DOUBT_MS = 20;
+export const IDLE_MS = 250;
 const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
 /** Without any sign of its own for so long a path is not heard. */
@@ -169,8 +168,9 @@ export class PeerWatch implements ProbedPeer {
 
   /** In which time the next turn is to come at the latest. */
   turnMs(ownMs: number, realMs: number): number {
-    if (this.isTense(realMs)) return this.slots.some((slot) => isLate(slot, ownMs)) ? DOUBT_MS : BUSY_MS;
-    return realMs < this.probedUntilMs ? PROBED_MS : IDLE_MS;
+    const isInDoubt = this.slots.some((slot) => isLate(slot, ownMs));
+    if (this.isTense(realMs)) return isInDoubt || this.slots.some(isLateThere) ? DOUBT_MS : BUSY_MS;
+    return isInDoubt || realMs < this.probedUntilMs ? IDLE_DOUBT_MS : IDLE_MS;
   }
 
   /** Heartbeats on all paths now. */
