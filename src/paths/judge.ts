@@ -66,14 +66,22 @@ export function judge(paths: readonly JudgedPath[], clock: PeerClock, nowMs: num
   return paths.map((path) => (path.isAlive ? judgeOne(path, paths, clock, nowMs) : TIMELY));
 }
 
-/** Whether a heartbeat should have come by now: a verdict may be near. Nothing is concluded from it. */
-export function isLate({ isAlive, hasHeartbeats, mayLagUntilMs, evidence }: JudgedPath, nowMs: number): boolean {
-  return isAlive && hasHeartbeats && nowMs >= mayLagUntilMs && nowMs - evidence.heartbeatAtMs > evidence.intervalMs + LATE_MS;
-}
-
-/** The same at the other end, of ours, as the peer last said; while we are at work. */
-export function isLateThere({ isAlive, hasHeartbeats, evidence: { report } }: JudgedPath): boolean {
-  return isAlive && hasHeartbeats && report !== undefined && report.heardAgeMs !== AGE_UNKNOWN_MS && report.heardAgeMs > FAST_MS + LATE_MS;
+/**
+ * Whether a verdict may be near, ours or (at work) the peer's: heartbeats are late on one path and not on another. Where all are, it is the
+ * peer that is late, or we are. Nothing is concluded from it.
+ */
+export function isVerdictNear(paths: readonly JudgedPath[], isAtWork: boolean, nowMs: number): boolean {
+  let late = 0;
+  let lateThere = 0;
+  let seen = 0;
+  for (const { isAlive, hasHeartbeats, mayLagUntilMs, evidence } of paths) {
+    if (!isAlive || !hasHeartbeats || nowMs < mayLagUntilMs) continue;
+    const { heartbeatAtMs, intervalMs, report } = evidence;
+    seen += 1;
+    if (nowMs - heartbeatAtMs > intervalMs + LATE_MS) late += 1;
+    if (report && report.heardAgeMs !== AGE_UNKNOWN_MS && report.heardAgeMs > FAST_MS + LATE_MS) lateThere += 1;
+  }
+  return (late > 0 && late < seen) || (isAtWork && lateThere > 0 && lateThere < seen);
 }
 
 function judgeOne(path: JudgedPath, paths: readonly JudgedPath[], clock: PeerClock, nowMs: number): Verdict {

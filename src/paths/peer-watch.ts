@@ -7,7 +7,7 @@ import { Allowance } from '../status/allowance.ts';
 import type { CheckResult } from './connect-checks.ts';
 import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
 import { type FallbackPort, PATIENCE_MS } from './fallback.ts';
-import { isLate, isLateThere, judge, type Verdict } from './judge.ts';
+import { isVerdictNear, judge, type Verdict } from './judge.ts';
 import { oneSided } from './one-sided.ts';
 import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfCode, step } from './path-state.ts';
 import { PeerClock } from './peer-clock.ts';
@@ -168,8 +168,9 @@ export class PeerWatch implements ProbedPeer {
 
   /** In which time the next turn is to come at the latest. */
   turnMs(ownMs: number, realMs: number): number {
-    const isInDoubt = this.slots.some((slot) => isLate(slot, ownMs));
-    if (this.isTense(realMs)) return isInDoubt || this.slots.some(isLateThere) ? DOUBT_MS : BUSY_MS;
+    const isTense = this.isTense(realMs);
+    const isInDoubt = isVerdictNear(this.slots, isTense, ownMs);
+    if (isTense) return isInDoubt ? DOUBT_MS : BUSY_MS;
     return isInDoubt || realMs < this.probedUntilMs ? IDLE_DOUBT_MS : IDLE_MS;
   }
 
