@@ -15,7 +15,7 @@ const EARLY_MS = 1;
 
 /**
  * Calls `tick` at each multiple of `periodMs` of this process's clock. So whatever is due seldom is due in the same millisecond as what is
- * due often, and wakes nobody for itself: an idle process pays for being woken, not for what it does then. Keeps no process alive.
+ * due often, and wakes nobody for itself: an idle process pays for being woken, not for what it does then.
  *
  * @returns what ends it; may be called twice.
  */
@@ -24,7 +24,7 @@ export function atEachMultipleOf(periodMs: number, tick: () => void): () => void
   const wait = () => {
     const nowMs = performance.now();
     const nextMs = (Math.floor((nowMs + EARLY_MS) / periodMs) + 1) * periodMs;
-    timer = setTimeout(due, Math.ceil(nextMs - nowMs)).unref();
+    timer = setTimeout(due, Math.ceil(nextMs - nowMs));
   };
   const due = () => {
     wait();
