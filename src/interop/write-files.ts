@@ -55,7 +55,7 @@ function isThere({ path, text }: NewFile): boolean {
   }
   if (present === text) return true;
   throw new BraidError('CONFIG_WRITE', `${path} is there already, and different; nothing was written`, {
-    hint: 'move it away, or choose another directory with --out',
+    hint: 'move it away, or choose another place with --out',
   });
 }
 

@@ -220,7 +220,8 @@ export class Lab {
 /** Builds it all, or leaves nothing. @throws BraidError LAB */
 export async function buildLab(topology: Topology, options: BuildOptions = {}): Promise<Lab> {
   const run = options.run ?? randomBytes(3).toString('hex');
-  if (!/^[a-z0-9-]{1,20}$/.test(run)) throw new BraidError('LAB', `run expected 1 to 20 of [a-z0-9-], got ${run}`);
+  if (!/^[a-z0-9-]{1,20}$/.test(run))
+    throw new BraidError('USAGE', `the name of a lab: expected 1 to 20 of a-z, 0-9 and -, got ${JSON.stringify(run)}`);
   const base = options.directory ?? LAB_DIRECTORY;
   const plan = planLab(checked(topology), run);
   const state: LabState = {

@@ -209,6 +209,6 @@ async function newFlows(lab: Lab, from: string, to: string): Promise<string> {
 /** @throws BraidError LAB with the names there are */
 export function scenarioOf(name: string): Scenario {
   const found = SCENARIOS.find((one) => one.name === name);
-  if (!found) throw new BraidError('LAB', `scenario expected one of ${SCENARIOS.map((one) => one.name).join(', ')}, got ${name}`);
+  if (!found) throw new BraidError('USAGE', `there is no scenario ${name}`, { hint: '`braid lab run` lists them' });
   return found;
 }

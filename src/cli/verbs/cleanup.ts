@@ -22,7 +22,7 @@ export default async function cleanup(this: Cli, { config, runDir }: CleanupFlag
   // One that does not answer yet, or no more, is at work on what we would undo.
   if (livingProcess(pidFile) || (await answers(runDir, site)))
     throw new BraidError('DAEMON_RUNNING', `the daemon for ${site} is running`, {
-      hint: 'stop it first (SIGTERM): it then cleans up by itself',
+      hint: `stop it first (braid down ${site}, or Ctrl-C where it runs): it then cleans up by itself`,
     });
   const { changed, problems } = await this.rooms.cleanup({ site, runDir });
   const socket = socketPath(runDir, site);
