@@ -5,7 +5,7 @@ import { parseAddress } from '../wire/ip.ts';
 import { LinkSockets } from './link-sockets.fixture.ts';
 import { World } from './links.fixture.ts';
 import { PathMonitor } from './monitor.ts';
-import { IDLE_MS } from './peer-watch.ts';
+import { IDLE_MS } from './turn-pace.ts';
 
 /** What administrators, hosts, middleboxes and strangers do to a monitor. */
 describe('roles', () => {

@@ -14,10 +14,11 @@ import type { Spares } from './decide.ts';
 import type { FallbackPort } from './fallback.ts';
 import { OwnTime } from './own-time.ts';
 import { DAMPING, type Damping } from './path-state.ts';
-import { IDLE_MS, PeerWatch } from './peer-watch.ts';
+import { PeerWatch } from './peer-watch.ts';
 import { BUSY_MS, Prober } from './prober.ts';
 import { NO_OVERRIDE, type PathSlot } from './slot.ts';
 import { Strangers } from './strangers.ts';
+import { IDLE_MS } from './turn-pace.ts';
 import { Turns } from './turns.ts';
 import type {
   DatagramPort,

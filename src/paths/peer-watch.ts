@@ -7,13 +7,14 @@ import { Allowance } from '../status/allowance.ts';
 import type { CheckResult } from './connect-checks.ts';
 import { decide, NO_PATHS, type Spares, samePaths } from './decide.ts';
 import { type FallbackPort, PATIENCE_MS } from './fallback.ts';
-import { isVerdictNear, judge, type Verdict } from './judge.ts';
+import { judge, type Verdict } from './judge.ts';
 import { oneSided } from './one-sided.ts';
 import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfCode, step } from './path-state.ts';
 import { PeerClock } from './peer-clock.ts';
-import { BUSY_MS, beginSession, type Pace, type ProbedPeer } from './prober.ts';
+import { beginSession, type Pace, type ProbedPeer } from './prober.ts';
 import { isFair, poorness } from './quality.ts';
 import { PathSlot, REPORT_AGE_MOST_MS, remoteOf } from './slot.ts';
+import { turnMs } from './turn-pace.ts';
 import { AGE_UNKNOWN_MS, type FiguresOf, type PeerPaths } from './types.ts';
 import { watchUdp } from './udp-watch.ts';
 
@@ -22,13 +23,6 @@ const DECISIONS_AT_ONCE = 32;
 const DECISION_EACH_MS = 100;
 /** What no event tells of (round trips, what is kept ready, remarks) may be that late: to look at it costs more than the rest of a turn. */
 const REVIEW_EVERY_MS = 100;
-/**
- * Turns: a heartbeat that is late makes them quick long before three of them make a path dead, so as long as all is well one for each
- * heartbeat that is sent is enough. At work, and while idle or where probes of the MTU are under way; whoever begins to work hurries us.
- */
-const DOUBT_MS = 5;
-const IDLE_DOUBT_MS = 20;
-export const IDLE_MS = 250;
 const BUSY_FOR_MS = 1_000;
 const HASTEN_FOR_MS = 500;
 /** Without any sign of its own for so long a path is not heard. */
@@ -168,10 +162,7 @@ export class PeerWatch implements ProbedPeer {
 
   /** In which time the next turn is to come at the latest. */
   turnMs(ownMs: number, realMs: number): number {
-    const isTense = this.isTense(realMs);
-    const isInDoubt = isVerdictNear(this.slots, isTense, ownMs);
-    if (isTense) return isInDoubt ? DOUBT_MS : BUSY_MS;
-    return isInDoubt || realMs < this.probedUntilMs ? IDLE_DOUBT_MS : IDLE_MS;
+    return turnMs(this.slots, { isTense: this.isTense(realMs), isProbed: realMs < this.probedUntilMs, ownMs });
   }
 
   /** Heartbeats on all paths now. */
