@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -106,6 +106,7 @@ describe('up without a service manager', () => {
     const outcome = await failure(up(options(), { manager: manager(false).manager, braid: [...braid], root: '/opt/braid' }));
     expect(outcome).toBe('SERVICE the daemon for berlin has ended; its last words:\nbraid: no uplink has an address');
     expect(statSync(join(runDir, 'berlin.log')).mode & 0o777).toBe(0o600);
+    expect(readdirSync(runDir)).toEqual(['berlin.log']);
   });
 
   it('waits for a daemon that runs already, whoever started it, and down leaves that one alone', async () => {

@@ -8,6 +8,7 @@ import { DEFAULT_RUN_DIR } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { logPath, startDetached, startedBefore, stopDetached } from './detached.ts';
+import { pidPath, removeStalePidFile } from './pid-file.ts';
 import { type ServiceManager, unitText } from './systemd.ts';
 import { untilCarries } from './until-carries.ts';
 
@@ -64,6 +65,7 @@ export async function up(
   );
   const check = () => {
     if (!daemon.hasEnded()) return;
+    removeStalePidFile(pidPath(runDir, site));
     throw new BraidError('SERVICE', `the daemon for ${site} has ended; its last words:\n${lastLines(daemon.said())}`, {
       hint: `the whole log is ${logPath(runDir, site)}`,
     });
