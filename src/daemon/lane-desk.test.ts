@@ -15,7 +15,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 /** Tells which peers' keys came and went; dies when an address is taken back. */
 const PUPPET = `
-import { openSync } from 'node:fs';
+import { libcCalls } from '${new URL('../native/index.ts', import.meta.url)}';
 import { workerData } from 'node:worker_threads';
 const { port } = workerData;
 port.on('message', (command) => {
@@ -25,7 +25,7 @@ port.on('message', (command) => {
   const why = [...command.removed.map((index) => '-' + index), ...command.added.map(({ index }) => '+' + index)].join(' ');
   port.postMessage({ kind: 'stream-lost', peer: 0, path: 0, why });
 });
-port.postMessage({ kind: 'ready', wakeFd: openSync('/dev/null', 'w') });
+port.postMessage({ kind: 'ready', wakeFd: libcCalls.eventfd(0, 0) });
 `;
 const program = join(directory, 'puppet.mjs');
 writeFileSync(program, PUPPET);

@@ -13,7 +13,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 /** The thread's manners without its work: says `ready`, tells what it hears in a `stream-lost`, dies when an address is taken back. */
 const PUPPET = `
-import { openSync } from 'node:fs';
+import { libcCalls } from '${new URL('../native/index.ts', import.meta.url)}';
 import { workerData } from 'node:worker_threads';
 const { start, port } = workerData;
 port.on('message', (command) => {
@@ -24,7 +24,7 @@ port.on('message', (command) => {
   const keys = command.sendKey ? hex(command.sendKey, command.receiveKey) : [...(command.removed ?? []).map((index) => -index), ...added].join(' ');
   port.postMessage({ kind: 'stream-lost', peer: 0, path: 0, why: [command.kind, command.number ?? command.state ?? '', keys].filter(Boolean).join(' ') });
 });
-if (start.device === 'good') port.postMessage({ kind: 'ready', wakeFd: openSync('/dev/null', 'w') });
+if (start.device === 'good') port.postMessage({ kind: 'ready', wakeFd: libcCalls.eventfd(0, 0) });
 else { port.postMessage({ kind: 'failed', code: 'KERNEL_CALL', message: 'no device', hint: 'modprobe tun' }); port.close(); }
 `;
 const program = join(directory, 'puppet.mjs');

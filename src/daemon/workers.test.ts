@@ -16,9 +16,9 @@ import { Workers } from './workers.ts';
 const directory = mkdtempSync(join(tmpdir(), 'braid-workers-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** A worker's manners without its work: says `ready`, tells what it hears, dies when told to drain. */
+/** A worker's manners without its work: says `ready`, tells what it hears, dies when told to drain. Node closes what it opened itself. */
 const PUPPET = `
-import { openSync } from 'node:fs';
+import { libcCalls } from '${new URL('../native/index.ts', import.meta.url)}';
 import { workerData } from 'node:worker_threads';
 const { start, port } = workerData;
 port.on('message', (command) => {
@@ -26,7 +26,7 @@ port.on('message', (command) => {
   if (command.kind === 'drain') throw new Error('dies in the middle of it');
   port.postMessage({ kind: 'flow', record: command });
 });
-if (start.listens) port.postMessage({ kind: 'ready', wakeFd: openSync('/dev/null', 'w') });
+if (start.listens) port.postMessage({ kind: 'ready', wakeFd: libcCalls.eventfd(0, 0) });
 else { port.postMessage({ kind: 'failed', code: 'HOST_PORT_TAKEN', message: 'taken', hint: 'look' }); port.close(); }
 `;
 const puppet = join(directory, 'puppet.mjs');
