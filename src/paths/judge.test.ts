@@ -12,8 +12,8 @@ describe('the judge', () => {
 
   beforeEach(() => {
     clock = new PeerClock();
-    fiber = { name: 'fiber', evidence: new Evidence(), isAlive: true, hasHeartbeats: true, mayLagUntilMs: 0 };
-    cable = { name: 'cable', evidence: new Evidence(), isAlive: true, hasHeartbeats: true, mayLagUntilMs: 0 };
+    fiber = { name: 'fiber', there: '10.0.0.2', evidence: new Evidence(), isAlive: true, hasHeartbeats: true, mayLagUntilMs: 0 };
+    cable = { name: 'cable', there: '10.1.0.2', evidence: new Evidence(), isAlive: true, hasHeartbeats: true, mayLagUntilMs: 0 };
     counters.clear();
   });
 
@@ -48,6 +48,9 @@ describe('the judge', () => {
     ]);
     fiber.evidence.waitingSinceMs = 1_012;
     expect(judge([fiber, cable], clock, 1_074)[0]).toMatchObject({ reason: 'no acknowledgement for 64 ms while cable answered 4 ms ago' });
+    expect(judge([fiber, { ...cable, name: 'fiber' }], clock, 1_074)[0]).toMatchObject({
+      reason: 'no acknowledgement for 64 ms while fiber to 10.1.0.2 answered 4 ms ago',
+    });
   });
 
   it('finds nobody silent while the peer stands still, on paths of any length', () => {

@@ -39,6 +39,8 @@ const ALL_SILENT_MS = 2_000;
 
 export interface JudgedPath {
   readonly name: string;
+  /** The peer's address there. */
+  readonly there: string;
   readonly evidence: Evidence;
   readonly isAlive: boolean;
   /** Heartbeats are known to come here. */
@@ -163,9 +165,14 @@ function silenceOfAll(paths: readonly JudgedPath[], nowMs: number): number {
   return silentMs >= mostMs ? silentMs : 0;
 }
 
+/** An uplink may have several paths to a peer: then its name alone says nothing. */
+export function nameBeside(other: Pick<JudgedPath, 'name' | 'there'>, path: Pick<JudgedPath, 'name'>): string {
+  return other.name === path.name ? `${other.name} to ${other.there}` : other.name;
+}
+
 function saySilent(path: JudgedPath, other: JudgedPath, waitedMs: number, nowMs: number): Verdict {
   const otherMs = Math.round(nowMs - other.evidence.heardAtMs);
-  return { kind: 'silent', reason: `${saying(path, waitedMs, nowMs)} while ${other.name} answered ${otherMs} ms ago` };
+  return { kind: 'silent', reason: `${saying(path, waitedMs, nowMs)} while ${nameBeside(other, path)} answered ${otherMs} ms ago` };
 }
 
 function saying({ evidence }: JudgedPath, waitedMs: number, nowMs: number): string {

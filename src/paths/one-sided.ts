@@ -6,7 +6,7 @@
  *   data ──▶ none for DOUBT_MS while another path brings some ──▶ a connection is tried ──▶ answered: well
  *                                                                      └──▶ not within UNANSWERED_MS, and nothing else came: silent
  */
-import type { Verdict } from './judge.ts';
+import { nameBeside, type Verdict } from './judge.ts';
 import type { PathSlot } from './slot.ts';
 
 const DOUBT_MS = 150;
@@ -33,6 +33,6 @@ export function oneSided(slot: PathSlot, slots: readonly PathSlot[], given: Verd
   const waitedMs = slot.checkingSinceMs >= slot.doubtedAtMs ? ownMs - slot.checkingSinceMs : 0;
   if (waitedMs < Math.max(UNANSWERED_MS, 4 * rttMs)) return given;
   const otherMs = Math.round(ownMs - other.evidence.flowsHeardAtMs);
-  const reason = `no data for ${Math.round(silentMs)} ms and no connection within ${Math.round(waitedMs)} ms while ${other.name} brought some ${otherMs} ms ago`;
+  const reason = `no data for ${Math.round(silentMs)} ms and no connection within ${Math.round(waitedMs)} ms while ${nameBeside(other, slot)} brought some ${otherMs} ms ago`;
   return { kind: 'silent', reason };
 }

@@ -111,6 +111,10 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return this.path.uplink.name;
   }
 
+  get there(): string {
+    return this.path.peerAddress.address.text;
+  }
+
   get isAlive(): boolean {
     return isAlive(this.machine);
   }
