@@ -282,6 +282,8 @@ export class Peering {
         this.#told(peer, hello);
         this.#refusals.answered(peer);
         this.monitor.sessionEstablished(peer);
+        // What changed since our hello was written, while nobody could be told.
+        this.#room.send(peer, { kind: 'paths', ...this.#tables(peer) });
         this.#parts.said('peer', name(peer), `control stream established, the peer runs ${hello.version}`, false);
       },
       rekeyed: () => {},
