@@ -7,8 +7,8 @@
  *    │ header, 16 bytes │ packet, sealed in place │ tag 16 │     nonce: four zeros and the last eight bytes of the header
  *    └──────────────────┴─────────────────────────┴────────┘
  */
-import { BraidError } from '../error.ts';
 import { type Address, type EvpCalls, type Handle, loadEvp, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
+import { checkedKey, fetchCipher, refused } from './evp-calls.ts';
 import { METHODS, type MethodFacts, NONCE_BYTES, TAG_BYTES } from './methods.ts';
 
 const HEADER_BYTES = 16;
@@ -57,25 +57,19 @@ export class DatagramCiphers {
   /** @throws BraidError RUNTIME_NO_OPENSSL where this Node does not export OpenSSL. */
   constructor(evp: EvpCalls = loadEvp()) {
     this.#evp = evp;
-    for (const { cipherName } of Object.values(METHODS)) {
-      const cipher = evp.fetch(0, cipherName, 0);
-      if (!cipher) throw refused(`EVP_CIPHER_fetch(${cipherName})`);
-      this.#ciphers.set(cipherName, cipher);
-    }
+    for (const { cipherName } of Object.values(METHODS)) this.#ciphers.set(cipherName, fetchCipher(evp, cipherName));
   }
 
   /** @param key is copied. */
   sealer(method: MethodFacts, key: Uint8Array): DatagramSealer {
-    return new EvpDatagramSealer(this.#evp, this.#scratch, this.#keyed(method, key, this.#evp.encryptInit));
+    return new EvpDatagramSealer(this.#evp, this.#scratch, this.#keyed(method, checkedKey(method, key), this.#evp.encryptInit));
   }
 
   opener(method: MethodFacts, key: Uint8Array): DatagramOpener {
-    return new EvpDatagramOpener(this.#evp, this.#scratch, this.#keyed(method, key, this.#evp.decryptInit));
+    return new EvpDatagramOpener(this.#evp, this.#scratch, this.#keyed(method, checkedKey(method, key), this.#evp.decryptInit));
   }
 
   #keyed(method: MethodFacts, key: Uint8Array, init: EvpCalls['encryptInit']): Handle {
-    if (key.length !== method.keyBytes)
-      throw new RangeError(`key for ${method.method} expected ${method.keyBytes} bytes, got ${key.length}`);
     const ctx = this.#evp.ctxNew();
     this.#scratch.bytes.set(key, KEY);
     const done = ctx ? init(ctx, this.#ciphers.get(method.cipherName)!, 0, this.#scratch.key, this.#scratch.nonce) : 0;
@@ -169,8 +163,4 @@ class EvpDatagramOpener extends Keyed implements DatagramOpener {
       evp.decryptFinal(ctx, tag, outLength) === 1
     );
   }
-}
-
-function refused(call: string): BraidError {
-  return new BraidError('CRYPTO_CALL', `${call} expected to succeed, OpenSSL refused it`);
 }

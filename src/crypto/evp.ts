@@ -4,13 +4,10 @@
  * Contexts are pooled: making one costs more than giving it a new key. A context that goes back to the pool is keyed with zeros first,
  * so no session key outlives its connection.
  */
-import { BraidError } from '../error.ts';
 import { type EvpCalls, type Handle, loadEvp, SLAB_MIN_BYTES, Slab } from '../native/index.ts';
 import { type AeadOpener, type AeadSealer, type Ciphers, LAST_NONCE } from './aead.ts';
+import { checkedKey, fetchCipher, GET_TAG, refused, SET_TAG } from './evp-calls.ts';
 import { METHODS, type MethodFacts, NONCE_BYTES, TAG_BYTES } from './methods.ts';
-
-const GET_TAG = 16; // EVP_CTRL_AEAD_GET_TAG and _SET_TAG, openssl/evp.h
-const SET_TAG = 17;
 
 /** Where the thread's scratch slab keeps what OpenSSL reads and writes by address. */
 const NONCE = 0;
@@ -42,11 +39,11 @@ export class EvpCiphers implements Ciphers {
     this.#firstNonce = firstNonce;
     this.#engine = new Engine(evp, this.#scratch);
     for (const { cipherName } of Object.values(METHODS)) {
-      const cipher = this.#fetch(cipherName);
+      const cipher = fetchCipher(this.#evp, cipherName);
       this.#pools.set(cipherName, new Pool(this.#engine, cipher));
     }
     for (const name of ['AES-128-ECB', 'AES-256-ECB']) {
-      const cipher = this.#fetch(name);
+      const cipher = fetchCipher(this.#evp, name);
       for (const direction of ['encrypt', 'decrypt'] as const)
         this.#blocks.set(`${name} ${direction}`, this.#engine.create(cipher, direction));
     }
@@ -54,12 +51,12 @@ export class EvpCiphers implements Ciphers {
 
   sealer(method: MethodFacts, key: Uint8Array): AeadSealer {
     const pool = this.#pools.get(method.cipherName)!;
-    return new EvpSealer(this.#engine, pool, 'encrypt', checked(method, key), this.#firstNonce);
+    return new EvpSealer(this.#engine, pool, 'encrypt', checkedKey(method, key), this.#firstNonce);
   }
 
   opener(method: MethodFacts, key: Uint8Array): AeadOpener {
     const pool = this.#pools.get(method.cipherName)!;
-    return new EvpOpener(this.#engine, pool, 'decrypt', checked(method, key), this.#firstNonce);
+    return new EvpOpener(this.#engine, pool, 'decrypt', checkedKey(method, key), this.#firstNonce);
   }
 
   encryptBlock(key: Uint8Array, block: Uint8Array): void {
@@ -92,21 +89,6 @@ export class EvpCiphers implements Ciphers {
     bytes.fill(0, BLOCK, BLOCK + BLOCK_BYTES);
     this.#engine.zeroKey(ctx, direction);
   }
-
-  #fetch(name: string): Handle {
-    const cipher = this.#evp.fetch(0, name, 0);
-    if (!cipher) throw refused(`EVP_CIPHER_fetch(${name})`);
-    return cipher;
-  }
-}
-
-function checked(method: MethodFacts, key: Uint8Array): Uint8Array {
-  if (key.length !== method.keyBytes) throw new RangeError(`key for ${method.method} expected ${method.keyBytes} bytes, got ${key.length}`);
-  return key;
-}
-
-function refused(call: string): BraidError {
-  return new BraidError('CRYPTO_CALL', `${call} expected to succeed, OpenSSL refused it`);
 }
 
 /** The calls and the scratch addresses that every context of a thread shares. */
