@@ -214,9 +214,10 @@ class PeerWindow {
     flow.windowRound = this.#bulkRound;
     this.#holds++;
     const flows = Math.max(this.#bulk, this.#bulkBefore);
-    this.#leastUnsentBytes = Math.min(this.#leastUnsentBytes, unsentBytes(flow) * flows);
+    const unsent = unsentBytes(flow);
+    this.#leastUnsentBytes = Math.min(this.#leastUnsentBytes, unsent * flows);
     if (hearsNothing(flow, nowMs)) this.#isSilent = true;
-    if (this.#isSilent || flows > FEW_FLOWS || !runsDry(flow)) return;
+    if (this.#isSilent || flows > FEW_FLOWS || unsent > 0 || !hasSeveral(flow)) return;
     this.#dryHolds++;
     if (this.#feed < FLOOD_FEED || nowMs < flow.floodAtMs) return;
     flow.isFlooding = true;
@@ -244,23 +245,12 @@ class PeerWindow {
 }
 
 /**
- * Whether one of several paths has nothing to send. That has two causes. MPTCP gives each path by what it sent before, and BBR takes that
- * little for all there is: a wider window lets it find out. And the send buffer of a subflow, without which MPTCP gives nothing to any,
- * grows only when the whole connection was full once: so now and then such a flow writes until the kernel refuses, which fills the
- * connection's own queue, not the paths'. Without either two paths of 50 Mbit/s went on at 46 and 22 for good.
+ * What the flow's paths together have yet to send, of which MPTCP gives each as much as takes the same time; 0 where one of them has nothing.
+ * Of several that has two causes. MPTCP gives each path by what it sent before, and BBR takes that little for all there is: a wider window
+ * lets it find out. And the send buffer of a subflow, without which MPTCP gives nothing to any, grows only when the whole connection was full
+ * once: so now and then such a flow writes until the kernel refuses, which fills the connection's own queue, not the paths'. Without either
+ * two paths of 50 Mbit/s went on at 46 and 22 for good.
  */
-function runsDry({ subflows }: Flow): boolean {
-  let standing = 0;
-  let dry = 0;
-  for (const { state, notSentBytes } of subflows) {
-    if (state !== TCP_ESTABLISHED) continue;
-    standing++;
-    if (notSentBytes === 0) dry++;
-  }
-  return standing > 1 && dry > 0;
-}
-
-/** What the flow's paths together have yet to send; 0 where one of them has nothing. MPTCP gives each as much as takes the same time. */
 function unsentBytes({ subflows }: Flow): number {
   let bytes = 0;
   for (const { state, notSentBytes } of subflows) {
@@ -269,6 +259,12 @@ function unsentBytes({ subflows }: Flow): number {
     bytes += notSentBytes;
   }
   return bytes;
+}
+
+function hasSeveral({ subflows }: Flow): boolean {
+  let standing = 0;
+  for (const { state } of subflows) if (state === TCP_ESTABLISHED) standing++;
+  return standing > 1;
 }
 
 /** Whether a path may have died: then the others wait for what it holds, and must not be filled meanwhile. */
