@@ -81,8 +81,8 @@ export class SsUdpIngress {
     if (keys.isEmpty) return false;
     const { remote } = datagrams;
     const now = nowMs();
-    const likely = this.#peerAt(remote);
-    const isKnown = likely >= 0 || this.#isPeers(remote) || this.#remotes.isKnown(remote, now);
+    const likely = this.#peerAt(remote, true);
+    const isKnown = likely >= 0 || this.#peerAt(remote, false) >= 0 || this.#remotes.isKnown(remote, now);
     const allowance = this.#remotes.allowance(isKnown);
     if (keys.hasLongNonces && !isKnown && !allowance.take(now)) return false;
     const came: Came = { local, remote, slab, at, length, nowMs: now, allowance };
@@ -252,19 +252,12 @@ export class SsUdpIngress {
     counters.addPathBytes(pathIndexOf(peer, path), 0, length);
   }
 
-  /** Whether one of the peers has this address: what it begins itself comes from any port. */
-  #isPeers({ bytes }: SocketAddress): boolean {
-    for (const index of this.#parts.keys.callees.keys())
-      for (const { address } of this.#parts.site().peers[index]?.addresses ?? []) if (sameAddress(address.bytes, bytes)) return true;
-    return false;
-  }
-
-  /** @returns the peer that we call at this address; -1 where there is none. */
-  #peerAt({ bytes, port }: SocketAddress): number {
+  /** @param isCalled at this port too: what a peer begins itself comes from any. @returns the peer with this address; -1 where there is none. */
+  #peerAt({ bytes, port }: SocketAddress, isCalled: boolean): number {
     const { keys, site } = this.#parts;
     for (const index of keys.callees.keys())
       for (const { address, port: theirs } of site().peers[index]?.addresses ?? [])
-        if (theirs === port && sameAddress(address.bytes, bytes)) return index;
+        if ((!isCalled || theirs === port) && sameAddress(address.bytes, bytes)) return index;
     return -1;
   }
 

@@ -197,9 +197,9 @@ export class SsUdpSessions {
 
   /** Those that nobody uses any more. */
   sweep(nowMs: number): void {
-    for (const { ours, theirs } of this.#peers.values()) {
-      for (const [key, one] of ours) if (nowMs - one.usedAtMs >= IDLE_MS) this.of(one.peer).endOurs(key, one);
-      for (const one of theirs.values()) if (nowMs - one.usedAtMs >= IDLE_MS) this.#endTheirs(one, nowMs);
+    for (const sessions of this.#peers.values()) {
+      for (const [key, one] of sessions.ours) if (nowMs - one.usedAtMs >= IDLE_MS) sessions.endOurs(key, one);
+      for (const one of sessions.theirs.values()) if (nowMs - one.usedAtMs >= IDLE_MS) this.#endTheirs(one, nowMs);
     }
   }
 
