@@ -1,5 +1,6 @@
 /** Makes the status out of what the workers count, what is known of paths and what the host says of its devices. */
 
+import { tableOf } from '../network/tables.ts';
 import { WITHOUT_HEARTBEATS } from '../paths/slot.ts';
 import type { PathHealth } from '../paths/types.ts';
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';
@@ -66,7 +67,7 @@ export function takeSnapshot(parts: SnapshotParts): StatusSnapshot {
 
 export function uplinkStatus({ site, links, override, bytesToday, routes }: SnapshotParts, uplink: Uplink): UplinkStatus {
   const { name, device, mtu, weight } = uplink;
-  const table = site.network.tableBase + 2 + uplink.index;
+  const table = tableOf(site, uplink);
   const said = override(name);
   const about = {
     name,

@@ -10,6 +10,7 @@ import type { Family, IpAddress, Prefix } from '../wire/ip.ts';
 import { destinationText } from './destination.ts';
 import { ecmpPeers } from './ecmp.ts';
 import { type LinkStep, MAIN_TABLE, type RouteStep, type SysctlStep } from './steps.ts';
+import { innerTable } from './tables.ts';
 
 /** A lane whose device exists. */
 export interface LaneFacts {
@@ -97,11 +98,6 @@ function routesOf(site: Site, device: string, { lan }: Peer, mtu: number): Route
       optional: true,
     };
   });
-}
-
-/** Behind those of the uplinks: all that comes from an inner address goes into the lane. */
-export function innerTable(site: Site): number {
-  return site.network.tableBase + 2 + site.uplinks.length;
 }
 
 export function innerAddresses(site: Site): IpAddress[] {

@@ -9,10 +9,11 @@ import type { Site, Uplink } from '../site/types.ts';
 import { contains, type Family, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
 import { destinationText } from './destination.ts';
 import { ecmpPrefixes, ecmpSteps, isEcmp, type LivePaths, nexthopIds } from './ecmp.ts';
-import { hasLane, innerAddresses, innerTable, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
+import { hasLane, innerAddresses, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
 import { hex, nftTable, tableName } from './nft-table.ts';
 import { applyCommand, MAIN_TABLE, type Plan, type RouteStep, type RuleStep, type Step, undoCommand } from './steps.ts';
 import { plannedSysctls } from './sysctls.ts';
+import { innerTable, tableOf } from './tables.ts';
 
 /** What the plan needs to know of the host beyond the site: see host-state.ts. */
 export interface NetworkFacts {
@@ -43,7 +44,7 @@ export function planNetwork(
 ): Plan {
   const rules = planRules(site);
   const { tableBase } = site.network;
-  const tables = [0, 1, ...site.uplinks.map((uplink) => 2 + uplink.index)].map((offset) => tableBase + offset);
+  const tables = [tableBase, tableBase + 1, ...site.uplinks.map((uplink) => tableOf(site, uplink))];
   if (innerAddresses(site).length > 0) tables.push(innerTable(site));
   const steps: Step[] = [
     ...lastResort(site),
@@ -129,7 +130,7 @@ function uplinkTable(
   facts: NetworkFacts,
   mtuOf: (peer: number, path: number) => number | undefined,
 ): RouteStep[] {
-  const table = site.network.tableBase + 2 + uplink.index;
+  const table = tableOf(site, uplink);
   const { device } = uplink;
   return uplink.addresses.flatMap(({ family, text: source }) => {
     const route = (destination: string, more: Partial<RouteStep> = {}): RouteStep => ({
@@ -182,7 +183,7 @@ function planRules(site: Site): RuleStep[] {
     if (familiesOf(site).includes(family)) selectors.push([['fwmark', `${hex(mark)}/${hex(mask)}`], tableBase]);
     for (const uplink of site.uplinks)
       for (const address of uplink.addresses)
-        if (address.family === family) selectors.push([['from', address.text], tableBase + 2 + uplink.index]);
+        if (address.family === family) selectors.push([['from', address.text], tableOf(site, uplink)]);
     if (family === 4) for (const { text } of innerAddresses(site)) selectors.push([['from', text], innerTable(site)]);
     for (const prefix of carriedPrefixes(site, family))
       selectors.push([['to', destinationText(prefix), 'iif', 'lo', 'ipproto', 'tcp'], tableBase + 1]);
