@@ -167,7 +167,7 @@ export class Peering {
     const site = this.#parts.site();
     this.#datagrams.follow(addressesOf(site));
     this.monitor.siteChanged(site);
-    for (const peer of site.peers) if (!peer.revoked) this.#room.send(peer.index, { kind: 'paths', ...this.#tables(peer.index) });
+    for (const peer of site.peers) if (!peer.revoked) this.#tellPaths(peer.index);
   }
 
   /** The host's network has the packet lane: subflows may go inside. */
@@ -177,7 +177,7 @@ export class Peering {
     for (const { index, revoked } of site.peers) {
       if (revoked) continue;
       this.#believe(index, this.#inner.believed(site, index));
-      this.#room.send(index, { kind: 'paths', ...this.#tables(index) });
+      this.#tellPaths(index);
     }
   }
 
@@ -283,7 +283,7 @@ export class Peering {
         this.#refusals.answered(peer);
         this.monitor.sessionEstablished(peer);
         // What changed since our hello was written, while nobody could be told.
-        this.#room.send(peer, { kind: 'paths', ...this.#tables(peer) });
+        this.#tellPaths(peer);
         this.#parts.said('peer', name(peer), `control stream established, the peer runs ${hello.version}`, false);
       },
       rekeyed: () => {},
@@ -301,6 +301,11 @@ export class Peering {
 
   #tables(peer: number): PathTables {
     return pathTables(this.#parts.site(), peer, (uplink) => this.monitor?.override(uplink).role, this.#inner.laneStands);
+  }
+
+  /** The tables of our hello again: nobody hears it before the control stream stands. */
+  #tellPaths(peer: number): void {
+    this.#room.send(peer, { kind: 'paths', ...this.#tables(peer) });
   }
 
   #told(peer: number, { paths }: Pick<Hello, 'paths'>): void {
