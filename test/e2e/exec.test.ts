@@ -16,7 +16,6 @@ const TWO_SUBFLOWS = /the most subflows of one: 2 \(10\.0\.0\.1 -> 10\.0\.0\.2, 
 
 const go = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/go/bin'].map((folder) => join(folder, 'go')).find(existsSync);
 const library = [...LIBRARIES.values()].flat().find(existsSync);
-const why = (reason: string) => console.log(`skipped: ${reason}`);
 
 let lab: Lab;
 let folder = '';
@@ -37,10 +36,7 @@ afterAll(() => {
 });
 
 it('a C program uses both uplinks, keeps its streams, exit code and signals', async (context) => {
-  if (!library) {
-    why('libmptcpwrap.so is not on this machine (apt install mptcpize)');
-    return context.skip();
-  }
+  if (!library) return context.skip('libmptcpwrap.so is not on this machine (apt install mptcpize)');
   const server = start(lab, 'munich', [BRAID, 'exec', 'iperf3', '-s', '-1', '--forceflush']);
   await server.waitFor(/listening/i);
   const { code, stdout, stderr } = await lab.exec('berlin', [BRAID, 'exec', '--', 'iperf3', '-c', '10.0.0.2', '-t', '1', '-J']);
@@ -66,10 +62,7 @@ it('a C program uses both uplinks, keeps its streams, exit code and signals', as
 });
 
 it('a Go program uses both uplinks', async (context) => {
-  if (!go) {
-    why('there is no Go toolchain on this machine');
-    return context.skip();
-  }
+  if (!go) return context.skip('there is no Go toolchain on this machine');
   const program = join(folder, 'talk');
   execFileSync('nice', [go, 'build', '-p', '1', '-o', program, TALK], {
     env: { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=mod', GO111MODULE: 'off' },
