@@ -9,19 +9,42 @@ import { sameAddress } from '../wire/ip.ts';
 import type { UdpEnd } from '../wire/udp-packet.ts';
 
 /** Ports that stand for the peer's sockets: away from those of services. */
-export const FIRST_PORT = 40_000;
-export const PORTS = 20_000;
+const FIRST_PORT = 40_000;
+const PORTS = 20_000;
 /** What the device wants in front of a packet. */
 export const HEADROOM_BYTES = 64;
 export const UDP_HEADER_BYTES = 8;
 
 /** The peer's address of this length, as its sockets have it here; undefined where its `lan` has none of that family. */
-export function standInAddress({ lan }: Peer, length: number): Uint8Array | undefined {
+function standInAddress({ lan }: Peer, length: number): Uint8Array | undefined {
   const prefix = lan.find(({ bytes }) => bytes.length === length);
   if (!prefix) return undefined;
   const bytes = Uint8Array.from(prefix.bytes);
   if (prefix.length < 8 * length - 1) bytes[length - 1]! |= 1;
   return bytes;
+}
+
+/** The same socket in the family of its address's length: another address of the peer's, with the same port. */
+export function standInFor(peer: Peer, own: UdpEnd, length: number): UdpEnd | undefined {
+  if (own.bytes.length === length) return own;
+  const bytes = standInAddress(peer, length);
+  return bytes && { bytes, port: own.port };
+}
+
+/** Chooses what stands for sockets of the peers', one port after the other. */
+export class StandIns {
+  #lastPort = 0;
+
+  /** @returns undefined where the peer's `lan` has no address, or no port is free. */
+  next(peer: Peer, isTaken: (own: UdpEnd) => boolean): UdpEnd | undefined {
+    const bytes = standInAddress(peer, 4) ?? standInAddress(peer, 16);
+    if (!bytes) return undefined;
+    for (let tries = 0; tries < PORTS; tries++) {
+      const own = { bytes, port: FIRST_PORT + (this.#lastPort++ % PORTS) };
+      if (!isTaken(own)) return own;
+    }
+    return undefined;
+  }
 }
 
 /** Whether a packet goes to one of the peer's sockets, and not to a host of its LAN. */

@@ -18,7 +18,7 @@ import type { Allowance } from '../status/allowance.ts';
 import { type Counters, type Fault, pathIndexOf } from '../status/counters.ts';
 import { sameAddress } from '../wire/ip.ts';
 import { type UdpEnd, udpFrontBytes, writeUdpFront } from '../wire/udp-packet.ts';
-import { FIRST_PORT, farEnd, HEADROOM_BYTES, PORTS, standInAddress } from './foreign-ends.ts';
+import { farEnd, HEADROOM_BYTES, StandIns, standInFor } from './foreign-ends.ts';
 import type { SsUdpKeys } from './ss-udp-keys.ts';
 import { SsUdpRemotes } from './ss-udp-remotes.ts';
 import { Received, type SsUdpSessions, TheirSession } from './ss-udp-sessions.ts';
@@ -67,7 +67,7 @@ export class SsUdpIngress {
   readonly #packets = new Slab(PACKETS_BYTES);
   #packetsEnd = 0;
   #packetId = 0;
-  #lastPort = 0;
+  readonly #standIns = new StandIns();
 
   constructor(parts: SsUdpIngressParts) {
     this.#parts = parts;
@@ -201,10 +201,9 @@ export class SsUdpIngress {
     const site = this.#parts.site();
     const far = farEnd(site, true, body.address);
     if (!far) return this.#parts.fault('unknown-target');
-    const isOwn = own.bytes.length === far.bytes.length;
-    const bytes = isOwn ? own.bytes : standInAddress(site.peers[peer]!, far.bytes.length);
-    if (!bytes) return this.#parts.fault('destination-outside');
-    this.#bring(peer, { bytes, port: own.port }, far, body);
+    const from = standInFor(site.peers[peer]!, own, far.bytes.length);
+    if (!from) return this.#parts.fault('destination-outside');
+    this.#bring(peer, from, far, body);
   }
 
   #follow(session: TheirSession, { local, remote: { bytes, port } }: Came): void {
@@ -269,12 +268,7 @@ export class SsUdpIngress {
   }
 
   #standIn(peer: number): UdpEnd | undefined {
-    const known = this.#parts.site().peers[peer]!;
-    const bytes = standInAddress(known, 4) ?? standInAddress(known, 16);
     const { theirs } = this.#parts.sessions.of(peer);
-    if (!bytes) return undefined;
-    // There are fewer sessions than ports.
-    while (theirs.has(FIRST_PORT + (this.#lastPort % PORTS))) this.#lastPort++;
-    return { bytes, port: FIRST_PORT + (this.#lastPort++ % PORTS) };
+    return this.#standIns.next(this.#parts.site().peers[peer]!, ({ port }) => theirs.has(port));
   }
 }

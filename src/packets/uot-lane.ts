@@ -11,12 +11,12 @@
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from '../kernel/constants.ts';
 import { Slab } from '../native/index.ts';
 import { UOT_FRAME_MOST_BYTES, type UotFrame, writeUotHead, writeUotRequest } from '../shadowsocks/uot.ts';
-import type { Peer, Site } from '../site/types.ts';
+import type { Site } from '../site/types.ts';
 import { Allowance } from '../status/allowance.ts';
 import { DESTINATION, type InnerPacket, PROTOCOL, SOURCE } from '../wire/inner-packet.ts';
 import { addressFromBytes, sameAddress } from '../wire/ip.ts';
 import { type UdpEnd, udpFrontBytes, writeUdpFront } from '../wire/udp-packet.ts';
-import { endOf, FIRST_PORT, farEnd, HEADROOM_BYTES, PORTS, standInAddress, targetOf, UDP_HEADER_BYTES } from './foreign-ends.ts';
+import { endOf, farEnd, HEADROOM_BYTES, StandIns, standInFor, targetOf, UDP_HEADER_BYTES } from './foreign-ends.ts';
 import { SCRATCH_BYTES, UotStream, type UotStreamParts } from './uot-stream.ts';
 
 /** What sing-box keeps, too; the one that was used least lately makes room, of the peer that has most. */
@@ -57,7 +57,7 @@ export class UotLane {
   readonly #dials: Allowance[] = [];
   #dirty: UotStream[] = [];
   #lastTicket = UOT_FIRST_TICKET;
-  #lastPort = 0;
+  readonly #standIns = new StandIns();
   #packetId = 0;
   /** What was made of frames, until the device has it. */
   readonly #packets = new Slab(PACKETS_BYTES);
@@ -120,7 +120,8 @@ export class UotLane {
   /** The peer opened one. */
   serve(peer: number, fd: number, version: 1 | 2): void {
     const known = this.#site.peers[peer];
-    const own = known?.packets === 'uot' ? this.#standIn(known) : undefined;
+    const own =
+      known?.packets === 'uot' ? this.#standIns.next(known, (one) => this.#streams.has(keyOf(known.index, one, 'theirs'))) : undefined;
     if (!own) return this.#parts.io.close(fd);
     const stream = new UotStream(this.#shared, peer, own, this.#parts.nowMs(), { version });
     this.#keep(keyOf(peer, own, 'theirs'), stream);
@@ -252,21 +253,8 @@ export class UotLane {
     this.#packetsEnd = 0;
   }
 
-  /** An address of the peer's, of either family, with the stream's port. */
   #standInFor({ peer, own }: UotStream, length: number): UdpEnd | undefined {
-    if (own.bytes.length === length) return own;
-    const bytes = standInAddress(this.#site.peers[peer]!, length);
-    return bytes && { bytes, port: own.port };
-  }
-
-  #standIn(peer: Peer): UdpEnd | undefined {
-    const bytes = standInAddress(peer, 4) ?? standInAddress(peer, 16);
-    if (!bytes) return undefined;
-    for (let tries = 0; tries < PORTS; tries++) {
-      const own = { bytes, port: FIRST_PORT + (this.#lastPort++ % PORTS) };
-      if (!this.#streams.has(keyOf(peer.index, own, 'theirs'))) return own;
-    }
-    return undefined;
+    return standInFor(this.#site.peers[peer]!, own, length);
   }
 
   #touch(stream: UotStream): void {
