@@ -5,12 +5,13 @@
  * failed test each.
  */
 import { spawnSync } from 'node:child_process';
-import { startVitest, type TestModule } from 'vitest/node';
+import { startVitest, type TestCase, type TestModule } from 'vitest/node';
 
 const LINTS = [
   ['biome', 'node_modules/.bin/biome', 'check', '--log-level=warn', '.'],
   ['tsc', process.execPath, 'node_modules/typescript/bin/tsc', '--noEmit'],
 ] as const;
+const MOST_OF_A_MESSAGE = 400;
 
 const filters = process.argv.slice(2);
 let passed = 0;
@@ -43,9 +44,15 @@ function count(module: TestModule): void {
     const name = `${module.relativeModuleId}: ${test.fullName}`;
     if (result.state === 'passed') passed++;
     else if (result.state === 'skipped') skipped.push(`${name}: ${result.note ?? 'no reason given'}`);
-    else failures.push(name);
+    else failures.push(`${name}: ${result.errors?.map(inOneLine).join(' | ')}`);
   }
   for (const error of module.errors()) failures.push(`${module.relativeModuleId}: ${error.message}`);
+}
+
+/** What was wrong and where in the test, so that the end of a log is enough to begin with. */
+function inOneLine({ message, stacks }: NonNullable<ReturnType<TestCase['result']>['errors']>[number]): string {
+  const at = stacks?.at(-1);
+  return message.replaceAll(/\s+/g, ' ').slice(0, MOST_OF_A_MESSAGE) + (at ? ` (line ${at.line})` : '');
 }
 
 for (const line of skipped) console.log(`skipped  ${line}`);

@@ -110,7 +110,8 @@ describe('a program is refused, with the reason', () => {
     expect(refusal(() => forcingOf(script, host()))).toBe(`EXEC_PROGRAM DIR/script runs in ${interpreter}, and there is no such program`);
   });
 
-  it.skipIf(process.getuid!() === 0)('where it may be run and not read (as root nothing is unreadable)', () => {
+  it('where it may be run and not read', ({ skip }) => {
+    skip(process.getuid!() === 0, 'as root nothing is unreadable');
     expect(refusal(() => forcingOf(elf('secret', { interpreter: GLIBC }, 0o111), host()))).toBe(
       'EXEC_PROGRAM DIR/secret cannot be read, to see how it can be forced: EACCES',
     );

@@ -24,11 +24,9 @@ import { run, serve, startScript } from './support/programs.ts';
 const SING_BOX = findProgram('sing-box', 'BRAID_SING_BOX');
 const SSSERVER = findProgram('ssserver', 'BRAID_SSSERVER');
 const SSLOCAL = findProgram('sslocal', 'BRAID_SSLOCAL');
-if (!SING_BOX) console.log('skipped: interop with sing-box, which is neither on PATH nor named by BRAID_SING_BOX');
-if (!SSSERVER || !SSLOCAL)
-  console.log(
-    'skipped: interop with shadowsocks-rust: ssserver and sslocal are neither on PATH nor named by BRAID_SSSERVER and BRAID_SSLOCAL',
-  );
+const NO_SING_BOX = !SING_BOX && 'sing-box is neither on PATH nor named by BRAID_SING_BOX';
+const NO_SHADOWSOCKS_RUST =
+  (!SSSERVER || !SSLOCAL) && 'ssserver and sslocal are neither on PATH nor named by BRAID_SSSERVER and BRAID_SSLOCAL';
 
 const RATE_MBIT = 20;
 const FAST_MBIT = 1.2 * RATE_MBIT;
@@ -38,6 +36,12 @@ const WAYS = [
   ['berlin-pc', 'munich-pc'],
   ['munich-pc', 'berlin-pc'],
 ] as const;
+
+/** As `describe`, or one skipped test that says why. */
+function describeUnless(missing: string | false, title: string, body: () => void): void {
+  if (missing) it(title, ({ skip }) => skip(missing));
+  else describe(title, body);
+}
 
 let lab: Lab;
 let braids: Braids;
@@ -111,7 +115,7 @@ async function echoes(from: string, to: string, port: number): Promise<string> {
 
 const carriesOverBoth = (status: StatusSnapshot) => status.peers[0]!.paths.every((path) => path.txBytes > 1e6 && path.rxBytes > 1e6);
 
-describe.skipIf(!SING_BOX)('with sing-box, set up as the recipe does', () => {
+describeUnless(NO_SING_BOX, 'with sing-box, set up as the recipe does', () => {
   beforeAll(async () => {
     await begin((toml) => toml.replace('method ', 'packets = "uot"\nmethod '), true);
     await startSingBox(SING_BOX!, { lab, method: '2022-blake3-aes-128-gcm', ...keysOf(lab) });
@@ -186,7 +190,7 @@ async function withIdentities(method: Method, emulated = false): Promise<Foreign
   return { lab, method, toBraid: `${ours}:${toBraid}`, fromBraid: fromBraid!, identity: theirs!, packets: 'ss-udp' };
 }
 
-describe.skipIf(!SING_BOX)('with sing-box, its own datagrams, a key of 32 bytes and identity keys on both sides', () => {
+describeUnless(NO_SING_BOX, 'with sing-box, its own datagrams, a key of 32 bytes and identity keys on both sides', () => {
   beforeAll(async () => {
     await startSingBox(SING_BOX!, await withIdentities('2022-blake3-aes-256-gcm', true));
     await braids.start('berlin');
@@ -230,7 +234,7 @@ describe.skipIf(!SING_BOX)('with sing-box, its own datagrams, a key of 32 bytes 
   });
 });
 
-describe.skipIf(!SSSERVER || !SSLOCAL)('with shadowsocks-rust, a key of 32 bytes and identity keys on both sides', () => {
+describeUnless(NO_SHADOWSOCKS_RUST, 'with shadowsocks-rust, a key of 32 bytes and identity keys on both sides', () => {
   beforeAll(async () => {
     await startShadowsocksRust({ server: SSSERVER!, local: SSLOCAL! }, await withIdentities('2022-blake3-aes-256-gcm'));
     await braids.start('berlin');
