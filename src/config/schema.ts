@@ -314,7 +314,11 @@ export const siteSchema = z.strictObject({
     .array(prefix)
     .min(1)
     .describe('The prefixes of this site that peers may reach. The gateway has an address in at least one of them.'),
-  listen: port.default(DEFAULTS.listen).describe('The port that peers dial, on every uplink: what a firewall must let in.'),
+  listen: port
+    .default(DEFAULTS.listen)
+    .describe(
+      'The port that peers dial, on every uplink: what a firewall must let in. Also the port of peers whose `addresses` name none. `braid reload` changes neither: a restart does both.',
+    ),
   identity_key: keyFile.optional().describe("This site's identity key (SIP023). Required with two peers or more: it tells them apart."),
   uplink: z.array(uplinkSchema).min(1).max(16).describe('A way out, one `[[uplink]]` section each.'),
   peer: z

@@ -1,7 +1,7 @@
 /** A configuration file as a typed value: everything that can be known without looking at the host. site/ joins it with the host's facts. */
 import type { Secret } from '../crypto/secret.ts';
 import type { Place } from '../error.ts';
-import type { AllowRule, Method, NetworkNumbers, PacketCarriage, PeerAddress, PeerKind, PolicyRule, Transport } from '../site/types.ts';
+import type { AllowRule, Method, NetworkNumbers, PacketCarriage, PeerKind, PolicyRule, Transport } from '../site/types.ts';
 import type { IpAddress, Prefix } from '../wire/ip.ts';
 import type { KeyPath } from './locate.ts';
 
@@ -34,20 +34,40 @@ export interface UplinkConfig {
   readonly weight: number;
 }
 
+/**
+ * What its section leaves to the rest of the file (the port, our `lan`, the uplinks by name) is open here. A daemon that runs fills it in
+ * with what it was started with, since the rest of the file is not taken over before a restart.
+ */
 export interface PeerConfig {
   readonly site: string;
   readonly kind: PeerKind;
   readonly method: Method;
   readonly lan: readonly Prefix[];
-  readonly addresses: readonly PeerAddress[];
+  readonly addresses: readonly PeerAddressConfig[];
   readonly pairing: Pairing;
   readonly transport: Transport;
   readonly snat: boolean;
   readonly packets: PacketCarriage;
-  readonly policy: readonly PolicyRule[];
+  readonly policy: readonly PolicyConfig[];
   /** Of a daemon that runs: the file has it no more, and its place stays empty (config/arrange.ts). */
   readonly revoked?: true;
-  readonly allow: readonly AllowRule[];
+  readonly allow: readonly AllowConfig[];
+}
+
+export interface PeerAddressConfig {
+  readonly address: IpAddress;
+  /** Absent: the port that we listen on. */
+  readonly port?: number;
+}
+
+export interface AllowConfig extends Omit<AllowRule, 'to'> {
+  /** Absent: all of our `lan`. */
+  readonly to?: readonly Prefix[];
+}
+
+export interface PolicyConfig extends Omit<PolicyRule, 'uplink'> {
+  /** Its name. */
+  readonly uplink?: string;
 }
 
 type Pairing = 'auto' | 'paired' | 'mesh';

@@ -38,9 +38,10 @@ function host() {
   const added: NewPeer[] = [];
   const faults: string[] = [];
   const said: string[] = [];
-  const state = { refuses: '', adding: () => {} };
+  const state = { refuses: '', adding: () => {}, portByDefault: 8388 as number | undefined };
   const guests = new Guests({
     roster: {
+      portByDefault: () => state.portByDefault,
       check: () =>
         state.refuses === 'check' ? Promise.reject(new BraidError('CONFIG_VALUE', 'peer[0].lan[0]: overlaps')) : Promise.resolve(),
       add: (peer) => {
@@ -97,6 +98,13 @@ describe('whoever holds a code', () => {
     expect(invitations.isGood(1)).toBe(false);
     // Also after a restart.
     expect(new Invitations(file).find(1)).toMatchObject({ usedBy: 'munich' });
+  });
+
+  it('is written down with its port where the file is about to say another one for all', async () => {
+    const { invite, guest, added, state } = host();
+    state.portByDefault = undefined;
+    expect(await guest(invite())).toMatchObject({ ended: 'joined' });
+    expect(added[0]!.section).toContain('addresses   = ["10.0.0.2:8388"]');
   });
 
   it('is not silently given public addresses as its LAN', async () => {

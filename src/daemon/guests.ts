@@ -18,7 +18,7 @@ import type { Fault } from '../status/counters.ts';
 import type { Roster } from './roster.ts';
 
 interface GuestsParts {
-  readonly roster: Pick<Roster, 'check' | 'add'>;
+  readonly roster: Pick<Roster, 'check' | 'add' | 'portByDefault'>;
   readonly invitations: Invitations;
   readonly method: () => Method;
   /** What we tell of ourselves. */
@@ -89,9 +89,11 @@ export class Guests {
     if (!invitations.isGood(invitation)) throw new Refused('the code has expired');
     const ours = about();
     if (offer.identityKey.length !== ours.identityKey.length) throw new Refused(`the sites need one method, and ${ours.site} has another`);
-    await roster.check(this.#peerOf(offer, keys, from)).catch((error: unknown) => {
+    try {
+      await roster.check(this.#peerOf(offer, keys, from));
+    } catch (error) {
       throw new Refused(wordsOf(error, ours.site));
-    });
+    }
     return { ...ours, dialled: believable(offer.addresses, from) };
   }
 
@@ -121,10 +123,10 @@ export class Guests {
   }
 
   #peerOf(offer: About, keys: AgreedKeys, from: string) {
-    const { site, listen } = this.#parts.about();
+    const { about, roster } = this.#parts;
     return peerOf({
-      ownSite: site,
-      ownListen: listen,
+      ownSite: about().site,
+      portByDefault: roster.portByDefault(),
       method: this.#parts.method(),
       about: offer,
       addresses: believable(offer.addresses, from),

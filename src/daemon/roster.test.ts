@@ -38,6 +38,7 @@ const FACTS: HostFacts = {
   devices: [
     { name: 'eth1', up: true, mtu: 1500, addresses: [address('172.16.0.1', 24)] },
     { name: 'eth2', up: true, mtu: 1500, addresses: [address('10.0.0.1', 24)] },
+    { name: 'eth3', up: true, mtu: 1500, addresses: [address('10.1.0.1', 24)] },
   ],
   routes: [],
 };
@@ -212,6 +213,43 @@ describe('peers of a daemon that runs', () => {
     heard.length = 0;
     expect(await roster.reload()).toMatchObject({ added: [], revoked: [], changed: [] });
     expect(heard).toEqual([]);
+  });
+
+  it('keep what they take from the rest of the file until a restart takes that over', async () => {
+    const { file, put, roster, site, text, told } = daemon();
+    const policy = '\n[[peer.policy]]\nports = [53]\nuplink = "fiber"\n';
+    writeFileSync(file, text().replace('\n[log]', `${policy}\n[log]`));
+    expect(await roster.reload()).toMatchObject({ changed: ['munich'], needRestart: [] });
+    expect(roster.portByDefault()).toBe(8388);
+    const before = site.now;
+    expect(before.peers[0]).toMatchObject({ addresses: [{ port: 8388 }], policy: [{ uplink: 0 }] });
+    told.length = 0;
+    const cable = '[[uplink]]\nname = "cable"\ndevice = "eth3"\n';
+    const rest = text().replace('[[uplink]]', `listen = 9000\n\n${cable}\n[[uplink]]`).replace('172.16.0.0/24', '172.16.0.0/25');
+    writeFileSync(file, rest.replace('172.16.1.0/24', '172.16.1.0/25'));
+    expect(await roster.reload()).toMatchObject({ changed: ['munich'], needRestart: ['lan', 'listen', 'uplink'] });
+    expect(site.now.peers[0]).toMatchObject({
+      lan: [{ text: '172.16.1.0/25' }],
+      addresses: [{ port: 8388 }],
+      paths: [{ peerAddress: { port: 8388 }, present: true }],
+      policy: [{ uplink: 0 }],
+      allow: [{ to: [{ text: '172.16.0.0/24' }] }],
+    });
+    expect(site.now.peers[0]!.paths).toHaveLength(1);
+    // With the rest alone nothing changes, and nobody is told anything.
+    told.length = 0;
+    writeFileSync(file, text().replace('9000', '9001'));
+    expect(await roster.reload()).toMatchObject({ changed: [], needRestart: ['lan', 'listen', 'uplink'] });
+    expect(told).toEqual([]);
+    expect(roster.portByDefault()).toBeUndefined();
+    // A rule for an uplink that only the file has takes what there is.
+    writeFileSync(file, text().replace('uplink = "fiber"', 'uplink = "cable"'));
+    expect(await roster.reload()).toMatchObject({ changed: ['munich'] });
+    expect(site.now.peers[0]!.policy[0]).not.toHaveProperty('uplink');
+    for (const [name, secret] of PARIS.keyFiles) put(name, secret);
+    writeFileSync(file, `${text()}\n${PARIS.section}`);
+    expect(await roster.reload()).toMatchObject({ added: ['paris'] });
+    expect(site.now.peers[1]).toMatchObject({ addresses: [{ port: 8388 }] });
   });
 
   it('are not added under an identity key that the daemon has not', async () => {

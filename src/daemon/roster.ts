@@ -105,6 +105,12 @@ export class Roster {
     });
   }
 
+  /** Of addresses in the file. @returns undefined where it says another `listen` than we run with. @throws BraidError, BraidErrors as `reload`. */
+  portByDefault(): number | undefined {
+    const { listenPort } = this.#loaded.config;
+    return this.#parsed(this.#text()).config.listenPort === listenPort ? listenPort : undefined;
+  }
+
   async #use(now: Loaded): Promise<PeerChanges> {
     const { site, ring } = this.#parts;
     const before = this.#loaded;

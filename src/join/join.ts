@@ -181,7 +181,7 @@ function guestsPeer(
   dialled: string,
 ): NewPeer & { addresses: string[] } {
   const addresses = believable(answer.addresses, dialled);
-  const parts = { ownSite: own.site.name, ownListen: own.site.listenPort, method, about: answer, addresses, unixMs: Date.now() };
+  const parts = { ownSite: own.site.name, portByDefault: own.site.listenPort, method, about: answer, addresses, unixMs: Date.now() };
   return { ...peerOf({ ...parts, receive: keys.hostToGuest, send: keys.guestToHost }), addresses };
 }
 

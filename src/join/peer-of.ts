@@ -6,7 +6,8 @@ import type { About } from './messages.ts';
 
 interface JoinedPeer {
   readonly ownSite: string;
-  readonly ownListen: number;
+  /** What an address without a port stands for in our file; undefined where that is about to change. */
+  readonly portByDefault: number | undefined;
   readonly method: Method;
   readonly about: About;
   /** Those of its addresses that we dial. */
@@ -16,7 +17,7 @@ interface JoinedPeer {
   readonly unixMs: number;
 }
 
-export function peerOf({ ownSite, ownListen, method, about, addresses, receive, send, unixMs }: JoinedPeer): NewPeer {
+export function peerOf({ ownSite, portByDefault, method, about, addresses, receive, send, unixMs }: JoinedPeer): NewPeer {
   const base64 = (key: Secret) => Buffer.from(key.reveal()).toString('base64');
   const withPort = (address: string) => (address.includes(':') ? `[${address}]:${about.listen}` : `${address}:${about.listen}`);
   return newPeer(
@@ -24,7 +25,7 @@ export function peerOf({ ownSite, ownListen, method, about, addresses, receive, 
     {
       site: about.site,
       lan: about.lan,
-      addresses: about.listen === ownListen ? addresses : addresses.map(withPort),
+      addresses: about.listen === portByDefault ? addresses : addresses.map(withPort),
       method,
       receiveKey: base64(receive),
       sendKey: `${about.identityKey}:${base64(send)}`,

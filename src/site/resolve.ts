@@ -14,7 +14,8 @@ import { appendPaths } from './append-paths.ts';
 import type { DeviceFacts, HostFacts } from './facts.ts';
 import { innerAddress } from './inner.ts';
 import { addressOfFamily, type Connected, type Pair, pair } from './pairing.ts';
-import type { Peer, Site } from './types.ts';
+import { allowRules, peerAddresses, policyRules } from './peer-values.ts';
+import type { Peer, PeerAddress, Site } from './types.ts';
 
 /** Of a device that is not there: paths over it come with it. */
 const ETHERNET_MTU = 1500;
@@ -198,9 +199,11 @@ function onePerFamily(addresses: readonly IpAddress[], lan: readonly Prefix[]): 
 function resolvePeers(config: Config, uplinks: readonly Connected[], errors: BraidError[], previous?: Site): Peer[] {
   return config.peers.map((peer, index): Peer => {
     if (peer.revoked) return revokedPeer(index, peer);
-    const pairs = resolvePairs(config, peer, index, uplinks, errors);
+    const addresses = peerAddresses(config, peer);
+    const pairs = resolvePairs(config, peer, addresses, index, uplinks, errors);
     const paths = appendPaths(previous?.peers[index]?.paths ?? [], pairs, uplinks);
-    const { site, kind, method, lan, addresses, transport, snat, packets, policy, allow } = peer;
+    const { site, kind, method, lan, transport, snat, packets } = peer;
+    const [policy, allow] = [policyRules(config, peer), allowRules(config, peer)];
     return { index, site, kind, method, lan, addresses, paths, transport, snat, packets, policy, allow };
   });
 }
@@ -223,13 +226,20 @@ function revokedPeer(index: number, { site, kind, method }: PeerConfig): Peer {
   };
 }
 
-function resolvePairs(config: Config, peer: PeerConfig, index: number, uplinks: readonly Connected[], errors: BraidError[]): Pair[] {
+function resolvePairs(
+  config: Config,
+  peer: PeerConfig,
+  addresses: readonly PeerAddress[],
+  index: number,
+  uplinks: readonly Connected[],
+  errors: BraidError[],
+): Pair[] {
   const place = config.place(['peer', index, 'addresses']);
   const label = `peer[${index}].addresses`;
   try {
-    const pairs = pair({ pairing: peer.pairing, uplinks, addresses: peer.addresses, place, label });
+    const pairs = pair({ pairing: peer.pairing, uplinks, addresses, place, label });
     // An uplink that is down now may be the one that leads there: then the peer is down, and the start goes on.
-    const mayLead = peer.addresses.length === 0 || uplinks.some(({ uplink }) => uplink.addresses.length === 0);
+    const mayLead = addresses.length === 0 || uplinks.some(({ uplink }) => uplink.addresses.length === 0);
     if (pairs.length > PATHS_MOST)
       errors.push(
         new BraidError('CONFIG_VALUE', `${label}: at most ${PATHS_MOST} paths expected, got ${pairs.length}`, {
