@@ -113,7 +113,7 @@ describe('braid init and join', () => {
         "stdout": "munich and berlin are peers now; /etc/braid/munich.toml says so
         lan of berlin   172.16.0.0/24
         we dial it at   10.0.0.1
-        it dials us at no address: we dial it
+        it dials us at  no address: we dial it
       next: braid up munich
       ",
       }

@@ -154,7 +154,7 @@ function joined({ file, site, peer, peerLan, dials, dialled, notes, isRunning }:
     `${site} and ${peer} are peers now; ${file} says so`,
     `  ${`lan of ${peer}`.padEnd(15)} ${peerLan.join(', ')}`,
     `  we dial it at   ${reach(dials, 'no address: it dials us')}`,
-    `  it dials us at ${reach(dialled, 'no address: we dial it')}`,
+    `  it dials us at  ${reach(dialled, 'no address: we dial it')}`,
     ...notes.map((note) => `  note: ${note}`),
     ...(isRunning ? ['the daemon here has taken it up'] : runs ? [] : [`next: ${upCommand(site, file)}`]),
   ].join('\n')}\n`;

@@ -51,7 +51,7 @@ function uplinkProblems(file: FileDraft): Problem[] {
   const found: Problem[] = [];
   const names = new Map<string, number>();
   const devices = new Map<string, number>();
-  for (const [i, { name, device, address, gateway }] of entries(file.uplink)) {
+  for (const [i, { name, device, address, gateway, public: seenAs }] of entries(file.uplink)) {
     duplicate(found, names, name, ['uplink', i, 'name'], (first) => `${name} is already the name of uplink[${first}]`);
     const first = device === undefined ? undefined : devices.get(device);
     if (device !== undefined && first === undefined) devices.set(device, i);
@@ -63,6 +63,7 @@ function uplinkProblems(file: FileDraft): Problem[] {
     for (const [key, given] of [
       ['address', address],
       ['gateway', gateway],
+      ['public', seenAs],
     ] as const) {
       const list = addresses(given, ['uplink', i, key]);
       if (list.length === 2 && list[0]!.value.family === list[1]!.value.family)

@@ -145,6 +145,11 @@ describe('what is wrong with a configuration is said in one line with its place'
       ['CONFIG_VALUE 7:11: uplink[0].address: expected an IPv4 or IPv6 address, got "10.0.0.256"'],
     ],
     ['a loopback address', line(7, 'address = "127.0.0.1"'), ['CONFIG_VALUE 7:11: uplink[0].address: 127.0.0.1 is a loopback address']],
+    [
+      'a public address that is none',
+      line(7, 'public = "127.0.0.1"'),
+      ['CONFIG_VALUE 7:10: uplink[0].public: 127.0.0.1 is a loopback address'],
+    ],
     ['a peer that is ourselves', line(13, 'site = "berlin"'), ['CONFIG_VALUE 13:8: peer[0].site: berlin is this site']],
     [
       'two peers of one name',

@@ -22,6 +22,17 @@ export function pathText(path: KeyPath): string {
   return path.map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? step : `.${step}`)).join('');
 }
 
+/** What an error says of a value, apart again. @returns undefined where it is about no value. */
+export function parted(message: string): { readonly path: KeyPath; readonly rest: string } | undefined {
+  const match = /^([a-z_]+(?:\[\d+\]|\.[\w-]+)*): /.exec(message);
+  return match ? { path: pathOf(match[1]!), rest: message.slice(match[0].length) } : undefined;
+}
+
+/** The other way round. */
+export function pathOf(text: string): KeyPath {
+  return (text.match(/[\w-]+/g) ?? []).map((step) => (/^\d+$/.test(step) ? Number(step) : step));
+}
+
 /** @throws BraidErrors in the order of the lines, unless there are none. */
 export function throwProblems(file: string, places: Located, problems: readonly Problem[]): void {
   if (problems.length === 0) return;

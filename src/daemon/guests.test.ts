@@ -93,7 +93,9 @@ describe('whoever holds a code', () => {
     expect(added).toMatchObject([{ site: 'munich', section: expect.stringContaining('addresses   = ["10.0.0.2"]') }]);
     expect(added[0]!.keyFiles[0]![1]).toMatch(new RegExp(`^${key(5).replaceAll('+', '\\+')}:[A-Za-z0-9+/]{22}==\n$`));
     expect(said).toEqual(['used', 'munich joined from 192.168.7.7; its LAN is 172.16.1.0/24']);
-    expect(await guest(code, { site: 'paris' })).toMatchObject({ ended: 'the code was used already, by munich: each is good once' });
+    expect(await guest(code, { site: 'paris' })).toMatchObject({
+      ended: 'the code was used already, by munich: each is good once, `braid peer add` at berlin prints another',
+    });
     expect(added).toHaveLength(1);
     expect(invitations.isGood(1)).toBe(false);
     // Also after a restart.
@@ -116,11 +118,18 @@ describe('whoever holds a code', () => {
     );
   });
 
+  it('hears that it cannot be called as the host', async () => {
+    const { invite, guest } = host();
+    expect(await guest(invite(), { site: 'berlin' })).toMatchObject({
+      ended: 'it is called berlin itself: one of the two needs another --site',
+    });
+  });
+
   it('hears that it has expired, while that is remembered', async () => {
     const { invite, guest, clock, added } = host();
     const code = invite();
     clock.unixMs += HOUR_MS;
-    expect(await guest(code)).toMatchObject({ ended: 'the code has expired' });
+    expect(await guest(code)).toMatchObject({ ended: 'the code has expired: `braid peer add` at berlin prints another' });
     expect(added).toEqual([]);
   });
 
@@ -128,7 +137,7 @@ describe('whoever holds a code', () => {
     const { invite, guest, state, added } = host();
     const code = invite();
     state.refuses = 'check';
-    expect(await guest(code)).toMatchObject({ ended: 'berlin cannot take it: peer[0].lan[0]: overlaps' });
+    expect(await guest(code)).toMatchObject({ ended: 'berlin cannot take munich, it says: the lan of munich: overlaps' });
     state.refuses = 'add';
     expect(await guest(code)).toMatchObject({ ended: 'disk full' });
     state.refuses = '';

@@ -4,11 +4,13 @@
  */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { reworded } from '../config/reword.ts';
 import type { FromWorker } from '../engine/messages.ts';
 import { BraidError, BraidErrors } from '../error.ts';
 import { type AgreedKeys, joinAsHost, Refused } from '../join/exchange.ts';
 import type { Invitations } from '../join/invitation.ts';
 import type { About, JoinAnswer } from '../join/messages.ts';
+import { newcomerNames } from '../join/names.ts';
 import { peerOf } from '../join/peer-of.ts';
 import { believable, publicOnes } from '../join/reachable.ts';
 import { SecretStream, StreamEnded } from '../join/secret-stream.ts';
@@ -35,6 +37,7 @@ const TALK_MOST_MS = 60_000;
 const TALKS_AT_ONCE = 16;
 const TALK_EACH_MS = 2_000;
 const LISTED_MOST = 3;
+const another = (site: string) => `\`braid peer add\` at ${site} prints another`;
 
 export class Guests {
   readonly #parts: GuestsParts;
@@ -84,22 +87,23 @@ export class Guests {
 
   async #consider(invitation: number, offer: About, keys: AgreedKeys, from: string): Promise<Omit<JoinAnswer, 'kind'>> {
     const { invitations, roster, about } = this.#parts;
-    const { usedBy } = invitations.find(invitation)!;
-    if (usedBy !== undefined) throw new Refused(`the code was used already, by ${usedBy}: each is good once`);
-    if (!invitations.isGood(invitation)) throw new Refused('the code has expired');
     const ours = about();
+    const { usedBy } = invitations.find(invitation)!;
+    if (usedBy !== undefined) throw new Refused(`the code was used already, by ${usedBy}: each is good once, ${another(ours.site)}`);
+    if (!invitations.isGood(invitation)) throw new Refused(`the code has expired: ${another(ours.site)}`);
     if (offer.identityKey.length !== ours.identityKey.length) throw new Refused(`the sites need one method, and ${ours.site} has another`);
+    if (offer.site === ours.site) throw new Refused(`it is called ${ours.site} itself: one of the two needs another --site`);
     try {
       await roster.check(this.#peerOf(offer, keys, from));
     } catch (error) {
-      throw new Refused(wordsOf(error, ours.site));
+      throw new Refused(wordsOf(error, ours.site, offer.site));
     }
     return { ...ours, dialled: believable(offer.addresses, from) };
   }
 
   async #commit(invitation: number, offer: About, keys: AgreedKeys, from: string): Promise<void> {
     const { invitations, roster, used, said } = this.#parts;
-    if (!invitations.isGood(invitation)) throw new Refused('the code has expired meanwhile');
+    if (!invitations.isGood(invitation)) throw new Refused(`the code has expired meanwhile: ${another(this.#parts.about().site)}`);
     // First: whatever ends us in the middle, nobody becomes a peer by a code that stays good.
     invitations.use(invitation, offer.site);
     try {
@@ -143,10 +147,12 @@ export class Guests {
   }
 }
 
-/** What our file would say is of no use elsewhere: only its words are, not its places. */
-function wordsOf(error: unknown, site: string): string {
+/** What our file would say is of no use elsewhere: only its words are, not its places, and they are ours. */
+function wordsOf(error: unknown, site: string, guest: string): string {
   const first = error instanceof BraidErrors ? error.all[0] : error;
-  return first instanceof BraidError ? `${site} cannot take it: ${first.message}` : `${site} cannot take it`;
+  const said = reworded(first, (path) => newcomerNames(guest, Number(path[1]))(path));
+  if (!(said instanceof BraidError)) return `${site} cannot take ${guest}`;
+  return `${site} cannot take ${guest}, it says: ${said.message}${said.hint === undefined ? '' : ` (there: ${said.hint})`}`;
 }
 
 /** A code says nothing of the LAN that comes with it. @returns words, and whether somebody should look at them. */

@@ -62,6 +62,21 @@ describe('an import', () => {
     expect(readdirSync(tmpdir()).filter((name) => name.startsWith('braid-esc'))).toEqual([]);
   });
 
+  it.each<[Partial<Given>, string]>([
+    [{ uplinks: ['eth2', 'eth2'] }, '--uplink eth2: eth2 is already the name of --uplink eth2'],
+    [{ lan: ['172.16.1.0/25'] }, 'the LAN of the peer, from the rules: 172.16.1.0/24 overlaps 172.16.1.0/25 of our own lan'],
+    [{ lan: ['127.0.0.0/8'] }, '--lan: 127.0.0.0/8 overlaps 127.0.0.0/8 (loopback)'],
+  ])('of %j says what was wrong with it, and writes nothing', (given, words) => {
+    const names = { site: 'node1', peer: 'node2' };
+    expect(() => take([file('1.json', recipeText(NODE1))], 'out', HERE, { ...names, ...given })).toThrow(words);
+    expect(readdirSync(folder)).toEqual(['1.json']);
+  });
+
+  it('warns of a device that this host does not have', () => {
+    const done = take([file('1.json', recipeText(NODE1))], 'out', HERE, { uplinks: ['eth2', 'eth9'] });
+    expect(done.warnings).toEqual(['--uplink: this host has no device eth9']);
+  });
+
   it("of both sites' files knows which is this host's", () => {
     const [one, two] = [file('1.json', recipeText(NODE1)), file('2.json', recipeText(NODE2))];
     for (const files of [

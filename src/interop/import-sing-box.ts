@@ -8,7 +8,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { loadConfig } from '../config/load.ts';
-import { whyUnreadable } from '../config/problems.ts';
+import type { KeyPath } from '../config/locate.ts';
+import { pathText, whyUnreadable } from '../config/problems.ts';
+import { type Named, reworded } from '../config/reword.ts';
 import { BraidError, BraidErrors } from '../error.ts';
 import type { HostFacts } from '../site/facts.ts';
 import { derive, type Given } from './derive.ts';
@@ -53,7 +55,7 @@ export function importSingBox({ files, directory, given, facts, endpoints }: Imp
       .sort()
       .join(' and ')}.`,
   );
-  tryOut(draft.site, texts);
+  tryOut(draft, given, texts);
   const written = writeAllOrNothing(texts.map(({ path, text }) => ({ path: join(directory, path), text })));
   return {
     site: draft.site,
@@ -66,11 +68,17 @@ export function importSingBox({ files, directory, given, facts, endpoints }: Imp
       `LAN of the peer ${own.site.remoteLan.join(', ')}: from the rules`,
     ],
     leftOut: own.leftOut,
-    warnings: own.warnings,
+    warnings: [...own.warnings, ...missingDevices(given, facts)],
     far: given.far,
     tunDevices: own.site.tunDevices,
     remoteLan: own.site.remoteLan,
   };
+}
+
+/** Said for another host, perhaps: that is no mistake. */
+function missingDevices({ uplinks = [] }: Given, { devices }: HostFacts): string[] {
+  const missing = uplinks.filter((name) => !devices.some((device) => device.name === name));
+  return missing.length > 0 ? [`--uplink: this host has no device ${missing.join(', ')}`] : [];
 }
 
 /** The files of a site as `[name, text]`; keys first, so that a configuration is never there without them. */
@@ -129,22 +137,26 @@ function refuseOneKey({ receiveKey, sendKey }: SingBoxSite): void {
 }
 
 /** Reads it as `braid run` would, in a place of its own: what is written must be right. */
-function tryOut(site: string, files: readonly NewFile[]): void {
+function tryOut(draft: SiteDraft, given: Given, files: readonly NewFile[]): void {
   const folder = mkdtempSync(join(tmpdir(), 'braid-import-'));
   try {
     writeAllOrNothing(files.map(({ path, text }) => ({ path: join(folder, path), text })));
-    loadConfig(join(folder, `${site}.toml`));
+    loadConfig(join(folder, `${draft.site}.toml`));
   } catch (error) {
-    const first = error instanceof BraidErrors ? error.all[0] : error;
-    if (!(first instanceof BraidError)) throw error;
-    throw new BraidError(
-      first.code,
-      `what the file says makes no configuration: ${first.message}`,
-      first.hint === undefined ? {} : { hint: first.hint },
-    );
+    throw reworded(error, (path) => originOf(path, draft, given));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** What has no file yet is named by where it comes from. */
+function originOf([key, index, inner]: KeyPath, { uplinks }: SiteDraft, given: Given): Named {
+  if (key === 'uplink' && typeof index === 'number')
+    return given.uplinks ? { name: `--uplink ${given.uplinks[index]}` } : { name: `uplink ${uplinks[index]?.name}` };
+  if (key === 'lan') return given.lan ? { name: '--lan' } : { name: 'the LAN of this host', hint: '--lan PREFIX says otherwise' };
+  if (key === 'peer' && inner === 'lan') return { name: 'the LAN of the peer, from the rules' };
+  if (key === 'peer' && inner === 'addresses') return { name: 'the addresses of the peer, from its server and this host' };
+  return { name: `what the file says makes no configuration: ${pathText([key, index, inner].filter((step) => step !== undefined))}` };
 }
 
 function readText(file: string): string {

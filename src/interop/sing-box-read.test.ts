@@ -96,7 +96,7 @@ describe('what is refused', () => {
       outbound({ method: '2022-blake3-aes-256-gcm', password: key(2, 32) }),
       ['CONFIG_VALUE outbounds[0].method: expected 2022-blake3-aes-128-gcm, which the inbound has, got 2022-blake3-aes-256-gcm'],
     ],
-    [outbound({ server_port: 70_000 }), ['CONFIG_VALUE outbounds[0].server_port: expected a port, 1 to 65535']],
+    [outbound({ server_port: 70_000 }), ['CONFIG_VALUE outbounds[0].server_port: expected a port, 1 to 65535, got 70000']],
     [
       changed((config) => config.outbounds.push(recipe(NODE1).outbounds[0]!)),
       ['CONFIG_VALUE outbounds[2]: expected one outbound of type shadowsocks, got 2'],
@@ -116,7 +116,11 @@ describe('what is refused', () => {
     ],
     [
       changed((config) => Object.assign(config.route.rules[0]!, { ip_cidr: ['172.16.1.0/33'] })),
-      ['CONFIG_VALUE route.rules[0].ip_cidr[0]: expected a prefix, got "172.16.1.0/33"'],
+      ['CONFIG_VALUE route.rules[0].ip_cidr[0]: expected the prefix of a LAN, got "172.16.1.0/33"'],
+    ],
+    [
+      changed((config) => Object.assign(config.route.rules[0]!, { ip_cidr: ['172.16.1.0/24', '0.0.0.0/0'] })),
+      ['CONFIG_VALUE route.rules[0].ip_cidr[1]: expected the prefix of a LAN, got "0.0.0.0/0"'],
     ],
     [
       changed((config) => Object.assign(config.route.rules[0]!, { invert: true })),

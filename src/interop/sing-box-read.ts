@@ -235,8 +235,15 @@ class SingBoxReader extends TableReader {
       const [head = '', length] = typeof text === 'string' ? text.split('/') : [];
       const address = parseAddress(head);
       const bits = length === undefined ? (address?.bytes.length ?? 0) * 8 : /^\d{1,3}$/.test(length) ? Number(length) : -1;
-      if (address && bits >= 0 && bits <= address.bytes.length * 8) return [prefixAround(address, bits).text];
-      this.wrong(rule, Array.isArray(given) ? ['ip_cidr', i] : ['ip_cidr'], `expected a prefix, got ${JSON.stringify(text)}`);
+      if (address && bits > 0 && bits <= address.bytes.length * 8) return [prefixAround(address, bits).text];
+      const all =
+        address && bits === 0 ? 'write what lies behind the peer: Braid joins sites, and is no way out into the world' : undefined;
+      this.wrong(
+        rule,
+        Array.isArray(given) ? ['ip_cidr', i] : ['ip_cidr'],
+        `expected the prefix of a LAN, got ${JSON.stringify(text)}`,
+        all,
+      );
       return [];
     });
   }

@@ -29,7 +29,11 @@ export class TableReader {
   protected port(item: Item, name: string): number {
     const value = item.table[name];
     if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65_535) return value;
-    this.wrong(item, [name], value === undefined ? 'is missing' : 'expected a port, 1 to 65535');
+    this.wrong(
+      item,
+      [name],
+      value === undefined ? 'is missing' : `expected a port, 1 to 65535, got ${typeof value === 'number' ? value : typeWord(value)}`,
+    );
     return 0;
   }
 

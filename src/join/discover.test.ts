@@ -57,6 +57,12 @@ describe('what a host says of itself', () => {
     expect(notes).toEqual([expect.stringContaining('docker0 (172.17.0.1) is neither uplink nor LAN')]);
   });
 
+  it('is nothing of a site that runs here already', () => {
+    const lane = { ...defaultRoute('brd-gw1', '198.18.0.1'), table: '4204' };
+    const facts = { devices: [...FACTS.devices, device('brd-gw1')], routes: [lane, ...FACTS.routes] };
+    expect(found({}, facts).uplinks.map(({ name }) => name)).toEqual(['eth0', 'wwan0']);
+  });
+
   it('can be said otherwise, all of it', () => {
     const given = { site: 'berlin', uplinks: ['fiber=eth0', 'eth9'], lan: ['172.16.0.0/16'], publics: ['fiber=203.0.113.1'] };
     const { site, uplinks, lan, notes } = found(given);

@@ -37,6 +37,9 @@ const UPLINK_MOST_CHARS = 15;
 /** Of containers, virtual machines and other tunnels: no LAN that anybody wants to join. */
 const VIRTUAL = /^(docker|br-[0-9a-f]{12}$|veth|virbr|vnet|tun|tap|wg|brd-|cni|flannel|cali|lxc|lxdbr|podman|kube|dummy)/;
 
+/** The packet lane of a site that runs here: it has default routes in tables of its own. */
+const OURS = /^brd-/;
+
 /** @throws BraidError JOIN_HOST where something must be said by hand, USAGE where what was said cannot be. */
 export function discover(facts: HostFacts, hostName: string, given: Given): Found {
   const site = given.site ?? siteName(hostName);
@@ -70,7 +73,8 @@ interface UplinkDevice {
 }
 
 function foundUplinks(facts: HostFacts): UplinkDevice[] {
-  const names = [...new Set(facts.routes.filter(({ destination }) => destination.length === 0).map(({ device }) => device))];
+  const defaults = facts.routes.filter(({ destination, device }) => destination.length === 0 && !OURS.test(device));
+  const names = [...new Set(defaults.map(({ device }) => device))];
   const found = names.flatMap((name) => facts.devices.find((one) => one.name === name && one.name !== 'lo') ?? []);
   if (found.length === 0)
     throw new BraidError('JOIN_HOST', 'no device has a default route, so this host does not say which are its uplinks', {

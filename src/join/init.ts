@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { writeConfigFile, writeSecretFile } from '../config/files.ts';
 import { parseConfig } from '../config/load.ts';
+import { reworded } from '../config/reword.ts';
 import { DEFAULTS } from '../config/schema.ts';
 import { BraidError } from '../error.ts';
 import { type HostFacts, readHostFacts } from '../site/facts.ts';
@@ -12,13 +13,18 @@ import { resolveSite } from '../site/resolve.ts';
 import type { Site } from '../site/types.ts';
 import { discover, type Found, type Given } from './discover.ts';
 import { Invitations, type InviteMethod, invitationsFile } from './invitation.ts';
+import { firstNames } from './names.ts';
 import { inviteAddresses } from './reachable.ts';
-import { CONFIG_DIRECTORY, identityKeyFile, siteFile } from './site-file.ts';
+import { besideOthers, fileToInit, identityKeyFile, siteFile } from './site-file.ts';
 
-export interface InitOptions extends Given {
+/** What a first configuration is made from besides the host. */
+export interface FirstGiven extends Given {
+  readonly listen?: number;
+}
+
+export interface InitOptions extends FirstGiven {
   /** Absent: named after the site. */
   readonly config?: string;
-  readonly listen?: number;
   readonly forSeconds: number;
   /** Replaces what is there: the site gets another identity, and every peer must join anew. */
   readonly force: boolean;
@@ -42,13 +48,13 @@ const SECOND_MS = 1_000;
 export async function initSite(options: InitOptions): Promise<InitReport> {
   const facts = await readHostFacts();
   const found = discover(facts, hostname(), options);
-  const file = options.config ?? join(CONFIG_DIRECTORY, `${found.site}.toml`);
+  const file = fileToInit(options, found.site);
   const invitations = join(dirname(file), invitationsFile(found.site));
   if (existsSync(file) && !options.force)
     throw new BraidError('CONFIG_WRITE', `${file} is there already`, {
       hint: 'for one more site: `braid peer add`; --force replaces it, and every peer must join anew',
     });
-  const site = writeFirst(file, found, options.listen ?? DEFAULTS.listen, facts, `Written by \`braid init\` on ${today()}`);
+  const site = writeFirst(file, found, options, facts, `Written by \`braid init\` on ${today()}`);
   rmSync(invitations, { force: true });
   const expiresUnixMs = Date.now() + options.forSeconds * SECOND_MS;
   const code = new Invitations(invitations).add({
@@ -62,15 +68,15 @@ export async function initSite(options: InitOptions): Promise<InitReport> {
     site: found.site,
     lan: found.lan.map(({ prefix }) => prefix.text),
     uplinks: found.uplinks.map(({ name, device, addresses }) => ({ name, device, addresses: addresses.map(({ text }) => text) })),
-    notes: found.notes,
+    notes: [...found.notes, ...besideOthers(file)],
     code,
     expiresUnixMs,
   };
 }
 
 /** A site without peers: its file and its identity key. @throws BraidError, BraidErrors where a start would refuse it; nothing is written then. */
-export function writeFirst(file: string, found: Found, listen: number, facts: HostFacts, origin: string): Site {
-  const text = siteFile(found, listen, origin);
+export function writeFirst(file: string, found: Found, given: FirstGiven, facts: HostFacts, origin: string): Site {
+  const text = siteFile(found, given.listen ?? DEFAULTS.listen, origin);
   const keyFile = join(dirname(file), identityKeyFile(found.site));
   makeDirectory(dirname(file));
   const before = existsSync(keyFile) ? readFileSync(keyFile, 'utf8') : undefined;
@@ -82,7 +88,7 @@ export function writeFirst(file: string, found: Found, listen: number, facts: Ho
   } catch (error) {
     if (before === undefined) rmSync(keyFile, { force: true });
     else writeSecretFile(keyFile, before);
-    throw error;
+    throw reworded(error, firstNames(found, given));
   }
 }
 

@@ -11,27 +11,27 @@ import { withPeer } from '../config/edit.ts';
 import { writeConfigFile, writeSecretFile } from '../config/files.ts';
 import { loadConfig, parseConfig } from '../config/load.ts';
 import { type NewPeer, refuseUsedFiles } from '../config/peer-section.ts';
-import { DEFAULTS } from '../config/schema.ts';
+import { type Naming, reworded } from '../config/reword.ts';
 import { BraidError } from '../error.ts';
 import { type HostFacts, readHostFacts } from '../site/facts.ts';
 import { resolveSite } from '../site/resolve.ts';
 import type { Site } from '../site/types.ts';
 import { type InviteCode, parseInviteCode } from '../wire/invite-code.ts';
 import { callFirst } from './call.ts';
-import { discover, type Given, siteName } from './discover.ts';
+import { discover, siteName } from './discover.ts';
 import { type AgreedKeys, joinAsGuest, Refused } from './exchange.ts';
-import { today, writeFirst } from './init.ts';
+import { type FirstGiven, today, writeFirst } from './init.ts';
 import { invitationSecrets } from './invitation.ts';
 import type { About, JoinAnswer } from './messages.ts';
+import { firstNames, newcomerNames } from './names.ts';
 import { peerOf } from './peer-of.ts';
 import { believable, reachableAt } from './reachable.ts';
 import { SecretStream, StreamEnded } from './secret-stream.ts';
-import { CONFIG_DIRECTORY, identityKeyFile } from './site-file.ts';
+import { besideOthers, fileToJoin, identityKeyFile } from './site-file.ts';
 
-export interface JoinOptions extends Given {
+export interface JoinOptions extends FirstGiven {
   readonly code: string;
   readonly config?: string;
-  readonly listen?: number;
   readonly runDir: string;
   readonly version: string;
 }
@@ -55,6 +55,8 @@ interface Own {
   readonly loaded: Loaded;
   readonly site: Site;
   readonly notes: readonly string[];
+  /** Where the file is gone when this ends badly: what its values come from. */
+  readonly names?: Naming;
   /** Takes back what was written of a site that was none before. */
   readonly undo: () => void;
 }
@@ -128,22 +130,35 @@ function goodCode(text: string): InviteCode {
 
 /** The site that this host is already, or a first file for what it says of itself. */
 function ownSite(options: JoinOptions, facts: HostFacts): Own {
-  const file = options.config ?? join(CONFIG_DIRECTORY, `${options.site ?? siteName(hostname())}.toml`);
+  const file = fileToJoin(options, () => siteName(hostname()));
   // A site that is there has said what its uplinks are: the host need not.
-  if (existsSync(file)) return existing(file, facts);
+  if (existsSync(file)) return existing(file, options, facts);
   const found = discover(facts, hostname(), options);
   const keyFile = join(dirname(file), identityKeyFile(found.site));
   const hadKey = existsSync(keyFile);
   if (hadKey) throw new BraidError('CONFIG_WRITE', `${keyFile} is there already, without ${file}`, { hint: 'move it away' });
-  const site = writeFirst(file, found, options.listen ?? DEFAULTS.listen, facts, `Written by \`braid join\` on ${today()}`);
+  const site = writeFirst(file, found, options, facts, `Written by \`braid join\` on ${today()}`);
   const undo = () => {
     for (const path of [file, keyFile]) rmSync(path, { force: true });
   };
-  return { file, loaded: loadConfig(file), site, notes: found.notes, undo };
+  const notes = [...found.notes, ...besideOthers(file)];
+  return { file, loaded: loadConfig(file), site, notes, names: firstNames(found, options), undo };
 }
 
-function existing(file: string, facts: HostFacts): Own {
+/** @throws BraidError USAGE where it was told what only a first configuration takes. */
+function existing(file: string, { site, uplinks, lan, publics, listen }: JoinOptions, facts: HostFacts): Own {
   const loaded = loadConfig(file);
+  if (site !== undefined && site !== loaded.config.site)
+    throw new BraidError('USAGE', `--site ${site}: ${file} is of site ${loaded.config.site}`, {
+      hint: '--config FILE is where another one goes',
+    });
+  const idle = Object.entries({ '--uplink': uplinks, '--lan': lan, '--public': publics, '--listen': listen }).filter(
+    ([, said]) => said !== undefined,
+  );
+  if (idle.length > 0)
+    throw new BraidError('USAGE', `${idle.map(([flag]) => flag).join(', ')}: ${file} is there already and says so itself`, {
+      hint: 'leave it out here, and change the file where it is wrong',
+    });
   return { file, loaded, site: resolveSite(loaded.config, facts), notes: [], undo: () => {} };
 }
 
@@ -191,7 +206,7 @@ interface Written {
 }
 
 /** @throws BraidError, BraidErrors where a start would refuse it; nothing is written then. */
-function writePeer({ file, loaded }: Own, facts: HostFacts, peer: NewPeer & { addresses: string[] }): Written {
+function writePeer({ file, loaded, names }: Own, facts: HostFacts, peer: NewPeer & { addresses: string[] }): Written {
   if (loaded.config.peers.some(({ site }) => site === peer.site)) throw new BraidError('USAGE', `${peer.site} is a peer already`);
   const before = readFileSync(file, 'utf8');
   refuseUsedFiles(peer, before);
@@ -206,7 +221,7 @@ function writePeer({ file, loaded }: Own, facts: HostFacts, peer: NewPeer & { ad
     writeConfigFile(file, edited);
   } catch (error) {
     removeKeys();
-    throw error;
+    throw reworded(error, newcomerNames(peer.site, loaded.config.peers.length, names));
   }
   const undo = () => {
     writeConfigFile(file, before);
