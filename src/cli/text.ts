@@ -89,7 +89,7 @@ export const BRIEF = {
   labName: 'The name of the lab',
   labCommand: 'Everything behind HOST belongs to the program',
   labBraid: 'Start Braid on the gateways too',
-  labLeftovers: 'Remove the labs whose programs were killed',
+  labLeftovers: 'Remove the labs whose programs were killed, and namespaces that no lab lists',
 } as const;
 
 export const FULL = {

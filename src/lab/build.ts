@@ -2,7 +2,8 @@
  * Builds a topology out of network namespaces and takes it down again, whatever happens.
  *
  * The order is what makes "whatever happens" true: first the state file that names everything, then the exit and signal handlers, then the
- * namespaces. Removal blocks, because it has to work while a process is exiting. A run killed with -9 leaves its state file to `lab down`.
+ * namespaces. Removal blocks, because it has to work while a process is exiting. A run killed with -9 leaves its state file to `lab down`, and so does
+ * one whose namespaces would not go.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,9 +11,9 @@ import { BraidError } from '../error.ts';
 import { type Emulator, startEmulator } from './link/client.ts';
 import type { LinkDirection, LinkSettings } from './link/protocol.ts';
 import { type Middlebox, middleboxRules, middleboxTable, narrowRoutes } from './middlebox.ts';
-import { command, type ExecOptions, type LabProcess, type Output, startIn, startTicks, succeeded } from './netns.ts';
+import { command, type ExecOptions, existsNamespace, type LabProcess, type Output, startIn, startTicks, succeeded } from './netns.ts';
 import { addressLines, type LabPlan, namespaceOf, plainRoutes, planLab, routerOf, tbfLine, wayOutLines } from './plan.ts';
-import { LAB_DIRECTORY, type LabState, type ProcessIdentity, remove, runDirectory, writeState } from './state.ts';
+import { LAB_DIRECTORY, type LabState, leftText, type ProcessIdentity, remove, runDirectory, writeState } from './state.ts';
 import { checked, isEmulated, siteOf, type Topology, type UplinkEnd, uplinkOf } from './topology.ts';
 import { linksOf, shapedPorts } from './uplink-plan.ts';
 
@@ -176,15 +177,16 @@ export class Lab {
     if (ticks !== undefined) this.adopt({ pid: emulator.pid, startTicks: ticks });
   }
 
-  /** Removes namespaces, processes and files. May be called twice. */
+  /** Removes namespaces, processes and files. May be called twice: what did not go is tried again, at the latest when this process ends. */
   close(): void {
     if (this.#removed) return;
-    this.#removed = true;
     // One that was started just now may not have reached its namespace yet, where `remove` would find it.
     for (const program of this.#programs) program.signal('SIGKILL');
     this.#emulator?.close();
-    remove(this.#base, this.#state);
-    open.delete(this);
+    const left = remove(this.#base, this.#state);
+    this.#removed = left.length === 0;
+    if (this.#removed) open.delete(this);
+    else process.stderr.write(`${leftText(this.run, left)}; \`braid lab down ${this.run}\` tries again\n`);
   }
 
   [Symbol.dispose](): void {
@@ -233,6 +235,9 @@ export async function buildLab(topology: Topology, options: BuildOptions = {}): 
     topology,
     withBraid: options.withBraid ?? false,
   };
+  const taken = state.namespaces.filter(existsNamespace);
+  if (taken.length > 0)
+    throw new BraidError('LAB', `lab ${run}: is there already: ${taken.join(', ')}`, { hint: `braid lab down ${run}, or another name` });
   writeState(base, state);
   const lab = new Lab(base, state, plan);
   open.add(lab);

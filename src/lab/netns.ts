@@ -242,19 +242,66 @@ export function killExactly(pid: number, ticks: number): void {
   }
 }
 
-/** Kills whoever lives in `namespaces`, then removes them. Blocks: it has to work from an exit handler. */
-export function removeNamespaces(namespaces: readonly string[]): void {
-  for (let round = 0; round < 50; round++) {
-    const alive = processesIn(namespaces);
-    if (alive.length === 0) break;
-    for (const pid of alive) {
-      const ticks = startTicks(pid);
-      if (ticks !== undefined) killExactly(pid, ticks);
-    }
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
-  }
-  for (const name of namespaces) if (existsNamespace(name)) spawnSync('ip', ['netns', 'del', name], { env: { PATH }, stdio: 'ignore' });
+/** What removes namespaces; tests have their own. */
+export interface NamespaceHost {
+  exists(name: string): boolean;
+  /** Of processes that live in one of them; they may take a moment to end. */
+  kill(namespaces: readonly string[]): void;
+  /** @returns why it could not be removed. */
+  remove(name: string): string | undefined;
+  pause(ms: number): void;
 }
+
+/** A namespace that could not be removed. */
+export interface LeftNamespace {
+  readonly name: string;
+  readonly why: string;
+}
+
+const REMOVALS_MOST = 6;
+const REMOVAL_PAUSE_MS = 100;
+
+/**
+ * Kills whoever lives in `namespaces`, then removes them; what does not go is tried again for some seconds. Blocks: it has to work from an
+ * exit handler. @returns those that are there still.
+ */
+export function removeNamespaces(namespaces: readonly string[], host: NamespaceHost = linuxNamespaces): LeftNamespace[] {
+  let left: LeftNamespace[] = namespaces.filter((name) => host.exists(name)).map((name) => ({ name, why: '' }));
+  for (let round = 0; round < REMOVALS_MOST && left.length > 0; round++) {
+    if (round > 0) host.pause(REMOVAL_PAUSE_MS * 2 ** round);
+    host.kill(left.map(({ name }) => name));
+    left = left.flatMap(({ name }) => {
+      const why = host.remove(name);
+      return host.exists(name) ? [{ name, why: why ?? 'it is there still' }] : [];
+    });
+  }
+  return left;
+}
+
+const linuxNamespaces: NamespaceHost = {
+  exists: existsNamespace,
+
+  kill(namespaces) {
+    for (let round = 0; round < 50; round++) {
+      const alive = processesIn(namespaces);
+      if (alive.length === 0) break;
+      for (const pid of alive) {
+        const ticks = startTicks(pid);
+        if (ticks !== undefined) killExactly(pid, ticks);
+      }
+      this.pause(10);
+    }
+  },
+
+  remove(name) {
+    const { status, error, stderr } = spawnSync('ip', ['netns', 'del', name], { env: { PATH }, encoding: 'utf8' });
+    return status === 0 ? undefined : error ? error.message : stderr.trim() || `ip ended with ${status}`;
+  },
+
+  pause(ms) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  },
+};
 
 export function existsNamespace(name: string): boolean {
   try {
@@ -262,5 +309,14 @@ export function existsNamespace(name: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** All that this machine has a name for. */
+export function namespaceNames(): string[] {
+  try {
+    return readdirSync('/run/netns').sort();
+  } catch {
+    return []; // none was ever made
   }
 }

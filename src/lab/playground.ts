@@ -1,11 +1,11 @@
 /** `braid lab`: laboratories that stay up after the command, for people who want to play. */
 import { spawn } from 'node:child_process';
-import { BraidError } from '../error.ts';
+import { BraidError, BraidErrors } from '../error.ts';
 import { buildLab } from './build.ts';
 import { type BraidOptions, startBraid } from './daemons.ts';
-import { existsNamespace } from './netns.ts';
+import { existsNamespace, type LeftNamespace, namespaceNames, processesIn, removeNamespaces } from './netns.ts';
 import { namespaceOf } from './plan.ts';
-import { allStates, isLeftover, LAB_DIRECTORY, type LabState, readState, remove, runDirectory } from './state.ts';
+import { allStates, isLeftover, LAB_DIRECTORY, type LabState, leftText, readState, remove, runDirectory, strays } from './state.ts';
 import { type Topology, twoSites } from './topology.ts';
 
 interface LabUpOptions {
@@ -24,6 +24,7 @@ interface LabEntry {
   /** `braid lab exec NAME HOST ...` takes these. */
   readonly hosts: readonly string[];
   readonly withBraid: boolean;
+  /** `-` where only namespaces are left. */
   readonly directory: string;
   /** `leftover`: the program that made it was killed; `lab down` removes it. */
   readonly state: 'up' | 'leftover' | 'broken';
@@ -59,16 +60,57 @@ export async function labUp(options: LabUpOptions): Promise<LabEntry> {
   return entry(directory, readState(directory, options.name));
 }
 
-/** Removes one lab. @throws BraidError LAB where there is none of that name */
+/** Removes one lab, or the namespaces that one of this name has left. @throws BraidError LAB where there is none, or it could not be removed */
 export function labDown(name: string, directory: string = LAB_DIRECTORY): void {
-  remove(directory, readState(directory, name));
+  const names = namespaceNames();
+  if (allStates(directory).some((state) => state.run === name)) {
+    mustBeGone(name, remove(directory, readState(directory, name)));
+    return;
+  }
+  const left = [...strays(directory, names).values()].flat().filter((one) => one.startsWith(`brd-${name}-`));
+  if (left.length === 0) readState(directory, name);
+  mustBeGone(name, removeNamespaces(left));
 }
 
-/** Removes what killed runs left. @returns their names */
+/**
+ * Removes what killed runs left; where somebody lives in a namespace that no lab lists, it is left alone. @returns their names
+ * @throws BraidErrors where something is left, when all was tried
+ */
 export function removeLeftovers(directory: string = LAB_DIRECTORY): string[] {
-  const leftovers = allStates(directory).filter(isLeftover);
-  for (const state of leftovers) remove(directory, state);
-  return leftovers.map((state) => state.run);
+  const stray = [...strays(directory)];
+  const dead = allStates(directory).filter(isLeftover);
+  const errors: BraidError[] = [];
+  const gone = (run: string, take: () => void): string[] => {
+    try {
+      take();
+      return [run];
+    } catch (error) {
+      if (!(error instanceof BraidError)) throw error;
+      errors.push(error);
+      return [];
+    }
+  };
+  const removed = [
+    ...dead.flatMap((state) => gone(state.run, () => mustBeGone(state.run, remove(directory, state)))),
+    ...stray.flatMap(([run, names]) => gone(run, () => removeStrays(run, names))),
+  ];
+  if (errors.length > 0) throw new BraidErrors(errors);
+  return removed;
+}
+
+/** @throws BraidError LAB */
+function removeStrays(run: string, names: readonly string[]): void {
+  const inhabited = names.filter((name) => processesIn([name]).length > 0);
+  if (inhabited.length > 0)
+    throw new BraidError('LAB', `lab ${run}: no lab lists ${inhabited.join(', ')}, but programs run there`, {
+      hint: `braid lab down ${run} ends them`,
+    });
+  mustBeGone(run, removeNamespaces(names));
+}
+
+/** @throws BraidError LAB where one is left. */
+function mustBeGone(run: string, left: readonly LeftNamespace[]): void {
+  if (left.length > 0) throw new BraidError('LAB', leftText(run, left), { hint: `braid lab down ${run} tries again` });
 }
 
 /** Runs a program on a host of a lab with our own terminal. @returns its exit code, 128 + n after signal n as a shell has it */
@@ -87,7 +129,16 @@ export async function labExec(name: string, host: string, argv: readonly string[
 }
 
 export function labList(directory: string = LAB_DIRECTORY): LabEntry[] {
-  return allStates(directory).map((state) => entry(directory, state));
+  const stray = [...strays(directory)].map(
+    ([run, names]): LabEntry => ({
+      name: run,
+      hosts: names.map((name) => name.slice(namespaceOf(run, '').length)),
+      withBraid: false,
+      directory: '-',
+      state: 'leftover',
+    }),
+  );
+  return [...allStates(directory).map((state) => entry(directory, state)), ...stray];
 }
 
 function entry(directory: string, state: LabState): LabEntry {

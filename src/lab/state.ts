@@ -7,7 +7,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BraidError } from '../error.ts';
-import { killExactly, removeNamespaces, startTicks } from './netns.ts';
+import { killExactly, type LeftNamespace, type NamespaceHost, namespaceNames, removeNamespaces, startTicks } from './netns.ts';
 import type { Topology } from './topology.ts';
 
 export const LAB_DIRECTORY = '/run/braid-lab';
@@ -69,10 +69,37 @@ export function isLeftover(state: LabState): boolean {
   return state.owner !== null && startTicks(state.owner.pid) !== state.owner.startTicks;
 }
 
-/** Removes everything that `state` lists. Blocks, may be called twice, and works from an exit handler. */
-export function remove(directory: string, state: LabState): void {
+/**
+ * Removes everything that `state` lists. Blocks, may be called twice, and works from an exit handler.
+ * @returns the namespaces that could not be removed; then what lists them stays, so that the next time finds them.
+ */
+export function remove(directory: string, state: LabState, host?: NamespaceHost): readonly LeftNamespace[] {
   for (const { pid, startTicks } of state.processes) killExactly(pid, startTicks);
-  removeNamespaces(state.namespaces.filter((name) => name.startsWith(`brd-${state.run}-`)));
-  rmSync(runDirectory(directory, state.run), { recursive: true, force: true });
+  const own = state.namespaces.filter((name) => name.startsWith(`brd-${state.run}-`));
+  const left = removeNamespaces(own, host);
+  if (left.length === 0) rmSync(runDirectory(directory, state.run), { recursive: true, force: true });
+  else writeState(directory, { ...state, namespaces: left.map(({ name }) => name), processes: [] });
   // For programs in namespaces `ip netns exec` shows files below /etc/netns; we make none, so there is none to remove.
+  return left;
+}
+
+/** In words, for an error or a terminal. */
+export function leftText(run: string, left: readonly LeftNamespace[]): string {
+  return `lab ${run}: could not be removed: ${left.map(({ name, why }) => `${name} (${why})`).join(', ')}`;
+}
+
+/**
+ * Namespaces that are called as a lab's and that no lab lists: of a run that died, and whose file somebody removed. Before a lab makes a
+ * namespace its file is there, so whoever looks for namespaces first takes none of a lab that begins meanwhile.
+ * @returns their names by what seems to be their run.
+ */
+export function strays(directory: string, names: readonly string[] = namespaceNames()): Map<string, string[]> {
+  const known = allStates(directory).map(({ run }) => `brd-${run}-`);
+  const found = new Map<string, string[]>();
+  for (const name of names) {
+    const run = /^brd-([a-z0-9]+)-/.exec(name)?.[1];
+    if (run === undefined || known.some((prefix) => name.startsWith(prefix))) continue;
+    found.set(run, [...(found.get(run) ?? []), name]);
+  }
+  return found;
 }
