@@ -14,7 +14,7 @@ const facts = (more: Partial<PathFacts> = {}): PathFacts => ({
   ...more,
 });
 const decided = (...lanes: ('udp' | 'stream')[]): PeerPaths[] => [
-  { dial: [], carry: [], packets: lanes.map((lane, path) => ({ path, lane })), upSinceMs: [], warm: 0, reverse: 0 },
+  { dial: [], carry: [], packets: lanes.map((lane, path) => ({ path, lane })), upSinceMs: [], fellAtMs: [], warm: 0, reverse: 0 },
 ];
 /** Half as much where anything is lost. */
 const trust = (_peer: number, _path: number, loss: number) => (loss > 0 ? 0.5 : 1);
@@ -43,7 +43,9 @@ describe('what the packet lane is told of paths', () => {
 
   it('is of a foreign peer how connections are dialled, without what flows avoid, and any size', () => {
     const foreign = { ...site, peers: site.peers.map((peer) => ({ ...peer, kind: 'shadowsocks' as const, packets: 'ss-udp' as const })) };
-    const of = (dial: number[], carry: number[]): PeerPaths[] => [{ dial, carry, packets: [], upSinceMs: [], warm: 0, reverse: 0 }];
+    const of = (dial: number[], carry: number[]): PeerPaths[] => [
+      { dial, carry, packets: [], upSinceMs: [], fellAtMs: [], warm: 0, reverse: 0 },
+    ];
     const order = (dial: number[], carry: number[]) =>
       lanePaths(foreign, of(dial, carry), () => facts(), trust)[0]!.carry.map(({ path, lane, mostPayloadBytes }) => [
         path,

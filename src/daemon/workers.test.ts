@@ -54,7 +54,10 @@ function puppets(count: number, listens: (start: number) => boolean = () => true
   return { workers, seen };
 }
 
-const PATHS: ToWorker = { kind: 'paths', peers: [{ dial: [1, 0], carry: [1, 0], packets: [], upSinceMs: [1, 1], warm: 0, reverse: 0 }] };
+const PATHS: ToWorker = {
+  kind: 'paths',
+  peers: [{ dial: [1, 0], carry: [1, 0], packets: [], upSinceMs: [1, 1], fellAtMs: [], warm: 0, reverse: 0 }],
+};
 
 describe('the workers', () => {
   it('all hear what is said to all, and end when they are told to', async () => {

@@ -76,7 +76,7 @@ describe('a worker whose peers come and go', () => {
     server.read();
     expect(server.received.toString()).toBe('hello');
     // What was decided just before says nothing of who is gone.
-    near.tell({ kind: 'paths', peers: [{ dial: [0], carry: [0], packets: [], upSinceMs: [1], warm: 2, reverse: 2 }] });
+    near.tell({ kind: 'paths', peers: [{ dial: [0], carry: [0], packets: [], upSinceMs: [1], fellAtMs: [], warm: 2, reverse: 2 }] });
     pair.pass(1_000);
     expect(near.loop.near.pathsOf(0).dial).toEqual([]);
     expect(near.loop.near.pathsOf(1).dial).toEqual([0, 1]);

@@ -7,7 +7,7 @@ import { type Gateway, Pair, type PairOptions, type Talker } from './pair.fixtur
 /** Both gateways decide the same about their paths. */
 function decide(pair: Pair, carry: number[], dial = carry, upSinceMs: number[] = []): void {
   for (const gateway of [pair.near, pair.far])
-    gateway.tell({ kind: 'paths', peers: [{ dial, carry, packets: [], upSinceMs, warm: 0, reverse: 0 }] });
+    gateway.tell({ kind: 'paths', peers: [{ dial, carry, packets: [], upSinceMs, fellAtMs: [], warm: 0, reverse: 0 }] });
   pair.settle();
 }
 

@@ -112,9 +112,6 @@ export class Flow {
   /** Subflows that were asked for (subflows.ts). */
   joins: Join[] | undefined;
   looksQueued = false;
-  /** Which decision about the peer's paths it was looked at for, and when for the first time. */
-  decision = 0;
-  decisionSeenAtMs = 0;
 
   /** For the send window (send-window.ts): bytes given to the kernel and what it may take before it is asked again. */
   wroteBytes = 0;

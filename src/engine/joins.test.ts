@@ -16,6 +16,8 @@ describe('all paths dead, and back, for a flow that the peer dialled', () => {
     bench.carry([0, 1]);
     bench.sampler.sample(flow);
     bench.pass(5_000, 50);
+    bench.allFell();
+    bench.pass(5_000, 50);
     bench.carry(
       [path],
       [0, 1, 2].map((one) => (one === path ? bench.now() : 0)),
@@ -33,6 +35,33 @@ describe('all paths dead, and back, for a flow that the peer dialled', () => {
 
   it('what the peer makes is left to it also where it sees another path first', () => {
     expect(revived(0, 1)).toEqual([50_002]);
+  });
+});
+
+describe('a flow that the peer dialled while we do not trust its paths yet', () => {
+  it('keeps all that the peer gives it, whichever path we trust first', () => {
+    const bench = new Bench();
+    bench.carry([0, 1, 2]);
+    bench.pass(1_000, 50);
+    bench.allFell();
+    bench.pass(2_000, 50);
+    const flow = bench.flow(0, { weDialled: false });
+    const { subflows } = bench.kernel(flow);
+    for (const path of [1, 2])
+      subflows.push({ ...subflows[0]!, local: at(`10.${path}.0.1`, 8_388), remote: at(`10.${path}.0.2`, 50_000 + path) });
+    bench.sampler.sample(flow);
+    for (const carry of [[1], [1, 2], [0, 1, 2]]) {
+      bench.pass(100);
+      bench.carry(
+        carry,
+        [0, 1, 2].map((path) => (carry.includes(path) ? bench.now() : 0)),
+      );
+      bench.settle();
+      expect(bench.paths(flow)).toEqual([0, 1, 2]);
+    }
+    bench.carry([1, 2], [0, bench.now(), bench.now()]);
+    bench.settle();
+    expect(bench.paths(flow)).toEqual([1, 2]);
   });
 });
 

@@ -104,6 +104,11 @@ export interface PeerPaths {
   readonly costly?: readonly number[];
   /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */
   readonly upSinceMs: readonly number[];
+  /**
+   * By path index: when it last ceased to carry. What the peer made on it since then is good, also where we do not trust the path again yet:
+   * the peer saw it heal a little sooner.
+   */
+  readonly fellAtMs: readonly number[];
   /** Connections that each worker keeps ready towards this peer. */
   readonly warm: number;
   /** Connections kept open for the peer to start its flows over: it has no way to dial us. */

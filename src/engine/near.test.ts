@@ -42,7 +42,10 @@ describe('the dial to a peer', () => {
 
   it('takes the path that the main thread named best', () => {
     const pair = new Pair();
-    pair.near.tell({ kind: 'paths', peers: [{ dial: [1, 0], carry: [1, 0], packets: [], upSinceMs: [1, 1], warm: 0, reverse: 0 }] });
+    pair.near.tell({
+      kind: 'paths',
+      peers: [{ dial: [1, 0], carry: [1, 0], packets: [], upSinceMs: [1, 1], fellAtMs: [], warm: 0, reverse: 0 }],
+    });
     pair.settle();
     pair.joined();
     expect(calledOn(pair)).toEqual(['10.1.0.2']);

@@ -360,5 +360,5 @@ function withEarly(header: Uint8Array, { early }: Flow): Uint8Array {
 
 /** Before anybody has said which paths are alive. */
 function anyPath(paths: readonly number[]): PeerPaths {
-  return { dial: paths, carry: paths, packets: [], upSinceMs: paths.map(() => 0), warm: 0, reverse: 0 };
+  return { dial: paths, carry: paths, packets: [], upSinceMs: paths.map(() => 0), fellAtMs: [], warm: 0, reverse: 0 };
 }

@@ -125,7 +125,7 @@ export class Gateway {
     const all = this.site.peers[0]!.paths.map((path) => path.index);
     this.tell({
       kind: 'paths',
-      peers: [{ dial: all, carry: all, ...(costly && { costly }), packets: [], upSinceMs: all.map(() => 1), warm, reverse }],
+      peers: [{ dial: all, carry: all, ...(costly && { costly }), packets: [], upSinceMs: all.map(() => 1), fellAtMs: [], warm, reverse }],
     });
   }
 

@@ -166,7 +166,7 @@ describe('connections kept warm', () => {
     for (const flow of pair.far.loop.flows) pair.far.loop.end(flow, 'test', 'reset');
     pair.pass(1_000);
     expect(isAsleep(pair)).toBe(true);
-    pair.near.tell({ kind: 'paths', peers: [{ dial: [], carry: [], packets: [], upSinceMs: [0, 0], warm: 1, reverse: 1 }] });
+    pair.near.tell({ kind: 'paths', peers: [{ dial: [], carry: [], packets: [], upSinceMs: [0, 0], fellAtMs: [], warm: 1, reverse: 1 }] });
     expect(isAsleep(pair)).toBe(true);
     pair.connect();
     expect(isAsleep(pair)).toBe(true);
@@ -194,7 +194,7 @@ describe('connections kept warm', () => {
     expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([0, 0]);
     pair.near.tell({
       kind: 'paths',
-      peers: [{ dial: [1, 0], dialFirst: 1, carry: [0, 1], packets: [], upSinceMs: [1, 1], warm: 2, reverse: 0 }],
+      peers: [{ dial: [1, 0], dialFirst: 1, carry: [0, 1], packets: [], upSinceMs: [1, 1], fellAtMs: [], warm: 2, reverse: 0 }],
     });
     pair.pass(200);
     expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([1, 1]);
@@ -204,7 +204,7 @@ describe('connections kept warm', () => {
     const pair = warmed(2);
     const ends = { local: parseAddress('198.18.0.1')!, remote: parseAddress('198.18.0.2')!, port: 8_388 };
     const inner = (isUsed: boolean) => [{ path: 0, ...ends, isUsed }];
-    const common = { carry: [0, 1], packets: [], upSinceMs: [1, 1], warm: 2, reverse: 0 } as const;
+    const common = { carry: [0, 1], packets: [], upSinceMs: [1, 1], fellAtMs: [], warm: 2, reverse: 0 } as const;
     pair.near.tell({ kind: 'paths', peers: [{ ...common, dial: [1, 0], inner: inner(false) }] });
     pair.pass(200);
     expect(inPhase(pair.near.loop.flows, 'ready').map((flow) => flow.path)).toEqual([0, 0]);
@@ -218,7 +218,10 @@ describe('connections kept warm', () => {
 
   it('are gone where their paths are, and when the daemon drains', () => {
     const pair = warmed(2);
-    pair.near.tell({ kind: 'paths', peers: [{ dial: [1], carry: [1], packets: [], upSinceMs: [0, 1], warm: 2, reverse: 0 }] });
+    pair.near.tell({
+      kind: 'paths',
+      peers: [{ dial: [1], carry: [1], packets: [], upSinceMs: [0, 1], fellAtMs: [], warm: 2, reverse: 0 }],
+    });
     pair.near.loop.turn();
     expect(pair.near.counters.pool(0).warm).toBe(0);
     pair.pass(200);

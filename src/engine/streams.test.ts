@@ -51,7 +51,10 @@ describe('a stream between the main threads', () => {
     const pair = new Pair();
     const { near, far } = pair;
     far.tell({ kind: 'keys', added: [], removed: [0] });
-    near.tell({ kind: 'paths', peers: [{ dial: [0, 1], carry: [0, 1], packets: [], upSinceMs: [1, 1], warm: 0, reverse: 0 }] });
+    near.tell({
+      kind: 'paths',
+      peers: [{ dial: [0, 1], carry: [0, 1], packets: [], upSinceMs: [1, 1], fellAtMs: [], warm: 0, reverse: 0 }],
+    });
     const ask = (ticket: number) => {
       near.tell({ kind: 'stream', ticket, peer: 0 });
       pair.until(() => streams(near).some((one) => one.ticket === ticket));
@@ -191,7 +194,10 @@ describe('a stream for packets', () => {
     expect([0, 1].map((path) => pair.near.counters.path(path).subflows)).toEqual([0, 1]);
     // Also where that path carries no flows.
     for (const gateway of [pair.near, pair.far])
-      gateway.tell({ kind: 'paths', peers: [{ dial: [0], carry: [0], packets: [], upSinceMs: [1, 0], warm: 0, reverse: 0 }] });
+      gateway.tell({
+        kind: 'paths',
+        peers: [{ dial: [0], carry: [0], packets: [], upSinceMs: [1, 0], fellAtMs: [], warm: 0, reverse: 0 }],
+      });
     pair.pass(2_000);
     near.write(Buffer.from('still here'));
     pair.pass(200);

@@ -21,7 +21,7 @@ export class Bench {
   readonly sampler: Sampler;
   readonly subflows: Subflows;
   site: Site;
-  decided: PeerPaths = { dial: [], carry: [], packets: [], upSinceMs: [], warm: 0, reverse: 0 };
+  decided: PeerPaths = { dial: [0, 1, 2, 3], carry: [0, 1, 2, 3], packets: [], upSinceMs: [], fellAtMs: [], warm: 0, reverse: 0 };
 
   constructor(peer: Peer = threePaths) {
     this.site = siteOf('berlin', 16, 1, [peer], { uplinks: 3 });
@@ -78,7 +78,25 @@ export class Bench {
   }
 
   carry(carry: number[], upSinceMs: number[] = [0, 0, 0], costly?: number[], inner?: readonly InnerPath[]): void {
-    this.decided = { dial: carry, carry, ...(costly && { costly }), packets: [], ...(inner && { inner }), upSinceMs, warm: 0, reverse: 0 };
+    const { dial: before, fellAtMs: fell } = this.decided;
+    const fellAtMs = [0, 1, 2, 3].map((path) => (before.includes(path) && !carry.includes(path) ? this.clock.nowMs() : (fell[path] ?? 0)));
+    this.decided = {
+      dial: carry,
+      carry,
+      ...(costly && { costly }),
+      packets: [],
+      ...(inner && { inner }),
+      upSinceMs,
+      fellAtMs,
+      warm: 0,
+      reverse: 0,
+    };
+    this.subflows.usePaths([this.decided]);
+  }
+
+  /** All paths died: flows stay where they are. */
+  allFell(): void {
+    this.decided = { ...this.decided, dial: [], upSinceMs: [0, 0, 0], fellAtMs: [0, 1, 2].map(() => this.clock.nowMs()) };
     this.subflows.usePaths([this.decided]);
   }
 

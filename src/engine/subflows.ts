@@ -6,15 +6,14 @@
  *   ─────────────────────────────────── ─────────────────────────────────────────── ────────────────────────── ──────────────────
  *   does not carry                      one that stands on a path that carries      DESTROY at once            DESTROY at once
  *                                       none                                        CREATE, look again         look again
- *   carries, but it was born before     one that stands and was born since          DESTROY                    DESTROY
- *   the path came up (it waits for a    none                                        CREATE, look again         look when one comes
- *   timeout of seconds)
+ *   carries, but it is stale: it waits  one that stands and is not stale            DESTROY                    DESTROY
+ *   for a timeout of seconds            none                                        CREATE, look again         look when one comes
  *   carries, and there is none on it    anything                                    CREATE where it is widened nothing
  *
- * So the last one that stands is never destroyed. The two sites may disagree for a moment about which paths carry: what the dialler makes
- * after the other side has decided carries for that one too, or each would take away what the other one counts on. A flow that is short yet
- * keeps its one subflow while its path carries. A change of the paths puts all flows of the peer on a list, those that move bytes first, of
- * which each turn of the loop does a part.
+ * So the last one that stands is never destroyed. Stale is for whoever dialled what was born before the path came up. The other side goes by
+ * when the path fell: what the dialler made since is good and carries, whatever is thought of the path here, or each would take away what
+ * the other one counts on while the two see a path heal, one a little sooner. A flow that is short yet keeps its one subflow while its path
+ * carries. A change of the paths puts all flows of the peer on a list, those that move bytes first, of which each turn of the loop does a part.
  */
 import { TCP_ESTABLISHED, TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
 import type { PathManager, PathManagerAnswer, SubflowEnd } from '../kernel/mptcp-pm.ts';
@@ -157,14 +156,13 @@ export class Subflows {
 
   /** The table above. */
   #reconcile(flow: Flow, nowMs: number): void {
-    const { upSinceMs } = this.#pathsOf(flow.peer);
+    const { upSinceMs, fellAtMs } = this.#pathsOf(flow.peer);
     const carry = this.#carryOf(flow);
     this.#later.delete(flow);
     if (carry.length === 0 || this.#parts.sampler.sample(flow) < 0) return;
-    const { generation, sinceMs } = this.#decisions[flow.peer] ?? { generation: 0, sinceMs: 0 };
-    if (flow.decision !== generation) flow.decisionSeenAtMs = flow.openedAtMs > sinceMs ? flow.openedAtMs : nowMs;
-    flow.decision = generation;
-    const isStale = (one: SubflowFigures) => one.bornAtMs < (upSinceMs[one.path] ?? 0);
+    const { sinceMs } = this.#decisions[flow.peer] ?? { sinceMs: 0 };
+    const staleUntilMs = flow.weDialled ? upSinceMs : fellAtMs.map((fellMs) => fellMs + 1);
+    const isStale = (one: SubflowFigures) => one.bornAtMs < (staleUntilMs[one.path] ?? 0);
     const standing = flow.subflows.filter((one) => one.state === TCP_ESTABLISHED && this.#carries(flow, one));
     const young = standing.filter((one) => !isStale(one));
     const isSettled = nowMs - sinceMs > SETTLE_MS;
@@ -174,7 +172,7 @@ export class Subflows {
       if (!isLiving(one.state)) continue;
       const carries = this.#carries(flow, one);
       if (carries && !isStale(one)) continue;
-      const isReplaced = () => young.some((other) => other.bornAtMs >= (upSinceMs[one.path] ?? 0));
+      const isReplaced = () => young.some((other) => other.bornAtMs >= (staleUntilMs[one.path] ?? 0));
       if (carries ? isReplaced() : stands) this.#destroy(flow, one);
       else isWaiting ||= !carries || flow.weDialled;
     }
@@ -283,7 +281,7 @@ export class Subflows {
   /** Where only the uplink is known, it counts as long as any path over it carries. */
   #carries(flow: Flow, one: SubflowFigures): boolean {
     const carry = this.#carryOf(flow);
-    if (!flow.weDialled && one.bornAtMs > flow.decisionSeenAtMs) return true;
+    if (!flow.weDialled && one.bornAtMs > (this.#pathsOf(flow.peer).fellAtMs[one.path] ?? 0)) return true;
     if (one.path < 0 || one.isExact) return one.path < 0 || carry.includes(one.path);
     const { paths } = this.#parts.site.peers[flow.peer]!;
     const { uplink } = paths[one.path]!;
@@ -291,9 +289,9 @@ export class Subflows {
   }
 
   /** Before anybody has said which paths are alive, all of them are. */
-  #pathsOf(peer: number): Pick<PeerPaths, 'carry' | 'costly' | 'upSinceMs' | 'inner'> {
+  #pathsOf(peer: number): Pick<PeerPaths, 'carry' | 'costly' | 'upSinceMs' | 'fellAtMs' | 'inner'> {
     const known = this.#decisions[peer];
-    return known ? known.paths : { carry: this.#parts.site.peers[peer]!.paths.map((path) => path.index), upSinceMs: [] };
+    return known ? known.paths : { carry: this.#parts.site.peers[peer]!.paths.map((path) => path.index), upSinceMs: [], fellAtMs: [] };
   }
 
   #lookAt(flow: Flow, atMs: number): void {

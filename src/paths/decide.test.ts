@@ -21,7 +21,7 @@ const path = (more: Partial<DecidedPath> = {}): DecidedPath => ({
 });
 const avoided = { machine: { ...up, state: 'suspect', avoided: 'ours' } } as const;
 const spares = { warm: 2, reverse: 1 };
-const decided = (...paths: DecidedPath[]) => decide(paths, NO_PATHS, spares);
+const decided = (...paths: DecidedPath[]) => decide(paths, NO_PATHS, spares, 0);
 
 describe('what is decided', () => {
   it('is to use what lives, the quicker first, and to be ready', () => {
@@ -33,6 +33,7 @@ describe('what is decided', () => {
         { path: 1, lane: 'udp' },
       ],
       upSinceMs: [5, 5, 0],
+      fellAtMs: [0, 0, 0],
       ...spares,
     });
     // A few milliseconds more or less change no order.
@@ -97,10 +98,28 @@ describe('what is decided', () => {
     expect(decided(path(), path())).not.toHaveProperty('dialFirst');
   });
 
+  it('says when a path ceased to carry: when it fell, or was taken out alive, and not anew with each decision', () => {
+    const both = decided(path(), path());
+    const drained = decide([path(), path({ isDrained: true })], both, spares, 20);
+    expect(drained.fellAtMs).toEqual([0, 20]);
+    expect(decide([path(), path({ isDrained: true })], drained, spares, 30).fellAtMs).toEqual([0, 20]);
+    expect(decide([path(), path()], drained, spares, 40).fellAtMs).toEqual([0, 20]);
+    const fallen = path({ machine: { ...NEW_PATH, fellAtMs: 25 } });
+    expect(decide([path(), fallen], drained, spares, 50).fellAtMs).toEqual([0, 25]);
+  });
+
   it('is to wait where nothing lives, and to leave flows where they were', () => {
     const before = decided(path(), path());
-    const dead = path({ machine: { ...NEW_PATH, reason: 'carrier lost' } });
-    expect(decide([dead, dead], before, spares)).toEqual({ dial: [], carry: [0, 1], packets: [], upSinceMs: [0, 0], warm: 0, reverse: 0 });
+    const dead = path({ machine: { ...NEW_PATH, reason: 'carrier lost', fellAtMs: 7 } });
+    expect(decide([dead, dead], before, spares, 9)).toEqual({
+      dial: [],
+      carry: [0, 1],
+      packets: [],
+      upSinceMs: [0, 0],
+      fellAtMs: [7, 7],
+      warm: 0,
+      reverse: 0,
+    });
   });
 
   it('never takes the last living path away', () => {
@@ -110,12 +129,12 @@ describe('what is decided', () => {
     fc.assert(
       fc.property(fc.array(some, { maxLength: 6 }), (paths) => {
         const before = { ...NO_PATHS, carry: [0] };
-        const { dial, carry } = decide(paths, before, spares);
+        const { dial, carry } = decide(paths, before, spares, 9);
         const anyLives = paths.some(({ machine }) => isAlive(machine));
         expect(carry.length).toBeGreaterThan(0);
         expect(dial.length > 0).toBe(anyLives);
         if (anyLives) for (const index of [...dial, ...carry]) expect(isAlive(paths[index]!.machine)).toBe(true);
-        expect(samePaths(decide(paths, before, spares), decide(paths, before, spares))).toBe(true);
+        expect(samePaths(decide(paths, before, spares, 9), decide(paths, before, spares, 9))).toBe(true);
       }),
     );
   });

@@ -36,10 +36,10 @@ export interface Spares {
   readonly reverse: number;
 }
 
-export const NO_PATHS: PeerPaths = { dial: [], carry: [], packets: [], upSinceMs: [], warm: 0, reverse: 0 };
+export const NO_PATHS: PeerPaths = { dial: [], carry: [], packets: [], upSinceMs: [], fellAtMs: [], warm: 0, reverse: 0 };
 
 /** @param paths by index. */
-export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares: Spares): PeerPaths {
+export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares: Spares, nowMs: number): PeerPaths {
   const indices = paths.map((_, index) => index);
   const living = indices.filter((index) => isAlive(paths[index]!.machine));
   const kept = orAll(living, (index) => !paths[index]!.isDrained);
@@ -64,6 +64,10 @@ export function decide(paths: readonly DecidedPath[], before: PeerPaths, spares:
     packets: packets.map((path) => ({ path, lane: paths[path]!.packetLane! })),
     ...innerOf(paths),
     upSinceMs: paths.map(({ machine }) => machine.upSinceMs),
+    fellAtMs: indices.map((index) => {
+      const isTakenOut = before.carry.includes(index) && living.includes(index) && !carry.includes(index);
+      return Math.max(paths[index]!.machine.fellAtMs, before.fellAtMs[index] ?? 0, isTakenOut ? nowMs : 0);
+    }),
     warm: isDialledFree ? spares.warm : 0,
     reverse: dial.length > 0 ? spares.reverse : 0,
   };
@@ -107,6 +111,7 @@ export function samePaths(one: PeerPaths, other: PeerPaths): boolean {
     sameInner(one.inner ?? [], other.inner ?? []) &&
     sameNumbers(one.costly ?? [], other.costly ?? []) &&
     sameNumbers(one.upSinceMs, other.upSinceMs) &&
+    sameNumbers(one.fellAtMs, other.fellAtMs) &&
     one.warm === other.warm &&
     one.reverse === other.reverse
   );

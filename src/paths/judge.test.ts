@@ -104,6 +104,12 @@ describe('the judge', () => {
     });
   });
 
+  it('waits again for the heartbeats of a peer that has just shaken hands: it started again', () => {
+    bothUntil(2_000, { intervalMs: 200 });
+    expect(judge([fiber, cable], clock, 4_100, 4_090).map(({ kind }) => kind)).not.toContain('silent');
+    expect(judge([fiber, cable], clock, 6_100, 4_090).map(({ kind }) => kind)).toEqual(['silent', 'silent']);
+  });
+
   it('has only acknowledgements to go by where heartbeats cannot come, and takes longer', () => {
     bothUntil(1_000);
     const blocked = { ...fiber, hasHeartbeats: false };

@@ -58,9 +58,12 @@ export type Verdict =
 const TIMELY: Verdict = { kind: 'timely' };
 const HASTEN: Verdict = { kind: 'hasten' };
 
-/** @returns verdicts in the order of `paths`; a path that is not alive is timely. */
-export function judge(paths: readonly JudgedPath[], clock: PeerClock, nowMs: number): Verdict[] {
-  const allSilentMs = silenceOfAll(paths, nowMs);
+/**
+ * @param greetedAtMs when the peer last showed that it lives by other means than these paths' heartbeats; 0: it did not.
+ * @returns verdicts in the order of `paths`; a path that is not alive is timely.
+ */
+export function judge(paths: readonly JudgedPath[], clock: PeerClock, nowMs: number, greetedAtMs = 0): Verdict[] {
+  const allSilentMs = silenceOfAll(paths, nowMs, greetedAtMs);
   if (allSilentMs > 0) {
     const reason = `nothing heard from the peer on any path for ${(allSilentMs / 1000).toFixed(1)} s`;
     return paths.map(({ isAlive }) => (isAlive ? { kind: 'silent', reason } : TIMELY));
@@ -155,8 +158,8 @@ function newestOther(path: JudgedPath, paths: readonly JudgedPath[]): JudgedPath
 }
 
 /** @returns for how long nothing came at all, where that is too long; else 0. Only heartbeats can be missed: without them silence is normal. */
-function silenceOfAll(paths: readonly JudgedPath[], nowMs: number): number {
-  let silentMs = Number.POSITIVE_INFINITY;
+function silenceOfAll(paths: readonly JudgedPath[], nowMs: number, greetedAtMs: number): number {
+  let silentMs = nowMs - greetedAtMs;
   let mostMs = Number.POSITIVE_INFINITY;
   for (const { evidence, isAlive, hasHeartbeats } of paths) {
     silentMs = Math.min(silentMs, nowMs - evidence.heardAtMs);

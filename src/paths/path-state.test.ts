@@ -137,6 +137,7 @@ describe('a path', () => {
           const next = step(path, event, nowMs);
           if (next.state !== path.state) expect(next.reason).not.toBe('');
           expect(isAlive(next)).toBe(next.upSinceMs > 0);
+          expect(next.fellAtMs).toBe(isAlive(path) && !isAlive(next) ? nowMs : path.fellAtMs);
           expect(next.avoided === 'no' || next.state === 'suspect').toBe(true);
           expect(next.holdDownMs).toBeLessThanOrEqual(DAMPING.mostMs);
           path = next;

@@ -62,6 +62,8 @@ export interface PathMachine {
   readonly changedAtMs: number;
   /** 0 where it is not alive. */
   readonly upSinceMs: number;
+  /** When it last ceased to be alive, or the peer had it again after it had not. */
+  readonly fellAtMs: number;
   readonly goodSinceMs: number;
   /** All is well on our side: the peer may take it as agreement. */
   readonly isReady: boolean;
@@ -78,6 +80,7 @@ export const NEW_PATH: PathMachine = {
   avoided: 'no',
   changedAtMs: 0,
   upSinceMs: 0,
+  fellAtMs: 0,
   goodSinceMs: 0,
   isReady: false,
   wasEverUp: false,
@@ -105,6 +108,7 @@ export function step(path: PathMachine, event: PathEvent, nowMs: number, damping
         reason: event.reason,
         avoided: 'no',
         upSinceMs: 0,
+        fellAtMs: isAlive(path) ? nowMs : path.fellAtMs,
         goodSinceMs: 0,
         isReady: false,
         changedAtMs: nowMs,
@@ -123,7 +127,7 @@ export function step(path: PathMachine, event: PathEvent, nowMs: number, damping
         ? { ...path, state: 'up', reason: 'answers again', changedAtMs: nowMs }
         : path;
     case 'renewed':
-      return isAlive(path) ? { ...path, upSinceMs: nowMs } : path;
+      return isAlive(path) ? { ...path, upSinceMs: nowMs, fellAtMs: nowMs } : path;
     case 'poor':
       return poor(path, event, nowMs, damping);
     case 'fair':
@@ -146,7 +150,7 @@ function fall(path: PathMachine, reason: string, nowMs: number, damping: Damping
     isReady: false,
     changedAtMs: nowMs,
   };
-  return isAlive(path) ? { ...fallen, ...flapped(path, nowMs, damping) } : fallen;
+  return isAlive(path) ? { ...fallen, fellAtMs: nowMs, ...flapped(path, nowMs, damping) } : fallen;
 }
 
 function poor(path: PathMachine, event: Extract<PathEvent, { kind: 'poor' }>, nowMs: number, damping: Damping): PathMachine {

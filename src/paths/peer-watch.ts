@@ -69,6 +69,8 @@ export class PeerWatch implements ProbedPeer {
   /** Of the turn, for what happens in it. */
   #ownMs = 0;
   #hastenUntilMs = 0;
+  /** Own time of the last handshake: a peer that started again was silent, and is not. */
+  #greetedAtMs = 0;
   #reviewAtMs = 0;
 
   constructor(peer: Peer, parts: WatchParts) {
@@ -129,6 +131,7 @@ export class PeerWatch implements ProbedPeer {
 
   established(ownMs: number): void {
     this.sessionSinceMs = ownMs;
+    this.#greetedAtMs = ownMs;
     for (const slot of this.slots) if (!slot.fallback.isOpen) slot.isUdpBlocked = false;
     this.urge();
   }
@@ -186,7 +189,7 @@ export class PeerWatch implements ProbedPeer {
     if (this.hasSession)
       for (const slot of this.slots)
         watchUdp(slot, { sessionSinceMs: this.sessionSinceMs, others: this.#othersAreHeard(slot, ownMs), ownMs, realMs });
-    const verdicts = judge(this.slots, this.clock, ownMs);
+    const verdicts = judge(this.slots, this.clock, ownMs, this.#greetedAtMs);
     for (const [index, slot] of this.slots.entries()) {
       if (slot.isAlive)
         this.#living(slot, this.isForeign ? oneSided(slot, this.slots, verdicts[index]!, ownMs) : verdicts[index]!, ownMs, realMs);
@@ -208,7 +211,7 @@ export class PeerWatch implements ProbedPeer {
   /** Each decision makes the workers look at all flows of the peer: a peer that says one thing and the other in turn must not keep them from the rest. */
   decide(realMs: number): boolean {
     this.#reviewAtMs = realMs + REVIEW_EVERY_MS;
-    const next = decide(this.slots, this.paths, this.#parts.spares(this.index));
+    const next = decide(this.slots, this.paths, this.#parts.spares(this.index), realMs);
     if (samePaths(next, this.paths) || !this.#decisions.take(realMs)) return false;
     this.paths = next;
     return true;
