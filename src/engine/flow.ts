@@ -203,6 +203,8 @@ export interface Join {
   isProven: boolean;
   /** Not to be asked for before. */
   againAtMs: number;
+  /** Why the last one came to nothing, until the path is blamed for it. */
+  failure: string | undefined;
 }
 
 /** A dial that is still under way beside a younger one. */

@@ -101,6 +101,7 @@ describe('the judge', () => {
     expect(judge([fiber, cable], clock, 4_100)[1]).toEqual({
       kind: 'silent',
       reason: 'nothing heard from the peer on any path for 2.1 s',
+      silentMs: expect.closeTo(2_100, -2),
     });
   });
 

@@ -53,7 +53,8 @@ export type Verdict =
   | { readonly kind: 'timely' }
   /** `hasten`: not proven, but worth a closer look by quick heartbeats. */
   | { readonly kind: 'hasten' }
-  | { readonly kind: 'late' | 'silent'; readonly reason: string };
+  /** `silentMs`: for how long nothing came, where that is long; what was born meanwhile is no part of it. */
+  | { readonly kind: 'late' | 'silent'; readonly reason: string; readonly silentMs?: number };
 
 const TIMELY: Verdict = { kind: 'timely' };
 const HASTEN: Verdict = { kind: 'hasten' };
@@ -66,7 +67,7 @@ export function judge(paths: readonly JudgedPath[], clock: PeerClock, nowMs: num
   const allSilentMs = silenceOfAll(paths, nowMs, greetedAtMs);
   if (allSilentMs > 0) {
     const reason = `nothing heard from the peer on any path for ${(allSilentMs / 1000).toFixed(1)} s`;
-    return paths.map(({ isAlive }) => (isAlive ? { kind: 'silent', reason } : TIMELY));
+    return paths.map(({ isAlive }) => (isAlive ? { kind: 'silent', reason, silentMs: allSilentMs } : TIMELY));
   }
   return paths.map((path) => (path.isAlive ? judgeOne(path, paths, clock, nowMs) : TIMELY));
 }

@@ -35,6 +35,16 @@ function fallAndHeal(path: PathMachine, atMs: number): { path: PathMachine; took
   return { path: now, tookMs: tookMs - 20 };
 }
 
+it('fell when the silence began, as far as what the peer made meanwhile is concerned', () => {
+  const fallen = (silentMs?: number) =>
+    step(
+      { ...NEW_PATH, state: 'up', upSinceMs: 1, wasEverUp: true },
+      { kind: 'silent', reason: 'nothing heard', ...(silentMs && { silentMs }) },
+      10_000,
+    ).fellAtMs;
+  expect([fallen(), fallen(60), fallen(2_000)]).toEqual([10_000, 10_000, 8_500]);
+});
+
 describe('a path', () => {
   it('is down until it was tried, and then up at once', () => {
     expect(NEW_PATH).toMatchObject({ state: 'down', reason: 'not tried yet' });

@@ -22,6 +22,8 @@ export type PathState = 'up' | 'suspect' | 'down' | 'probing' | 'disabled';
 const HEAL_GOOD = 5;
 /** With nothing to lose: no path of this peer lives, or this one was never tried. */
 const HEAL_GOOD_AT_ONCE = 2;
+/** What is born so long after the last sign of the peer was not on its way before the silence. */
+const UNSEEN_MS = 500;
 
 export interface Damping {
   readonly firstMs: number;
@@ -31,8 +33,14 @@ export interface Damping {
 
 export const DAMPING: Damping = { firstMs: 200, mostMs: 30_000, windowMs: 60_000 };
 
+interface Fall {
+  readonly reason: string;
+  /** Since when nothing came at all: what the peer made meanwhile shows that the path was well then. */
+  readonly silentMs?: number;
+}
+
 export type PathEvent =
-  | { readonly kind: 'linkLost' | 'silent' | 'late' | 'unheard' | 'refused' | 'lost'; readonly reason: string }
+  | (Fall & { readonly kind: 'linkLost' | 'silent' | 'late' | 'unheard' | 'refused' | 'lost' })
   | { readonly kind: 'timely' | 'fair' | 'enable' | 'renewed' }
   | { readonly kind: 'disable'; readonly reason: string }
   /** `byPeer`: the peer judged, and we follow; nothing of ours to damp. */
@@ -117,9 +125,9 @@ export function step(path: PathMachine, event: PathEvent, nowMs: number, damping
     case 'silent':
     case 'unheard':
     case 'refused':
-      return fall(path, event.reason, nowMs, damping);
+      return fall(path, event, nowMs, damping);
     case 'lost':
-      return path.state === 'probing' ? fall(path, event.reason, nowMs, damping) : path;
+      return path.state === 'probing' ? fall(path, event, nowMs, damping) : path;
     case 'late':
       return path.state === 'up' ? { ...path, state: 'suspect', reason: event.reason, changedAtMs: nowMs } : path;
     case 'timely':
@@ -138,7 +146,7 @@ export function step(path: PathMachine, event: PathEvent, nowMs: number, damping
   }
 }
 
-function fall(path: PathMachine, reason: string, nowMs: number, damping: Damping): PathMachine {
+function fall(path: PathMachine, { reason, silentMs = 0 }: Fall, nowMs: number, damping: Damping): PathMachine {
   if (path.state === 'down') return path.reason === reason ? path : { ...path, reason };
   const fallen = {
     ...path,
@@ -150,7 +158,7 @@ function fall(path: PathMachine, reason: string, nowMs: number, damping: Damping
     isReady: false,
     changedAtMs: nowMs,
   };
-  return isAlive(path) ? { ...fallen, fellAtMs: nowMs, ...flapped(path, nowMs, damping) } : fallen;
+  return isAlive(path) ? { ...fallen, fellAtMs: nowMs - Math.max(0, silentMs - UNSEEN_MS), ...flapped(path, nowMs, damping) } : fallen;
 }
 
 function poor(path: PathMachine, event: Extract<PathEvent, { kind: 'poor' }>, nowMs: number, damping: Damping): PathMachine {
