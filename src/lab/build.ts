@@ -296,6 +296,11 @@ async function carriersUp(plan: LabPlan): Promise<void> {
 
 /** Labs of this process that are up. */
 const open = new Set<Lab>();
+
+export function openLabs(): readonly Lab[] {
+  return [...open];
+}
+
 let watching = false;
 
 function watchForTheEnd(): void {

@@ -1,6 +1,6 @@
 /** The laboratory's door: topologies as values, and labs built from them. */
 
-export { buildLab, Lab } from './build.ts';
+export { buildLab, Lab, openLabs } from './build.ts';
 export { dialled, gatewaysOf, inKernelPaths } from './by-hand.ts';
 export { COMPARED, compareTable, runCompare } from './compare.ts';
 export { allUp, type BraidOptions, Braids, configurationFiles, startBraid } from './daemons.ts';

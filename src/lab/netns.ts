@@ -33,8 +33,8 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** Of each stream; a program that prints more loses its oldest lines. */
 const OUTPUT_KEPT_CHARS = 8 * 1024 * 1024;
 
-/** After a program's end, for what it wrote and we have not read. */
-const LAST_OUTPUT_MS = 5_000;
+/** After a program's end, for what it wrote and we have not read; twice, as we may have been held up ourselves for all of it. */
+const LAST_OUTPUT_MS = 2_500;
 
 /** A running program of a lab. */
 export class LabProcess {
@@ -74,7 +74,7 @@ export class LabProcess {
       child.stdout?.destroy();
       child.stderr?.destroy();
     };
-    child.once('exit', () => setTimeout(letGo, LAST_OUTPUT_MS).unref());
+    child.once('exit', () => setTimeout(() => setTimeout(letGo, LAST_OUTPUT_MS).unref(), LAST_OUTPUT_MS).unref());
   }
 
   get running(): boolean {

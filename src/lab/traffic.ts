@@ -155,18 +155,21 @@ export async function churn(lab: Lab, options: ChurnOptions): Promise<ChurnResul
   });
 }
 
-/** One-way delays of UDP packets. */
+/** One-way delays of UDP packets. `patienceMs` is for answers that do not come; those that come end it. */
 export async function delays(
   lab: Lab,
-  options: Between & { readonly packets?: number; readonly intervalMs?: number } = {},
+  options: Between & { readonly packets?: number; readonly intervalMs?: number; readonly patienceMs?: number } = {},
 ): Promise<DelayResult> {
   const { from, to, address, port } = endsOf(lab.topology, options, 5300);
-  const { packets = 100, intervalMs = 10 } = options;
+  const { packets = 100, intervalMs = 10, patienceMs = 10_000 } = options;
   return Ends.during(lab, options.signal, async (ends) => {
     const server = ends.start(to, program('delay', { role: 'serve', host: address, port } satisfies DelayTask));
     await server.waitFor(STARTED, PATIENCE_MS);
-    const client = ends.start(from, program('delay', { role: 'run', host: address, port, packets, intervalMs } satisfies DelayTask));
-    const { stdout } = await client.finished(packets * intervalMs * 3 + PATIENCE_MS);
+    const client = ends.start(
+      from,
+      program('delay', { role: 'run', host: address, port, packets, intervalMs, patienceMs } satisfies DelayTask),
+    );
+    const { stdout } = await client.finished(packets * intervalMs * 3 + patienceMs + PATIENCE_MS);
     return lastEvent<DelayResult>(client, stdout, 'measured');
   });
 }

@@ -6,19 +6,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addressOf, allUp, Braids, buildLab, gaps, iperf3, type Lab, longestGapMs, monotonicMs, twoSites } from '../../src/lab/index.ts';
 import type { Method } from '../../src/site/types.ts';
 import type { StatusSnapshot } from '../../src/status/types.ts';
-import {
-  type ForeignSetup,
-  findProgram,
-  foreignLogs,
-  freshKey,
-  keysOf,
-  startShadowsocksRust,
-  startSingBox,
-} from './support/foreign-peers.ts';
+import { type ForeignSetup, findProgram, freshKey, keysOf, startShadowsocksRust, startSingBox } from './support/foreign-peers.ts';
 import { run, serve, startScript } from './support/programs.ts';
 
 const SING_BOX = findProgram('sing-box', 'BRAID_SING_BOX');
@@ -62,10 +54,6 @@ async function end(): Promise<void> {
   await braids?.stopAll();
   lab?.close();
 }
-
-afterEach(({ task }) => {
-  if (task.result?.state === 'fail') console.log(braids.logs(), foreignLogs(lab));
-});
 
 const faults = async () => (await braids.status('berlin'))!.faults;
 

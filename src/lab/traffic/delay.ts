@@ -6,7 +6,14 @@ import { createSocket } from 'node:dgram';
 
 export type DelayTask =
   | { readonly role: 'serve'; readonly host: string; readonly port: number }
-  | { readonly role: 'run'; readonly host: string; readonly port: number; readonly packets: number; readonly intervalMs: number };
+  | {
+      readonly role: 'run';
+      readonly host: string;
+      readonly port: number;
+      readonly packets: number;
+      readonly intervalMs: number;
+      readonly patienceMs: number;
+    };
 
 export interface DelayResult {
   readonly event: 'measured';
@@ -26,9 +33,6 @@ interface Spread {
 }
 
 const MESSAGE_BYTES = 64;
-/** For answers that do not come; those that come end it. */
-const LAST_ANSWER_MS = 5_000;
-
 function nowNs(): bigint {
   return process.hrtime.bigint();
 }
@@ -80,7 +84,7 @@ function run(task: Extract<DelayTask, { role: 'run' }>): void {
     socket.send(message, task.port, task.host);
     if (sent < task.packets) return;
     clearInterval(timer);
-    late = setTimeout(finish, LAST_ANSWER_MS);
+    late = setTimeout(finish, task.patienceMs);
   }, task.intervalMs);
 }
 

@@ -75,8 +75,13 @@ export interface Look {
   readonly event: 'look';
   /** That of the question. */
   readonly id: number;
-  readonly nowMs: number;
-  readonly read: readonly { readonly name: string; readonly direction: FlowDirection; readonly bytes: number; readonly lastAtMs: number }[];
+  readonly read: readonly {
+    readonly name: string;
+    readonly direction: FlowDirection;
+    readonly bytes: number;
+    /** How long ago the last bytes came, when this was asked. */
+    readonly silentMs: number;
+  }[];
 }
 
 interface Header extends FlowTask {
@@ -298,13 +303,16 @@ async function stop(): Promise<void> {
 createInterface({ input: process.stdin }).on('line', (line) => {
   const [word, id] = line.split(' ');
   if (word === 'stop') void stop();
-  else if (word === 'look')
-    say({
-      event: 'look',
-      id: Number(id),
-      nowMs: monotonicMs(),
-      read: readers.map(({ header: { name }, direction, record }) => ({ name, direction, bytes: record.bytes, lastAtMs: record.lastAtMs })),
-    } satisfies Look);
+  else if (word === 'look') {
+    const nowMs = monotonicMs();
+    const read = readers.map(({ header: { name }, direction, record }) => ({
+      name,
+      direction,
+      bytes: record.bytes,
+      silentMs: nowMs - record.lastAtMs,
+    }));
+    say({ event: 'look', id: Number(id), read } satisfies Look);
+  }
 });
 
 if (task.role === 'serve') serve();

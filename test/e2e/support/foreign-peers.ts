@@ -3,7 +3,7 @@
  * PATH or where an environment variable says; nothing here builds or fetches them.
  */
 import { randomBytes } from 'node:crypto';
-import { accessSync, constants, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { addressOf, type Lab, type LabProcess } from '../../../src/lab/index.ts';
 import type { Method } from '../../../src/site/types.ts';
@@ -163,11 +163,4 @@ function redirection(lab: Lab): string {
   return `nft 'table ip to_sslocal { chain in { type filter hook prerouting priority mangle; ${rule}; }; }'
 ip rule add fwmark 1 lookup 100
 ip route add local default dev lo table 100`;
-}
-
-/** What the other program said. */
-export function foreignLogs(lab: Lab): string {
-  const folder = join(lab.directory, FOREIGN);
-  const names = readdirSync(folder).filter((name) => name.endsWith('.log'));
-  return names.map((name) => `--- ${name}\n${readFileSync(join(folder, name), 'utf8').slice(-4_000)}`).join('\n');
 }
