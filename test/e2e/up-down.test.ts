@@ -1,11 +1,16 @@
 /** `braid up` and `braid down` without systemd: a daemon that outlives the command, waits for its peer in clear words, and leaves nothing behind. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
-import { Braids, buildLab, stream, twoSites } from '../../src/lab/index.ts';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Braids, buildLab, type Lab, stream, twoSites } from '../../src/lab/index.ts';
+
+let lab: Lab;
+beforeAll(async () => {
+  lab = await buildLab(twoSites({ ipv4Only: true }));
+});
+afterAll(() => lab?.close());
 
 it('up waits until the site carries traffic, down opens it again', async () => {
-  using lab = await buildLab(twoSites({ ipv4Only: true }));
   const braids = new Braids(lab);
   const [berlin, munich] = await Promise.all(['berlin', 'munich'].map((site) => braids.state(site)));
   const verb = (site: string, name: string, ...more: string[]) =>

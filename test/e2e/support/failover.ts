@@ -16,6 +16,7 @@ import {
   twoSites,
 } from '../../../src/lab/index.ts';
 import type { EventRecord, PathStatus, StatusSnapshot } from '../../../src/status/types.ts';
+import { busyMs } from './busy.ts';
 
 /** Two alike, so that neither is the better one. */
 const TWIN = [1, 2].map(() => ({ rateMbit: 50, delayMs: 10, emulated: true }));
@@ -28,8 +29,8 @@ export const EVERY_KIND: GapsOptions['flows'] = [
   { kind: 'bulk', directions: ['down'] },
 ];
 
-/** Nothing here is about speed: a machine busy with something else must not fail a test. */
-const STALL_MOST_MS = 1_000;
+/** Nothing here is about speed, which is for bench; where nothing is done about a dead path the kernel alone needs longer. */
+const STALL_MOST_MS = 1_500;
 /** Joins stand, windows are open. */
 const WARM_UP_MS = 1_200;
 
@@ -59,11 +60,16 @@ export async function running(lab: Lab, options: Partial<GapsOptions> = {}): Pro
 /** Every byte came, and no silence that touches the time until now was long. */
 export async function expectUnharmed(flows: Gaps, fromMs: number, mostMs = STALL_MOST_MS): Promise<FlowResult[]> {
   const toMs = monotonicMs();
+  const limitMs = mostMs + busyMs(fromMs);
   const results = await flows.stop();
   expect(results.filter((one) => !one.intact).map(({ name, direction, fault }) => `${name} ${direction}: ${fault}`)).toEqual([]);
   const stalls = results.map((one) => ({ flow: `${one.kind} ${one.direction}`, ms: longestGapMs(one, fromMs, toMs) }));
-  if (process.env.BRAID_TEST_STALLS) console.log(stalls.map(({ flow, ms }) => `${flow} ${ms.toFixed(0)} ms`).join(', '));
-  expect(stalls.filter(({ ms }) => ms > mostMs)).toEqual([]);
+  const words = `${stalls.map(({ flow, ms }) => `${flow} ${ms.toFixed(0)} ms`).join(', ')} of ${limitMs.toFixed(0)} ms`;
+  if (process.env.BRAID_TEST_STALLS) console.log(words);
+  expect(
+    stalls.filter(({ ms }) => ms > limitMs),
+    words,
+  ).toEqual([]);
   return results;
 }
 
@@ -97,11 +103,13 @@ async function events(braids: Braids, site: string): Promise<EventRecord[]> {
     .map((line) => JSON.parse(line) as EventRecord);
 }
 
+export async function pathEvents(braids: Braids, site: string, uplink: string, sinceId = 0): Promise<EventRecord[]> {
+  return (await events(braids, site)).filter((one) => one.kind === 'path' && one.uplink === uplink && one.id > sinceId);
+}
+
 /** Changes of an uplink's path since an event: `up -> down: reason`. */
 export async function changes(braids: Braids, site: string, uplink: string, sinceId = 0): Promise<string[]> {
-  return (await events(braids, site))
-    .filter((one) => one.kind === 'path' && one.uplink === uplink && one.id > sinceId)
-    .map(({ from, to, text }) => `${from} -> ${to}: ${text}`);
+  return (await pathEvents(braids, site, uplink, sinceId)).map(({ from, to, text }) => `${from} -> ${to}: ${text}`);
 }
 
 export async function lastEventId(braids: Braids, site: string): Promise<number> {
@@ -119,7 +127,7 @@ export async function loadOf(lab: Lab, ms: number): Promise<Record<string, reado
 }
 
 /** Until an uplink carries a good part of what flows again, each of the `ways`: 0 is towards munich, 1 towards berlin. */
-export async function untilCarries(lab: Lab, uplink: string, timeoutMs = 15_000, ways: readonly (0 | 1)[] = [0, 1]): Promise<number> {
+export async function untilCarries(lab: Lab, uplink: string, timeoutMs = 30_000, ways: readonly (0 | 1)[] = [0, 1]): Promise<number> {
   const startMs = monotonicMs();
   await expect
     .poll(

@@ -53,22 +53,6 @@ export function show(results: readonly DatagramResult[]): void {
   for (const one of results) console.log(`${datagramWords(one)}; delay p50 ${one.delayMs.p50} ms, max ${one.delayMs.max} ms`);
 }
 
-async function faultsOf(braids: Braids, site: string): Promise<Readonly<Record<string, number>>> {
-  return (await braids.status(site))?.faults ?? {};
-}
-
-/** By how much each fault of `site` grew while `act` ran; figures come up to a second late. */
-export async function counted(braids: Braids, site: string, act: () => Promise<unknown>): Promise<Record<string, number>> {
-  const before = await faultsOf(braids, site);
-  await act();
-  const after = await faultsOf(braids, site);
-  return Object.fromEntries(
-    Object.entries(after)
-      .map(([fault, count]) => [fault, count - (before[fault] ?? 0)] as const)
-      .filter(([, count]) => count > 0),
-  );
-}
-
 export function residentBytes(braids: Braids, site: string): number {
   const status = readFileSync(`/proc/${braids.daemon(site).pid}/status`, 'utf8');
   return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) * 1024;

@@ -32,7 +32,7 @@ func main() {
 		panic(err)
 	}
 	bytes := make([]byte, 16384)
-	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		if _, err := connection.Write(bytes); err != nil {
 			panic(err)
 		}
