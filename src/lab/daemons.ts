@@ -74,15 +74,6 @@ export class Braids {
     }
   }
 
-  /** Of every site, without the commands it ran: what a test that failed wants to show. */
-  logs(): string {
-    const lines = (site: string) =>
-      this.log(site)
-        .split('\n')
-        .filter((line) => line !== '' && !line.includes('network: [#]'));
-    return this.lab.topology.sites.map(({ name }) => `--- ${name}\n${lines(name).join('\n')}`).join('\n');
-  }
-
   /** @returns the running daemon. @throws BraidError LAB where there is none */
   daemon(site: string): LabProcess {
     const found = this.#running.get(site);

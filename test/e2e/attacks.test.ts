@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Secret } from '../../src/crypto/secret.ts';
 import { Braids, buildLab, type Lab, stream, type Topology, twoSites } from '../../src/lab/index.ts';
+import { counted as countedAt, faultsOf } from './support/faults.ts';
 import { beside, serve, start, startScript } from './support/programs.ts';
 import { type Call, callAll, codecFor, codecWith, crowdOf, keysIn, proxyHeader, request } from './support/strangers.ts';
 
@@ -34,6 +35,8 @@ const TARGET = '172.16.0.10';
 const PORT = 7_100;
 /** From accept to a complete request; what a caller has to be kept waiting whatever it said. */
 const CALL_MS = 10_000;
+/** Whoever is taken up hears of it at once, who is not is kept waiting: so long is it watched. */
+const WATCHED_MS = 1_500;
 const MEBIBYTE = 1 << 20;
 /** What a daemon may hold besides what a test is about: its threads' garbage comes and goes by some 30 MiB. */
 const GARBAGE_BYTES = 128 * MEBIBYTE;
@@ -64,21 +67,7 @@ async function honest(): Promise<void> {
     );
 }
 
-async function faults(): Promise<Record<string, number>> {
-  return { ...(await braids.status('berlin'))!.faults };
-}
-
-/** What was counted while `act` ran. */
-async function counted(act: () => Promise<unknown>): Promise<Record<string, number>> {
-  const before = await faults();
-  await act();
-  const after = await faults();
-  return Object.fromEntries(
-    Object.entries(after)
-      .map(([fault, count]) => [fault, count - (before[fault] ?? 0)] as const)
-      .filter(([, count]) => count > 0),
-  );
-}
+const counted = (act: () => Promise<unknown>) => countedAt(braids, 'berlin', act);
 
 function residentBytes(): number {
   const status = readFileSync(`/proc/${braids.daemon('berlin').pid}/status`, 'utf8');
@@ -108,7 +97,8 @@ describe('callers who prove nothing', () => {
     ['a flipped bit in the fixed header', () => flipped(request(asMallory(), good), 40), 'bad-tag'],
     ['a flipped bit in the target', () => flipped(request(asMallory(), good), -30), 'bad-tag'],
     ['a clock that is 45 s behind', () => request(asMallory(-45), good), 'timestamp'],
-    ['a clock that is 45 s ahead', () => request(asMallory(45), good), 'timestamp'],
+    // The busier the machine, the more of it is over when it arrives.
+    ['a clock that is 120 s ahead', () => request(asMallory(120), good), 'timestamp'],
   ];
 
   it('hear nothing and are reset after ten seconds, all alike; every one is counted, and a flow through the same gateway is unharmed', async () => {
@@ -162,7 +152,7 @@ describe('a recording', () => {
     const [first] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire, enoughBytes: 'say it back'.length + 1 }]);
     expect(first!.end).toBe('enough');
     const seen = await counted(async () => {
-      const [again] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
+      const [again] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], WATCHED_MS);
       expect(again).toMatchObject({ receivedBytes: 0, end: 'nothing' });
     });
     expect(seen).toEqual({ replayed: 1 });
@@ -170,10 +160,10 @@ describe('a recording', () => {
     await braids.stop('berlin');
     await braids.start('berlin');
     await honest();
-    const [after] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], 3_000);
+    const [after] = await callAll(lab, 'mallory', [{ ...GATEWAY, say: wire }], WATCHED_MS);
     expect(after).toMatchObject({ receivedBytes: 0, end: 'nothing' });
     // The other peer's heartbeats are sealed with the key of the daemon that was, until it knows the new one.
-    const { 'unknown-session': _, ...others } = await faults();
+    const { 'unknown-session': _, ...others } = await faultsOf(braids, 'berlin');
     expect(others).toEqual({ 'before-start': 1 });
   });
 
@@ -188,7 +178,7 @@ describe('a recording', () => {
     const heard = Buffer.from((await listener.waitFor(/heard (.*)\./))[1]!, 'base64');
     expect(heard.length).toBeGreaterThan(80);
     expect(heard.includes('our own')).toBe(false);
-    const seen = await counted(() => callAll(lab, 'mallory', [{ ...GATEWAY, say: heard }], 3_000));
+    const seen = await counted(() => callAll(lab, 'mallory', [{ ...GATEWAY, say: heard }], WATCHED_MS));
     // Each direction has its own key, so our own bytes name nobody. What we dial there meanwhile is answered by plain TCP.
     const { 'no-mptcp': _, ...others } = seen;
     expect(others).toEqual({ 'unknown-user': 1 });
@@ -247,7 +237,7 @@ describe('a peer with a key', () => {
       lab,
       'berlin',
       [{ ...munich, say: request(codecFor([key]), proxyHeader('172.16.0.10', 5, '172.16.1.10', 80)) }],
-      3_000,
+      WATCHED_MS,
     );
     expect(treatment).toMatchObject({ receivedBytes: 0, end: 'nothing' });
     const after = (await braids.status('munich'))!.faults;
@@ -291,7 +281,7 @@ describe('10,000 connections that never become a request', () => {
 
   it('cost a bounded number of descriptors and bytes, and the flow beside them nothing', async () => {
     const before = { descriptors: descriptors(), rss: residentBytes() };
-    const flow = beside((signal) => stream(lab, { upSeconds: 20, downBytes: 1_000_000, signal }));
+    const flow = beside((signal) => stream(lab, { upSeconds: 12, downBytes: 1_000_000, signal }));
     const seen = await counted(async () => {
       await crowd();
       expect(descriptors() - before.descriptors).toBeLessThan(WAITING_MOST + 64);
@@ -350,7 +340,7 @@ describe('an uplink that pretends', () => {
         lab,
         'mallory',
         sources.map((from) => ({ host: '172.16.1.10', port: PORT, say: Buffer.from('let me in'), from })),
-        4_000,
+        WATCHED_MS,
       );
       for (const { receivedBytes, end } of treated) {
         expect(receivedBytes).toBe(0);
@@ -365,7 +355,7 @@ describe('an uplink that pretends', () => {
   });
 
   it('cannot reach the transparent listener', async () => {
-    const [treatment] = await callAll(lab, 'mallory', [{ host: '10.2.0.1', port: 8389, say: Buffer.from('hello') }], 3_000);
+    const [treatment] = await callAll(lab, 'mallory', [{ host: '10.2.0.1', port: 8389, say: Buffer.from('hello') }], WATCHED_MS);
     expect(['refused', 'no answer']).toContain(treatment!.end);
   });
 });

@@ -7,7 +7,7 @@ import { serveAlways, webServer } from './support/programs.ts';
 const MARKER = 'a-marker-that-must-never-be-read-on-an-uplink';
 const PORT = 8000;
 
-/** Never stops trying: a new connection and a datagram every 20 ms, in both families, each with the marker. */
+/** Never stops trying: a new connection and a datagram every 40 ms, in both families, each with the marker. */
 function insistent(targets: readonly string[]): string {
   return `const net = require('net'), dgram = require('dgram');
     const targets = ${JSON.stringify(targets)};
@@ -17,7 +17,7 @@ function insistent(targets: readonly string[]): string {
       const s = net.connect({ host, port: ${PORT} }); s.setTimeout(3000, () => s.destroy()); s.on('error', () => {});
       s.write('GET /${MARKER} HTTP/1.0\\r\\n\\r\\n'); s.on('end', () => s.end()); s.resume();
       udp[net.isIP(host)].send('${MARKER}', ${PORT}, host, () => {});
-    } }, 20);
+    } }, 40);
     console.log('ready');`;
 }
 

@@ -100,18 +100,26 @@ describe('a connection that cannot be', () => {
   });
 
   it('is reset where the target is not there, and the log names the cure', async () => {
-    // No such host.
-    expect(await run(lab, 'berlin-pc', ask(80, 'x', '172.16.1.99'), PATIENCE_MS)).toBe('|ECONNRESET');
-    const { 'connect-failed': failed = 0, 'connect-timeout': late = 0 } = await faults('munich');
-    expect(failed + late).toBe(2);
-    // A host that drops SYNs silently: ten seconds, and the advice.
     await lab.must('munich-pc', [
       'nft',
       'add table inet t; add chain inet t in { type filter hook input priority 0; }; add rule inet t in tcp dport 81 drop',
     ]);
-    expect(await run(lab, 'berlin-pc', ask(81, 'x'), PATIENCE_MS)).toBe('|ECONNRESET');
-    expect(await faults('munich')).toMatchObject({ 'connect-timeout': late + 1 });
-    expect(braids.log('munich')).toMatch(/172\.16\.1\.10:81 did not answer.*way back to 172\.16\.0\.10 does not lead through this gateway/);
+    const vain = async () => {
+      const { 'connect-failed': failed = 0, 'connect-timeout': late = 0 } = await faults('munich');
+      return { failed, late, all: failed + late };
+    };
+    const before = await vain();
+    // No such host, and one that drops SYNs silently: ten seconds, and the advice.
+    const nobody = run(lab, 'berlin-pc', ask(80, 'x', '172.16.1.99'), PATIENCE_MS);
+    const silent = run(lab, 'berlin-pc', ask(81, 'x'), PATIENCE_MS);
+    expect(await Promise.all([nobody, silent])).toEqual(['|ECONNRESET', '|ECONNRESET']);
+    const after = await vain();
+    expect(after.all - before.all).toBe(2);
+    expect(after.late - before.late).toBeGreaterThanOrEqual(1);
+    // One of the two: the log does not say the like twice within a second.
+    await expect
+      .poll(() => braids.log('munich'))
+      .toMatch(/172\.16\.1\.(10:81|99:80) did not answer.*way back to 172\.16\.0\.10 does not lead through this gateway/);
   });
 });
 
@@ -132,7 +140,7 @@ describe('a gateway', () => {
            s.once('error', () => { if (!heard) { lost++; tell(); } }); s.once('data', () => { heard = true; answered++; tell(); }); s.write('x'); }`,
       );
     const { 'dial-failed': failedBefore = 0, 'descriptor-limit': waitedBefore = 0 } = await faults('berlin');
-    const long = beside((signal) => stream(lab, { upSeconds: 10, downBytes: 1_000_000, signal }));
+    const long = beside((signal) => stream(lab, { upSeconds: 6, downBytes: 1_000_000, signal }));
     await braids.untilStatus('berlin', (status) => status.peers[0]!.flows === 1 && status.peers[0]!.txBytes > 1_000_000);
     const soft = descriptors('berlin') + 10;
     onTestFinished(() => limit(20_000));
@@ -163,7 +171,7 @@ describe('a gateway', () => {
     await churn(lab, { connectionsPerSecond: 100, seconds: 2, closer: 'client' });
     await quiet();
     const before = SITES.map(descriptors);
-    const { completed, failed } = await churn(lab, { connectionsPerSecond: 300, seconds: 10, closer: 'server' });
+    const { completed, failed } = await churn(lab, { connectionsPerSecond: 600, seconds: 5, closer: 'server' });
     expect({ completed, failed }).toEqual({ completed: 3_000, failed: {} });
     await quiet();
     // Descriptors come and go with whoever asks for the status; 3,000 connections would not go.

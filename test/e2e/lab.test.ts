@@ -154,7 +154,7 @@ describe('an emulated uplink', () => {
 
   it('loses the asked share', async () => {
     await lab.set('fiber', { lossPercent: 20 }, 'backward');
-    const { sent, received } = await delays(lab, { packets: 500, intervalMs: 1 });
+    const { sent, received } = await delays(lab, { packets: 500, intervalMs: 1, patienceMs: 2_000 });
     expect(received / sent).toBeGreaterThan(0.7);
     expect(received / sent).toBeLessThan(0.9);
   });
@@ -162,7 +162,7 @@ describe('an emulated uplink', () => {
   it('swallows one direction alone', async () => {
     const [forwardBefore, backwardBefore] = await lab.counters('fiber');
     await lab.blackhole('fiber', true, 'backward');
-    const { received } = await delays(lab, { packets: 20 });
+    const { received } = await delays(lab, { packets: 20, patienceMs: 1_000 });
     const [forward, backward] = await lab.counters('fiber');
     await lab.blackhole('fiber', false);
     expect(received).toBe(0);
@@ -174,7 +174,7 @@ describe('an emulated uplink', () => {
 
   it('has its rate, and keeps every byte of a stream', async () => {
     const { goodputMbit, served, sent } = await stream(lab, { upSeconds: 3, downBytes: 1_000_000 });
-    expect(goodputMbit).toBeGreaterThan(25);
+    expect(goodputMbit).toBeGreaterThan(10);
     expect(goodputMbit).toBeLessThan(50);
     expect(served.client).toMatch(/^172\.16\.0\.10 /);
     expect(sent.intact).toBe(true);
