@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { TCP_SYN_SENT } from '../kernel/mptcp-info.ts';
+import type { Flow } from './flow.ts';
 import { at } from './pair.fixture.ts';
 import { Bench, threePaths } from './subflows.fixture.ts';
 
@@ -108,6 +109,24 @@ describe('joins that come to nothing', () => {
       bench.subflows.forget(flow);
     }
     expect(failures(bench)).toEqual([]);
+  });
+
+  it('do not keep a flow that has nothing left from trying', () => {
+    const bench = new Bench();
+    const flows = Array.from({ length: 4 }, () => bench.flow(0));
+    bench.pathManager.fates.set('10.1.0.2', 'refused');
+    bench.carry([0, 1]);
+    bench.pass(60_000, 50);
+    expect(failures(bench).length).toBeGreaterThan(0);
+    const [cutOff, other] = flows as [Flow, Flow];
+    bench.pathManager.fates.set('10.0.0.2', 'refused');
+    bench.kernel(cutOff).subflows.length = 0;
+    bench.sampler.sample(cutOff);
+    bench.subflows.look(cutOff);
+    bench.pass(1_500, 50);
+    bench.pathManager.fates.clear();
+    bench.pass(1_300, 50);
+    expect([bench.paths(cutOff), bench.paths(other)]).toEqual([[0, 1], [0]]);
   });
 
   it('are told of, too, where each is reset as soon as it stands, and do not come in a storm', () => {

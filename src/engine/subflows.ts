@@ -209,7 +209,7 @@ export class Subflows {
     if (isUnproven && there) return Number.POSITIVE_INFINITY;
     if (isUnproven) {
       join!.hasStood = false;
-      this.#failed(join!, 'reset as soon as they stand', nowMs);
+      this.#failed(flow, join!, 'reset as soon as they stand', nowMs);
     } else if (join?.hasStood || (join && !there && join.generation !== generation)) {
       if (join.hasStood) this.#trouble.forget(index);
       flow.joins = flow.joins!.filter((one) => one !== join);
@@ -220,10 +220,10 @@ export class Subflows {
       const patienceMs = there ? JOIN_TIMEOUT_MS : goneAfterMs(flow);
       if (nowMs - join.createdAtMs < patienceMs) return join.createdAtMs + patienceMs;
       if (there) this.#destroy(flow, there);
-      this.#failed(join, there ? 'no answer' : 'refused', nowMs);
+      this.#failed(flow, join, there ? 'no answer' : 'refused', nowMs);
     }
     if (join?.failure && nowMs >= join.againAtMs) this.#blame(flow, join, join.failure, nowMs);
-    const notBeforeMs = Math.max(join?.againAtMs ?? 0, this.#trouble.restsUntilMs(index));
+    const notBeforeMs = Math.max(join?.againAtMs ?? 0, isCutOff(flow) ? 0 : this.#trouble.restsUntilMs(index));
     return nowMs < notBeforeMs ? notBeforeMs : this.#create(flow, join ?? newJoin(flow, path, generation), nowMs);
   }
 
@@ -243,16 +243,16 @@ export class Subflows {
     } else if (answer === 'EINVAL') {
       join.againAtMs = Number.POSITIVE_INFINITY; // the connection is ending
     } else {
-      this.#failed(join, answer, nowMs);
+      this.#failed(flow, join, answer, nowMs);
       this.#blame(flow, join, answer, nowMs);
     }
     return join.againAtMs;
   }
 
   /** A connection that ends takes no more subflows, and its end may be on its way: the path is to blame only where the flow lives on. */
-  #failed(join: Join, why: string, nowMs: number): void {
+  #failed(flow: Flow, join: Join, why: string, nowMs: number): void {
     join.createdAtMs = 0;
-    join.againAtMs = nowMs + joinPauseMs(join.tries++);
+    join.againAtMs = nowMs + joinPauseMs(isCutOff(flow) ? 0 : join.tries++);
     join.failure = why;
   }
 
@@ -327,6 +327,11 @@ function newJoin(flow: Flow, path: number, generation: number): Join {
   const join: Join = { path, generation, tries: 0, createdAtMs: 0, hasStood: false, isProven: false, againAtMs: 0, failure: undefined };
   flow.joins = [...(flow.joins ?? []), join];
   return join;
+}
+
+/** It has nothing left to live on: it tries soon again, whatever others have seen of the path. */
+function isCutOff({ subflows }: Flow): boolean {
+  return !subflows.some(({ state }) => isLiving(state));
 }
 
 /** Often at first, when a round trip decides; then less and less. */
