@@ -157,7 +157,7 @@ describe('asking a daemon', () => {
     await expect(fetchStatus(runDir, 'berlin')).rejects.toMatchObject({
       code: 'DAEMON_NOT_RUNNING',
       message: `no daemon for berlin answers at ${runDir}/berlin.sock`,
-      hint: 'braid up berlin starts it',
+      hint: expect.stringMatching(/^braid up berlin --run-dir \S+ starts it$/),
     });
   });
 

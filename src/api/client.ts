@@ -1,9 +1,10 @@
 /** The other side of the admin socket, typed: what the command line and tests ask a daemon with. */
 import type { IncomingMessage } from 'node:http';
+import { dirname } from 'node:path';
 import { BraidError, type ErrorCode } from '../error.ts';
 import type { EventRecord, StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import type { Invited, PeersAnswer } from './peers.ts';
-import { notPermitted, socketPath } from './run-dir.ts';
+import { notPermitted, runDirFlag, socketPath } from './run-dir.ts';
 import type { UplinkCommand } from './uplinks.ts';
 
 /** An import of it would load its WebSocket as well: 20 ms. */
@@ -180,13 +181,14 @@ async function collect(incoming: IncomingMessage): Promise<string> {
 }
 
 function failure(error: NodeJS.ErrnoException, path: string, site: string): BraidError {
+  const flag = runDirFlag(dirname(path));
   if (error.code === 'EACCES' || error.code === 'EPERM') return notPermitted(path);
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTSOCK' || error.code === 'ENOTDIR')
     return new BraidError('DAEMON_NOT_RUNNING', `no daemon for ${site} answers at ${path}`, {
       hint:
         error.code === 'ECONNREFUSED'
-          ? `it was killed; braid up ${site} takes over, braid cleanup -c /etc/braid/${site}.toml puts this host back`
-          : `braid up ${site} starts it`,
+          ? `it was killed; braid up ${site}${flag} takes over, braid cleanup -c /etc/braid/${site}.toml${flag} puts this host back`
+          : `braid up ${site}${flag} starts it`,
       cause: error,
     });
   return new BraidError('DAEMON_ANSWER', `the daemon for ${site} does not answer: ${error.message}`, { cause: error });

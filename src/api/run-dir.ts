@@ -5,6 +5,11 @@ import { BraidError } from '../error.ts';
 
 export const DEFAULT_RUN_DIR = '/run/braid';
 
+/** What a command for a daemon of this directory ends with, so that a hint can be typed as it is. */
+export function runDirFlag(runDir: string): string {
+  return runDir === DEFAULT_RUN_DIR ? '' : ` --run-dir ${runDir}`;
+}
+
 /** `sun_path` has 108 bytes with its end. */
 const MAX_PATH_BYTES = 107;
 

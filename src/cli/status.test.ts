@@ -69,7 +69,7 @@ describe('braid status', () => {
       {
         "exitCode": 3,
         "stderr": "braid: no daemon for gone answers at DIR/two/gone.sock
-      hint: it was killed; braid up gone takes over, braid cleanup -c /etc/braid/gone.toml puts this host back
+      hint: it was killed; braid up gone --run-dir DIR/two takes over, braid cleanup -c /etc/braid/gone.toml --run-dir DIR/two puts this host back
       ",
         "stdout": "site: berlin                          up 3d 4h, 0 flows, version 0.1.0
         UPLINK  DEVICE  ADDRESS   ROLE    STATE
@@ -100,7 +100,7 @@ describe('braid status', () => {
       {
         "exitCode": 3,
         "stderr": "braid: no daemon for berlin answers at DIR/none/berlin.sock
-      hint: braid up berlin starts it
+      hint: braid up berlin --run-dir DIR/none starts it
       ",
         "stdout": "",
       }

@@ -132,7 +132,7 @@ describe('the other verbs', () => {
       {
         "exitCode": 1,
         "stderr": "braid: the daemon for berlin is running
-      hint: stop it first (braid down berlin, or Ctrl-C where it runs): it then cleans up by itself
+      hint: stop it first (braid down berlin --run-dir DIR/busy, or Ctrl-C where it runs): it then cleans up by itself
       ",
         "stdout": "",
       }

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { makeRunDir } from '../api/run-dir.ts';
+import { makeRunDir, runDirFlag } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import { livingProcess, pidPath, removePidFile, startTicksOf, writePidFile } from './pid-file.ts';
 
@@ -98,7 +98,7 @@ export async function stopDetached(runDir: string, site: string, withinMs: numbe
   for (const endMs = performance.now() + withinMs; startTicksOf(found.pid) === found.startTicks; ) {
     if (performance.now() > endMs)
       throw new BraidError('TIMED_OUT', `the daemon for ${site} (process ${found.pid}) has not ended within ${withinMs / 1000} s`, {
-        hint: `${logPath(runDir, site)} says what it does; kill -9 ${found.pid}, then braid down ${site} again, puts the host back`,
+        hint: `${logPath(runDir, site)} says what it does; kill -9 ${found.pid}, then braid down ${site}${runDirFlag(runDir)} again, puts the host back`,
       });
     await sleep(LOOK_MS);
   }

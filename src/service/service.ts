@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { fetchStatus } from '../api/client.ts';
-import { DEFAULT_RUN_DIR } from '../api/run-dir.ts';
+import { runDirFlag } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import type { StatusSnapshot } from '../status/types.ts';
 import { logPath, startDetached, startedBefore, stopDetached } from './detached.ts';
@@ -61,7 +61,7 @@ export async function up(
     `${earlier ? `process ${daemon.pid} was started before and does not answer yet` : `started process ${daemon.pid}`}; its log is ${logPath(runDir, site)}`,
   );
   say(
-    `it is not there after a boot${manager.isPresent() ? '' : ': there is no systemd here'}; put \`braid up ${site} -c ${configFile}${runDir === DEFAULT_RUN_DIR ? '' : ` --run-dir ${runDir}`}\` into what your system runs at boot`,
+    `it is not there after a boot${manager.isPresent() ? '' : ': there is no systemd here'}; put \`braid up ${site} -c ${configFile}${runDirFlag(runDir)}\` into what your system runs at boot`,
   );
   const check = () => {
     if (!daemon.hasEnded()) return;

@@ -1,6 +1,7 @@
 /** Waits until a daemon that was started carries traffic to every peer, or tells why it does not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fetchStatus } from '../api/client.ts';
+import { runDirFlag } from '../api/run-dir.ts';
 import { BraidError } from '../error.ts';
 import type { PeerStatus, StatusSnapshot } from '../status/types.ts';
 
@@ -22,7 +23,7 @@ export async function untilCarries({ runDir, site, withinMs, check, ask = fetchS
     check?.();
     last = await statusOrNothing(ask, runDir, site);
     if (last?.peers.every((peer) => peer.state === 'up')) return last;
-    if (performance.now() > endMs) throw tooLate(site, withinMs, last);
+    if (performance.now() > endMs) throw tooLate(site, runDir, withinMs, last);
     await sleep(EACH_MS);
   }
 }
@@ -36,10 +37,11 @@ async function statusOrNothing(ask: typeof fetchStatus, runDir: string, site: st
   }
 }
 
-function tooLate(site: string, withinMs: number, status: StatusSnapshot | undefined): BraidError {
+function tooLate(site: string, runDir: string, withinMs: number, status: StatusSnapshot | undefined): BraidError {
   const missing = status ? status.peers.filter((peer) => peer.state !== 'up').map(peerWords) : ['its daemon does not answer'];
+  const flag = runDirFlag(runDir);
   return new BraidError('TIMED_OUT', `${site} does not carry traffic after ${withinMs / 1000} s: ${missing.join('; ')}`, {
-    hint: `the daemon goes on trying, and nothing leaves in the clear: braid status ${site}; braid down ${site} ends it`,
+    hint: `the daemon goes on trying, and nothing leaves in the clear: braid status ${site}${flag}; braid down ${site}${flag} ends it`,
   });
 }
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { fetchStatus } from '../../api/client.ts';
-import { checkRunDir, socketPath } from '../../api/run-dir.ts';
+import { checkRunDir, runDirFlag, socketPath } from '../../api/run-dir.ts';
 import { removeStaleSocket } from '../../api/stale-socket.ts';
 import { readSiteName } from '../../config/load.ts';
 import { BraidError, BraidErrors } from '../../error.ts';
@@ -22,7 +22,7 @@ export default async function cleanup(this: Cli, { config, runDir }: CleanupFlag
   // One that does not answer yet, or no more, is at work on what we would undo.
   if (livingProcess(pidFile) || (await answers(runDir, site)))
     throw new BraidError('DAEMON_RUNNING', `the daemon for ${site} is running`, {
-      hint: `stop it first (braid down ${site}, or Ctrl-C where it runs): it then cleans up by itself`,
+      hint: `stop it first (braid down ${site}${runDirFlag(runDir)}, or Ctrl-C where it runs): it then cleans up by itself`,
     });
   const { changed, problems } = await this.rooms.cleanup({ site, runDir });
   const socket = socketPath(runDir, site);
