@@ -1,6 +1,7 @@
 /** The run directory: one for all sites of a machine, its files named after the site. Who may open a socket may ask its daemon. */
-import { lstatSync, mkdirSync, readdirSync, type Stats } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { lstatSync, readdirSync, type Stats } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { makeDirectories } from '../config/files.ts';
 import { BraidError } from '../error.ts';
 
 export const DEFAULT_RUN_DIR = '/run/braid';
@@ -62,26 +63,13 @@ export function checkRunDir(runDir: string, uid = process.getuid!()): void {
 /** For a daemon. @throws BraidError HOST_ROOT, HOST_RUN_DIR */
 export function makeRunDir(runDir: string): void {
   try {
-    makeWithParents(resolve(runDir));
+    makeDirectories(runDir, 0o700);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') throw notPermitted(runDir);
     throw new BraidError('HOST_RUN_DIR', `run directory ${runDir} cannot be made: ${code}`, { hint: 'take another --run-dir', cause });
   }
   checkRunDir(runDir);
-}
-
-/** As `recursive` does, which turns for ever below a directory that takes no entries (/proc). */
-function makeWithParents(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
-    if (code !== 'ENOENT' || dirname(path) === path) throw error;
-    makeWithParents(dirname(path));
-    mkdirSync(path, { mode: 0o700 });
-  }
 }
 
 function lstatOrNothing(runDir: string): Stats | undefined {

@@ -1,7 +1,19 @@
 /** Files that hold a site's configuration and keys are never seen half written: the whole of it goes beside, then takes the name. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, fchownSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import {
+  closeSync,
+  fchownSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { BraidError } from '../error.ts';
 
 const OURS_ALONE = 0o600;
@@ -55,4 +67,41 @@ export function syncDirectory(path: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * A directory, and those above it that are missing. Not with `recursive`, which turns for ever below a directory that takes no entries
+ * (/proc). @returns takes them back, as far as nothing is in them. @throws what mkdir(2) says; nothing is made then.
+ */
+export function makeDirectories(path: string, mode: number): () => void {
+  const made: string[] = [];
+  const undo = () => {
+    try {
+      for (const one of made.splice(0).reverse()) rmdirSync(one);
+    } catch {
+      // somebody has put something there
+    }
+  };
+  const make = (one: string) => {
+    mkdirSync(one, { mode });
+    made.push(one);
+  };
+  const makeWithParents = (one: string) => {
+    try {
+      make(one);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'EEXIST') return;
+      if (code !== 'ENOENT' || dirname(one) === one) throw error;
+      makeWithParents(dirname(one));
+      make(one);
+    }
+  };
+  try {
+    makeWithParents(resolve(path));
+  } catch (error) {
+    undo();
+    throw error;
+  }
+  return undo;
 }

@@ -34,7 +34,7 @@ it('takes back what it wrote where the last one fails', () => {
   const late = { path: join(folder, 'taken', 'x'.repeat(300)), text: 'y' }; // a name that no file system has
   let error: unknown;
   try {
-    writeAllOrNothing([file('a.key', 'x'), late]);
+    writeAllOrNothing([file('a.key', 'x'), file('new/b.key', 'x'), late]);
   } catch (caught) {
     error = caught;
   }

@@ -3,9 +3,9 @@
  * is there already with other words in it stays, and nothing is written at all.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, fchmodSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fsyncSync, linkSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { syncDirectory } from '../config/files.ts';
+import { makeDirectories, syncDirectory } from '../config/files.ts';
 import { BraidError } from '../error.ts';
 
 export interface NewFile {
@@ -20,9 +20,11 @@ export function writeAllOrNothing(files: readonly NewFile[]): string[] {
   const fresh = files.filter((file) => !isThere(file));
   const staged: { readonly from: string; readonly to: string }[] = [];
   const placed: string[] = [];
+  const directories: (() => void)[] = [];
+  let isWhole = false;
   try {
     for (const { path, text } of fresh) {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      directories.push(makeDirectories(dirname(path), 0o700));
       const from = join(dirname(path), `.${randomBytes(6).toString('hex')}.tmp`);
       staged.push({ from, to: path });
       writeDurably(from, text);
@@ -33,6 +35,7 @@ export function writeAllOrNothing(files: readonly NewFile[]): string[] {
       placed.push(to);
     }
     for (const directory of new Set(placed.map((path) => dirname(path)))) syncDirectory(directory);
+    isWhole = true;
   } catch (error) {
     for (const path of placed) remove(path);
     throw error instanceof BraidError
@@ -40,6 +43,7 @@ export function writeAllOrNothing(files: readonly NewFile[]): string[] {
       : new BraidError('CONFIG_WRITE', `nothing was written: ${(error as Error).message}`, { cause: error });
   } finally {
     for (const { from } of staged) remove(from);
+    if (!isWhole) for (const undo of directories.reverse()) undo();
   }
   return placed;
 }

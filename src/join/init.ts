@@ -1,9 +1,9 @@
 /** `braid init`: a first configuration from what the host says, its keys, and the first code. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
-import { writeConfigFile, writeSecretFile } from '../config/files.ts';
+import { makeDirectories, writeConfigFile, writeSecretFile } from '../config/files.ts';
 import { parseConfig } from '../config/load.ts';
 import { reworded } from '../config/reword.ts';
 import { DEFAULTS } from '../config/schema.ts';
@@ -54,7 +54,7 @@ export async function initSite(options: InitOptions): Promise<InitReport> {
     throw new BraidError('CONFIG_WRITE', `${file} is there already`, {
       hint: 'for one more site: `braid peer add`; --force replaces it, and every peer must join anew',
     });
-  const site = writeFirst(file, found, options, facts, `Written by \`braid init\` on ${today()}`);
+  const { site } = writeFirst(file, found, options, facts, `Written by \`braid init\` on ${today()}`);
   rmSync(invitations, { force: true });
   const expiresUnixMs = Date.now() + options.forSeconds * SECOND_MS;
   const code = new Invitations(invitations).add({
@@ -74,27 +74,42 @@ export async function initSite(options: InitOptions): Promise<InitReport> {
   };
 }
 
+interface First {
+  readonly site: Site;
+  /** The file was not there before: it goes, with its key. */
+  readonly undo: () => void;
+}
+
 /** A site without peers: its file and its identity key. @throws BraidError, BraidErrors where a start would refuse it; nothing is written then. */
-export function writeFirst(file: string, found: Found, given: FirstGiven, facts: HostFacts, origin: string): Site {
+export function writeFirst(file: string, found: Found, given: FirstGiven, facts: HostFacts, origin: string): First {
   const text = siteFile(found, given.listen ?? DEFAULTS.listen, origin);
   const keyFile = join(dirname(file), identityKeyFile(found.site));
-  makeDirectory(dirname(file));
   const before = existsSync(keyFile) ? readFileSync(keyFile, 'utf8') : undefined;
-  writeSecretFile(keyFile, `${randomBytes(KEY_BYTES).toString('base64')}\n`);
-  try {
-    const site = resolveSite(parseConfig(file, text).config, facts);
-    writeConfigFile(file, text);
-    return site;
-  } catch (error) {
+  const removeDirectories = makeDirectory(dirname(file));
+  const undo = () => {
     if (before === undefined) rmSync(keyFile, { force: true });
     else writeSecretFile(keyFile, before);
+    removeDirectories();
+  };
+  try {
+    writeSecretFile(keyFile, `${randomBytes(KEY_BYTES).toString('base64')}\n`);
+    const site = resolveSite(parseConfig(file, text).config, facts);
+    writeConfigFile(file, text);
+    const undoAll = () => {
+      rmSync(file, { force: true });
+      undo();
+    };
+    return { site, undo: undoAll };
+  } catch (error) {
+    undo();
     throw reworded(error, firstNames(found, given));
   }
 }
 
-function makeDirectory(path: string): void {
+/** @returns takes it back. @throws BraidError CONFIG_WRITE */
+function makeDirectory(path: string): () => void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o755 });
+    return makeDirectories(path, 0o755);
   } catch (error) {
     throw new BraidError('CONFIG_WRITE', `${path}: cannot be made: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
   }

@@ -137,10 +137,7 @@ function ownSite(options: JoinOptions, facts: HostFacts): Own {
   const keyFile = join(dirname(file), identityKeyFile(found.site));
   const hadKey = existsSync(keyFile);
   if (hadKey) throw new BraidError('CONFIG_WRITE', `${keyFile} is there already, without ${file}`, { hint: 'move it away' });
-  const site = writeFirst(file, found, options, facts, `Written by \`braid join\` on ${today()}`);
-  const undo = () => {
-    for (const path of [file, keyFile]) rmSync(path, { force: true });
-  };
+  const { site, undo } = writeFirst(file, found, options, facts, `Written by \`braid join\` on ${today()}`);
   const notes = [...found.notes, ...besideOthers(file)];
   return { file, loaded: loadConfig(file), site, notes, names: firstNames(found, options), undo };
 }

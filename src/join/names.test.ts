@@ -30,7 +30,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 /** What `braid init` would say, a line each. */
 function refused(given: FirstGiven, facts = FACTS): string[] {
   try {
-    writeFirst(join(folder, 'gw.toml'), discover(facts, 'gw', given), given, facts, 'Written by a test');
+    writeFirst(join(folder, 'etc/braid/gw.toml'), discover(facts, 'gw', given), given, facts, 'Written by a test');
   } catch (error) {
     const all = error instanceof BraidErrors ? error.all : [error as BraidError];
     expect(all.map(({ place }) => place)).toEqual(all.map(() => undefined));
@@ -62,7 +62,7 @@ describe('a first configuration that cannot be', () => {
 
   it('is written where nothing is wrong', () => {
     expect(refused({})).toEqual([]);
-    expect(existsSync(join(folder, 'gw.toml'))).toBe(true);
+    expect(existsSync(join(folder, 'etc/braid/gw.toml'))).toBe(true);
   });
 });
 
