@@ -227,7 +227,7 @@ export class Peering {
         this.monitor.turnedPlain(message.peer, message.path);
         return true;
       case 'join-failed':
-        this.monitor.refusesJoins(message.peer, message.path);
+        this.monitor.refusesJoins(message.peer, message.path, message.why);
         return true;
       case 'reverse-wanted':
         this.#askForReverse(message.peer);

@@ -124,9 +124,11 @@ describe('a middlebox that no check sees', () => {
   it('and refuses joins is named once, and its path is dialled first until it fell', () => {
     const world = new World([20, 20]).begin();
     const [near] = world.sides;
-    for (let i = 0; i < 3; i++) near.monitor.refusesJoins(0, 1);
+    for (let i = 0; i < 3; i++) near.monitor.refusesJoins(0, 1, 'no answer');
     expect(near.paths).toMatchObject({ dial: [1, 0], carry: [0, 1] });
-    expect(near.events.map(({ reason }) => reason)).toEqual(['further subflows do not come to stand; connections started here do']);
+    expect(near.events.map(({ reason }) => reason)).toEqual([
+      'further subflows do not come to stand (no answer); connections started here do',
+    ]);
     world.links[1]!.isDead = true;
     world.pass(2_000);
     world.links[1]!.isDead = false;

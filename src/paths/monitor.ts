@@ -192,10 +192,11 @@ export class PathMonitor {
   }
 
   /** Further subflows over this path are refused again and again. */
-  refusesJoins(peer: number, path: number): void {
+  refusesJoins(peer: number, path: number, why: string): void {
     const slot = this.#watches[peer]?.slots[path];
     if (!slot?.isAlive) return;
     const isNew = !slot.refusesJoins;
+    if (isNew) slot.refusesJoinsWhy = why;
     slot.refusesJoinsUntilMs = this.#parts.clock.nowMs() + BELIEVED_MS;
     if (isNew) this.#remarked(this.#watches[peer]!);
   }

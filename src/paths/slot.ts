@@ -60,6 +60,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
   turnsPlainUntilMs = 0;
   /** Until when further subflows over it are not expected to stand; 0: they do. */
   refusesJoinsUntilMs = 0;
+  refusesJoinsWhy = '';
   isUndialable = false;
   checkProblem = '';
   nextCheckAtMs = 0;
@@ -252,7 +253,7 @@ export class PathSlot implements JudgedPath, DecidedPath {
     if (this.answersPlain) remarks.push('a middlebox takes MPTCP out of connections');
     else if (this.plain) remarks.push('a middlebox takes MPTCP out of connections once they stand');
     if (goesInside(this)) remarks.push('flows have their subflow here inside the packet lane');
-    if (this.refusesJoins) remarks.push('further subflows do not come to stand; connections started here do');
+    if (this.refusesJoins) remarks.push(`further subflows do not come to stand (${this.refusesJoinsWhy}); connections started here do`);
     if (this.dropsMptcp) remarks.push('drops SYNs with MPTCP');
     const udp = this.#udpRemark(ownMs);
     if (udp) remarks.push(udp);
