@@ -20,7 +20,7 @@ afterAll(() => lab?.close());
 describe('a peer over ECMP', () => {
   it('gets many flows over both uplinks, from the clients themselves, and says what one flow gets', async () => {
     for (const site of SITES) await expect.poll(() => group(site).catch(() => ''), { timeout: 30_000 }).toBe('4202/4203');
-    await using flows = await gaps(lab, { flows: [{ kind: 'bulk', directions: ['up'], count: FLOWS }], settleMs: 10_000 });
+    await using flows = await gaps(lab, { flows: [{ kind: 'bulk', directions: ['up'], count: FLOWS }], settleMs: 30_000 });
     await flows.untilStarted();
     await sleep(1_000);
     const fromMs = monotonicMs();

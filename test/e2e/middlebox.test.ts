@@ -121,7 +121,7 @@ describe('a middlebox on one of three uplinks', () => {
     await braids.startAll();
     await bothSay({ fiber: { udp: 'blocked', state: 'up', carries: true } });
     for (const site of SITES) expect(await eventsOver(braids, site, 'fiber')).toContain('UDP is blocked');
-    await using flows = await gaps(lab, { flows: FLOWS });
+    await using flows = await gaps(lab, { flows: FLOWS, settleMs: 30_000 });
     await flows.untilStarted();
     const fromMs = monotonicMs();
     await lab.blackhole('fiber', true);
@@ -139,7 +139,7 @@ describe('a middlebox on one of three uplinks', () => {
 
   it('that comes while flows run ends none of them', async () => {
     await braids.startAll();
-    await using flows = await gaps(lab, { flows: FLOWS, settleMs: 15_000 });
+    await using flows = await gaps(lab, { flows: FLOWS, settleMs: 30_000 });
     await flows.untilStarted();
     for (const [uplink, kind] of [
       ['fiber', 'strip-established'],

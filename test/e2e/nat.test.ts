@@ -52,7 +52,7 @@ async function healsFromBlackhole({ lab, braids }: { lab: Lab; braids: Braids },
       { kind: 'thin', directions: ['up', 'down'] },
       { kind: 'bulk', directions: ['up', 'down'] },
     ],
-    settleMs: 15_000,
+    settleMs: 30_000,
   });
   await flows.untilStarted();
   const fromMs = monotonicMs();

@@ -50,7 +50,7 @@ export async function startTwin({
 
 /** Flows that all run, and end with the test at the latest. */
 export async function running(lab: Lab, options: Partial<GapsOptions> = {}): Promise<Gaps> {
-  const flows = await gaps(lab, { flows: EVERY_KIND, settleMs: 10_000, ...options });
+  const flows = await gaps(lab, { flows: EVERY_KIND, settleMs: 30_000, ...options });
   onTestFinished(() => flows.kill());
   await flows.untilStarted();
   await sleep(WARM_UP_MS);
