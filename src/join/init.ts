@@ -1,6 +1,6 @@
 /** `braid init`: a first configuration from what the host says, its keys, and the first code. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 import { makeDirectories, writeConfigFile, writeSecretFile } from '../config/files.ts';
@@ -108,11 +108,14 @@ export function writeFirst(file: string, found: Found, given: FirstGiven, facts:
 
 /** @returns takes it back. @throws BraidError CONFIG_WRITE */
 function makeDirectory(path: string): () => void {
+  let undo: () => void;
   try {
-    return makeDirectories(path, 0o755);
+    undo = makeDirectories(path, 0o755);
   } catch (error) {
     throw new BraidError('CONFIG_WRITE', `${path}: cannot be made: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
   }
+  if (!statSync(path).isDirectory()) throw new BraidError('CONFIG_WRITE', `${path}: expected a directory, got something else`);
+  return undo;
 }
 
 export function today(): string {

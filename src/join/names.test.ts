@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -58,6 +58,14 @@ describe('a first configuration that cannot be', () => {
     expect(refused({}, facts)).toEqual([
       'the LAN of eth3: 169.254.7.0/24 overlaps 169.254.0.0/16 (link-local) -> --lan PREFIX says otherwise',
     ]);
+  });
+
+  it('has no place below a file', () => {
+    writeFileSync(join(folder, 'etc'), '');
+    const write = (name: string) => () => writeFirst(join(folder, name), discover(FACTS, 'gw', {}), {}, FACTS, 'Written by a test');
+    expect(write('etc/gw.toml')).toThrow(/expected a directory, got something else/);
+    expect(write('etc/braid/gw.toml')).toThrow(/cannot be made: ENOTDIR/);
+    expect(readdirSync(folder)).toEqual(['etc']);
   });
 
   it('is written where nothing is wrong', () => {
