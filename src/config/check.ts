@@ -131,7 +131,7 @@ function peerProblems(file: FileDraft): Problem[] {
       else if (seen.has(key)) found.push(value(path, `${text} is already an address of ${seen.get(key)}`));
       seen.set(key, peer.site ?? `peer[${i}]`);
     }
-    if (peer.send_key === undefined && (!isForeign(peer) || (peer.addresses?.length ?? 0) > 0))
+    if (!Object.hasOwn(peer, 'send_key') && (!isForeign(peer) || (peer.addresses?.length ?? 0) > 0))
       found.push({
         ...value(['peer', i, 'send_key'], 'is missing'),
         hint: isForeign(peer)
@@ -190,7 +190,7 @@ function methodProblems(file: FileDraft): Problem[] {
     });
   if (chacha && file.identity_key !== undefined)
     found.push({ ...value(['identity_key'], `${CHACHA} has no identity headers`), hint: 'remove the key, or use an AES method' });
-  if (!chacha && peers.length > 1 && file.identity_key === undefined)
+  if (!chacha && peers.length > 1 && !Object.hasOwn(file, 'identity_key'))
     found.push({
       ...value(['identity_key'], 'is missing: with two peers or more it tells them apart'),
       hint: `braid genkey --method ${first}`,

@@ -118,6 +118,8 @@ function readKeyFile(file: string, name: string, methods: readonly Method[], mos
   }
 }
 
+/** One that was written in place of a name goes into no message. */
+const LOOKS_LIKE_KEYS = /^(?:(?:[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=)(?::|$)){1,2}$/;
 const MAX_BYTES = 4096;
 
 /** Opens first and looks at the open file, so that nothing can be swapped in between. */
@@ -144,6 +146,8 @@ function readGuarded(file: string, name: string, into: Buffer): number | Omit<Pr
     return readSync(fd, into, 0, MAX_BYTES, 0);
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    if (missing && LOOKS_LIKE_KEYS.test(name))
+      return { code: 'KEY_READ', message: 'expected the name of a file, got what looks like a key', hint: 'put it into a file, mode 0600' };
     return {
       code: 'KEY_READ',
       message: `${name}: ${whyUnreadable(error)}`,

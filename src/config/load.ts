@@ -14,7 +14,7 @@ import { crossProblems } from './check.ts';
 import type { FileDraft } from './draft.ts';
 import { type KeyDraft, readKeys } from './keys.ts';
 import { type KeyPath, locate } from './locate.ts';
-import { type Problem, schemaProblems, throwProblems, valueAt, whyUnreadable } from './problems.ts';
+import { type Problem, schemaProblems, syntaxHint, throwProblems, valueAt, whyUnreadable } from './problems.ts';
 import { DEFAULTS, DSCP_NAMES, protocolNumber, type SiteFile, siteSchema, splitPeerAddress, splitPorts } from './schema.ts';
 import type { AllowConfig, Config, PeerAddressConfig, PeerConfig, PolicyConfig, SiteKeys, UplinkConfig } from './types.ts';
 
@@ -64,7 +64,11 @@ function parseToml(file: string, text: string): unknown {
     if (!(error instanceof TomlError)) throw error;
     // "Invalid TOML document: expected ...\n\n<the lines around>": the place says where.
     const message = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '');
-    throw new BraidError('CONFIG_SYNTAX', message, { place: { file, line: error.line, column: error.column } });
+    const hint = syntaxHint(message);
+    throw new BraidError('CONFIG_SYNTAX', message, {
+      place: { file, line: error.line, column: error.column },
+      ...(hint !== undefined && { hint }),
+    });
   }
 }
 

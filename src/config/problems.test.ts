@@ -80,7 +80,16 @@ describe('what is wrong with a configuration is said in one line with its place'
       ],
     ],
     ['a syntax error', line(2, 'lan = ["172.16.0.0/24"'), ['CONFIG_SYNTAX 4:1: expected comma or end of structure']],
-    ['a key given twice', line(3, 'site = "munich"'), ['CONFIG_SYNTAX 3:1: trying to redefine an already defined table or value']],
+    [
+      'a key given twice',
+      line(3, 'site = "munich"'),
+      ['CONFIG_SYNTAX 3:1: trying to redefine an already defined table or value | the same key, or the same section, is there twice'],
+    ],
+    [
+      'a text without quotes',
+      line(1, 'site = berlin'),
+      ['CONFIG_SYNTAX 1:8: invalid value | a text stands in quotes: name = "fiber"; what is none is a number, true or false'],
+    ],
     [
       'host bits',
       line(2, 'lan = ["172.16.0.1/24"]'),
@@ -149,6 +158,25 @@ describe('what is wrong with a configuration is said in one line with its place'
       'a public address that is none',
       line(7, 'public = "127.0.0.1"'),
       ['CONFIG_VALUE 7:10: uplink[0].public: 127.0.0.1 is a loopback address'],
+    ],
+    [
+      'a key where its file belongs: it goes into no message',
+      line(17, `send_key = "${key(9)}"`),
+      [
+        'CONFIG_VALUE 17:12: peer[0].send_key: expected { file = "NAME" }, got a string | a key has a file of its own, mode 0600: (umask 077; braid genkey > NAME)',
+      ],
+    ],
+    [
+      'a key in place of the name of its file',
+      line(17, `send_key = { file = "${key(9)}:${key(8)}" }`),
+      ['KEY_READ 17:21: peer[0].send_key.file: expected the name of a file, got what looks like a key | put it into a file, mode 0600'],
+    ],
+    [
+      'a number in place of the name of a key file',
+      line(17, 'send_key = { file = 5 }'),
+      [
+        'CONFIG_VALUE 17:21: peer[0].send_key.file: expected the name of a file, got a number | a key has a file of its own, mode 0600: (umask 077; braid genkey > NAME)',
+      ],
     ],
     ['a peer that is ourselves', line(13, 'site = "berlin"'), ['CONFIG_VALUE 13:8: peer[0].site: berlin is this site']],
     [

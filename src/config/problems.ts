@@ -53,10 +53,36 @@ export function schemaProblems(data: unknown, issues: readonly z.core.$ZodIssue[
     if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
     const got = valueAt(data, path);
     if (got === undefined) return [{ code: 'CONFIG_VALUE' as const, path, message: 'is missing', hint: describe(path) }];
+    const wrongKey = issue.code === 'invalid_type' ? keyProblem(path, got) : undefined;
+    if (wrongKey) return [wrongKey];
     const hint =
       issue.code === 'custom' ? (issue.params?.hint as string | undefined) : (nearestChoice(issue, got) ?? brackets(issue, path, got));
     return [{ code: 'CONFIG_VALUE' as const, path, message: issueText(issue, got), hint }];
   });
+}
+
+/** Somebody may have written the key itself: it goes into no message. */
+function keyProblem(path: KeyPath, got: unknown): Problem | undefined {
+  if (!path.some((step) => typeof step === 'string' && step.endsWith('_key'))) return undefined;
+  const wanted = path.at(-1) === 'file' ? 'the name of a file' : '{ file = "NAME" }';
+  const hint = 'a key has a file of its own, mode 0600: (umask 077; braid genkey > NAME)';
+  return {
+    code: 'CONFIG_VALUE',
+    path,
+    message: `expected ${wanted}, got ${typeof got === 'object' ? typeWord(got) : `a ${typeof got}`}`,
+    hint,
+  };
+}
+
+const SYNTAX_HINTS: readonly (readonly [RegExp, string])[] = [
+  [/^invalid value/, 'a text stands in quotes: name = "fiber"; what is none is a number, true or false'],
+  [/redefine/, 'the same key, or the same section, is there twice'],
+  [/table array declaration|table declaration/, 'a section has as many brackets behind its name as before it: [[peer]], [log]'],
+];
+
+/** The way out of what the parser says, where it is known. */
+export function syntaxHint(message: string): string | undefined {
+  return SYNTAX_HINTS.find(([pattern]) => pattern.test(message))?.[1];
 }
 
 /** `[peer]` for `[[peer]]`. */
