@@ -47,7 +47,8 @@ function write(path: string, text: string, keeps: boolean): void {
   } catch (error) {
     if (beside !== undefined) rmSync(beside, { force: true });
     const { code = String(error) } = error as NodeJS.ErrnoException;
-    throw new BraidError('CONFIG_WRITE', `${path}: cannot be written: ${code}`, { cause: error });
+    const root = code === 'EACCES' || code === 'EPERM' ? { hint: 'become root' } : {};
+    throw new BraidError('CONFIG_WRITE', `${path}: cannot be written: ${code}`, { cause: error, ...root });
   }
 }
 

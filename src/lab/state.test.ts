@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -58,4 +58,11 @@ it('namespaces that no lab lists are found by what seems to be their run', () =>
     ['54f4ff', ['brd-54f4ff-berlin', 'brd-54f4ff-berlin-pc']],
   ]);
   expect([...strays(join(folder, 'none'), [])]).toEqual([]);
+});
+
+it('a lab that cannot be noted down is not begun', () => {
+  writeFileSync(join(folder, 'file'), '');
+  expect(() => writeState(join(folder, 'file'), lab('try', 'berlin'))).toThrow(
+    expect.objectContaining({ code: 'LAB', message: `${join(folder, 'file', 'try')}: cannot be written: ENOTDIR` }),
+  );
 });

@@ -32,11 +32,18 @@ export function runDirectory(directory: string, run: string): string {
   return join(directory, run);
 }
 
+/** @throws BraidError LAB */
 export function writeState(directory: string, state: LabState): void {
   const home = runDirectory(directory, state.run);
-  mkdirSync(home, { recursive: true, mode: 0o700 });
-  writeFileSync(join(home, 'state.json.new'), `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
-  renameSync(join(home, 'state.json.new'), join(home, 'state.json'));
+  try {
+    mkdirSync(home, { recursive: true, mode: 0o700 });
+    writeFileSync(join(home, 'state.json.new'), `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 });
+    renameSync(join(home, 'state.json.new'), join(home, 'state.json'));
+  } catch (cause) {
+    const { code = String(cause) } = cause as NodeJS.ErrnoException;
+    const root = code === 'EACCES' || code === 'EPERM' ? { hint: 'the lab makes network namespaces: run it as root' } : {};
+    throw new BraidError('LAB', `${home}: cannot be written: ${code}`, { cause, ...root });
+  }
 }
 
 /** @throws BraidError LAB where there is no such lab. */
