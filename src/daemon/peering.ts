@@ -133,6 +133,7 @@ export class Peering {
         return this.#datagrams.read();
       },
       spares: (peer) => this.#spares(peer),
+      takesNoCalls: (peer) => this.#refusals.of(peer)?.isOfCalls === true,
       changed: (peers) => this.#decided(peers),
       event: (record) => this.#moved(record),
       learn: (peer, datagram) => newcomers.came(peer, datagram),
@@ -265,7 +266,7 @@ export class Peering {
       tellOne: this.#parts.tellOne,
       tellLane: (command) => this.#parts.lane.tell(command),
       dropsMptcp: (peer, path) => this.health(peer, path)?.dropsMptcp === true,
-      wants: (peer, path) => this.health(peer, path)?.udp === 'blocked',
+      wants: (peer, path) => this.monitor.wantsStream(peer, path),
       opened: (peer, path) => this.monitor.streamMoved(peer, path, true),
       gone: (peer, path) => this.monitor.streamMoved(peer, path, false),
       heartbeat: (peer, path, bytes) => this.#heardOver(peer, path, bytes),

@@ -170,14 +170,6 @@ describe('a status', () => {
     const ecmp = { ...site, peers: site.peers.map((peer) => ({ ...peer, transport: 'ecmp' as const })) };
     expect(of({}, ecmp)).toMatchObject({ state: 'up', ...told });
     expect(snapshot([fresh()]).peers[0]!.refusal).toBeNull();
-    // Without keys nobody can say whether UDP passes.
-    const about = () => ({ control: 'connecting' as const, clockSkewMs: null, refusal });
-    const mute = (reason: string) => {
-      const health = () => ({ ...UP, udp: 'blocked' as const, reason });
-      return snapshot([fresh()], site, { about, health }).peers[0]!.paths.map((path) => [path.udp, path.reason])[0];
-    };
-    expect(mute('UDP is blocked; watched by connections')).toEqual(['unknown', undefined]);
-    expect(mute('drops SYNs with MPTCP; UDP is blocked; watched by connections')).toEqual(['unknown', 'drops SYNs with MPTCP']);
   });
 
   it('tells where an uplink leads', () => {

@@ -1,7 +1,6 @@
 /** Makes the status out of what the workers count, what is known of paths and what the host says of its devices. */
 
 import { tableOf } from '../network/tables.ts';
-import { WITHOUT_HEARTBEATS } from '../paths/slot.ts';
 import type { PathHealth } from '../paths/types.ts';
 import type { Path, Peer, Site, Uplink } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
@@ -115,17 +114,8 @@ function peerStatus(parts: SnapshotParts, peer: Peer): PeerStatus {
     plainFlows: sum(figures, (one) => one.plainFlows),
     waitingFlows: sum(figures, (one) => one.waitingFlows),
     packets: packetsStatus(parts, peer, paths),
-    paths: refusal?.isOfCalls ? paths.map(withoutUdp) : paths,
+    paths,
   };
-}
-
-/** Heartbeats want keys, and keys a call: where none is taken nobody can say whether UDP passes. */
-function withoutUdp({ reason = '', ...path }: PathStatus): PathStatus {
-  const others = reason
-    .split(WITHOUT_HEARTBEATS)
-    .join('')
-    .replace(/^; |; $/, '');
-  return { ...path, ...(others !== '' && { reason: others }), udp: 'unknown' };
 }
 
 function limitsOf({ kind, transport, packets }: Peer): readonly string[] {

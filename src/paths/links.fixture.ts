@@ -235,6 +235,7 @@ class Side {
   hasStreams = true;
   sentDatagrams = 0;
   hasSession = false;
+  peerTakesNoCalls = false;
   session = 0;
   readonly #world: World;
   readonly #index: number;
@@ -277,6 +278,7 @@ class Side {
         return false;
       },
       spares: () => ({ warm: 2, reverse: 0 }),
+      takesNoCalls: () => this.peerTakesNoCalls,
       changed: (peers) => this.told.push(peers[0]!),
       event: (record) => this.events.push(record),
       learn: (_, datagram) => this.learned.push(datagram),
@@ -351,8 +353,7 @@ class Side {
   receive(bytes: Uint8Array): void {
     const { space, counter, link, plaintext, session } = JSON.parse(Buffer.from(bytes).toString()) as Sealed;
     if (!this.hasSession) return;
-    const { localAddress, peerAddress } = this.site.peers[0]!.paths[link]!;
-    const remote = { bytes: peerAddress.address.bytes, port: peerAddress.port };
+    const { localAddress, peerAddress: at } = this.site.peers[0]!.paths[link]!;
     const datagram = {
       peer: 0,
       session,
@@ -360,7 +361,7 @@ class Side {
       counter,
       plaintext: Buffer.from(plaintext, 'base64'),
       local: localAddress,
-      remote,
+      remote: { bytes: at.address.bytes, port: at.port },
       ...(space >= 192 && { stream: link }),
     };
     if (!('stream' in datagram)) this.#socket.push({ datagram, atMs: this.#world.nowMs });
@@ -372,8 +373,8 @@ class Side {
     const counter = this.#counters.get(space) ?? 0;
     this.#counters.set(space, counter + 1);
     const link = space >= 192 ? space - 192 : space >= 144 ? space - 144 : space - 96;
-    const text = Buffer.from(plaintext).toString('base64');
-    return Buffer.from(JSON.stringify({ space, counter, link, plaintext: text, session: this.session }));
+    const sealed: Sealed = { space, counter, link, plaintext: Buffer.from(plaintext).toString('base64'), session: this.session };
+    return Buffer.from(JSON.stringify(sealed));
   }
 
   #figures(path: number): PathFigures {

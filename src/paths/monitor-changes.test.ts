@@ -86,6 +86,33 @@ describe('a path that blocks UDP, to a peer without streams', () => {
   });
 });
 
+describe('a peer that takes no calls while its keys are still good here', () => {
+  it('is not said to have its UDP blocked, and what else there is to a path is', () => {
+    const world = new World([20, 20]).begin();
+    const [near, far] = world.sides;
+    world.links[1]!.plain = true;
+    world.links[0]!.isDead = true;
+    far.lose();
+    far.hasStreams = false;
+    world.pass(3_000);
+    world.links[0]!.isDead = false;
+    const mute = () => near.monitor.health(0, 0)!.udp === 'blocked' && near.monitor.health(0, 1)!.udp === 'blocked';
+    expect(world.until(mute, 60_000)).toBeLessThan(60_000);
+    world.pass(20_000);
+    expect(near.reason(1)).toBe('a middlebox takes MPTCP out of connections; UDP is blocked; watched by connections');
+    near.peerTakesNoCalls = true;
+    near.events.length = 0;
+    world.pass(2_000);
+    for (const path of [0, 1]) expect(near.monitor.health(0, path)).toMatchObject({ state: 'up', udp: 'unknown' });
+    expect([near.reason(0), near.reason(1)]).toEqual(['', 'a middlebox takes MPTCP out of connections']);
+    // A stream for packets would be as welcome as ever.
+    expect([near.monitor.wantsStream(0, 1), near.events]).toEqual([true, []]);
+    near.peerTakesNoCalls = false;
+    world.pass(2_000);
+    expect(near.reason(0)).toBe('UDP is blocked; watched by connections');
+  });
+});
+
 describe('a middlebox that no check sees', () => {
   const MINUTES_MS = 60_000;
 
@@ -214,6 +241,7 @@ describe('a site that changes', () => {
       figuresOf: () => undefined,
       links: near.links,
       spares: () => ({ warm: 0, reverse: 0 }),
+      takesNoCalls: () => false,
       changed: () => {},
       event: () => {},
       learn: () => {},

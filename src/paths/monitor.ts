@@ -54,6 +54,7 @@ interface PathMonitorParts {
   readonly read?: () => boolean;
   /** Warm connections and reverse ones: a matter of configuration and of what the peer said, not of paths. */
   readonly spares: (peer: number) => Spares;
+  readonly takesNoCalls: (peer: number) => boolean;
   readonly damping?: Damping;
   /** All peers by index, as the workers want it. */
   readonly changed: (peers: readonly PeerPaths[]) => void;
@@ -237,14 +238,14 @@ export class PathMonitor {
   }
 
   siteChanged(site: Site): void {
-    const { figuresOf, damping = DAMPING, spares, streams } = this.#parts;
+    const { figuresOf, damping = DAMPING, spares, streams, takesNoCalls } = this.#parts;
     for (const peer of site.peers) {
       const watch = this.#watches[peer.index];
       if (watch && peer.revoked) this.#revoke(watch);
       else if (watch) watch.take(peer, this.#parts.clock.nowMs());
       else {
         const moved = (of: PeerWatch, slot: PathSlot, from: PathSlot['machine']) => this.#moved(of, slot, from);
-        this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, streams, site: site.name, moved });
+        this.#watches[peer.index] = new PeerWatch(peer, { figuresOf, damping, spares, streams, takesNoCalls, site: site.name, moved });
       }
       for (const slot of this.#watches[peer.index]!.slots) {
         slot.override = this.#overrides.get(slot.name) ?? NO_OVERRIDE;
@@ -284,7 +285,13 @@ export class PathMonitor {
   }
 
   health(peer: number, path: number): PathHealth | undefined {
-    return this.#watches[peer]?.slots[path]?.health(this.#time.nowMs(), this.#parts.clock.nowMs());
+    const watch = this.#watches[peer];
+    return watch?.slots[path]?.health(this.#time.nowMs(), this.#parts.clock.nowMs(), watch.knowsUdp);
+  }
+
+  /** Its datagrams do not pass, in one direction at least. */
+  wantsStream(peer: number, path: number): boolean {
+    return this.#watches[peer]?.slots[path]?.wantsStream ?? false;
   }
 
   /** What the packet lane wants to know of a path besides: where the peer is, how far, how much at once, and what it delivered of late. */
@@ -352,7 +359,7 @@ export class PathMonitor {
   #tellRemarks(watch: PeerWatch): void {
     for (const slot of watch.slots) {
       if (!slot.isAlive) continue;
-      for (const words of slot.remarkNews(this.#time.nowMs(), watch.hasSession)) this.#say(watch, slot, slot.machine.state, words);
+      for (const words of slot.remarkNews(this.#time.nowMs(), watch.knowsUdp)) this.#say(watch, slot, slot.machine.state, words);
     }
   }
 

@@ -37,6 +37,8 @@ export interface WatchParts {
   readonly figuresOf: FiguresOf;
   readonly damping: Damping;
   readonly spares: (peer: number) => Spares;
+  /** Whether the peer takes none of our calls, although connections are answered. */
+  readonly takesNoCalls: (peer: number) => boolean;
   /** Absent where there are none: then a path without UDP carries no packets. */
   readonly streams?: FallbackPort | undefined;
   /** The name of this site. */
@@ -122,6 +124,11 @@ export class PeerWatch implements ProbedPeer {
 
   get hasSession(): boolean {
     return this.sessionSinceMs > 0;
+  }
+
+  /** Whether heartbeats that stay away say something of UDP. */
+  get knowsUdp(): boolean {
+    return this.hasSession && !this.#parts.takesNoCalls(this.index);
   }
 
   /** No session is to come: only what the kernel tells and connections can be gone by. */

@@ -10,7 +10,6 @@ import { BACKUP_BIT, DRAINED_BIT, isAlive, METERED_BIT, NEW_PATH, type PathMachi
 import { type Poor, Tolerance } from './quality.ts';
 import type { InnerEnds, Links, PacketLane, PathFacts, PathHealth, UplinkOverride } from './types.ts';
 
-/** What is older is no news to anybody. */
 /** Older ones say nothing of now. */
 export const REPORT_AGE_MOST_MS = 3_000;
 const FLAPS_TOLD_MS = 300_000;
@@ -22,9 +21,6 @@ const LANE_SETTLES_MS = 1_000;
 /** So many in a row, none of them long after the one before: UDP passes again. */
 const UDP_IS_BACK = 3;
 const UDP_APART_MS = 1_000;
-
-/** Connections are answered, heartbeats are not, and packets have no other way. */
-export const WITHOUT_HEARTBEATS = 'UDP is blocked; watched by connections';
 
 export const NO_OVERRIDE: UplinkOverride = {};
 
@@ -210,19 +206,19 @@ export class PathSlot implements JudgedPath, DecidedPath {
     return stateCode(this.machine, this.override.drained === true, this.isOwnBackup, this.isMetered);
   }
 
-  /** @param ownMs our own time (own-time.ts). @param realMs now. */
-  health(ownMs: number, realMs: number): PathHealth {
+  /** @param ownMs our own time (own-time.ts). @param realMs now. @param knowsUdp as in `remarks`. */
+  health(ownMs: number, realMs: number, knowsUdp: boolean): PathHealth {
     const { losses, roundTrips, report, jitterMs, heartbeatAtMs, heardAtMs, subflowRttMs } = this.evidence;
     const rttMs = roundTrips.smoothedMs || subflowRttMs;
     return {
       state: this.machine.state,
-      reason: this.machine.state === 'up' ? this.remarks(ownMs).join('; ') : this.machine.reason,
+      reason: this.machine.state === 'up' ? this.remarks(ownMs, knowsUdp).join('; ') : this.machine.reason,
       quietMs: heardAtMs > 0 ? ownMs - heardAtMs : null,
       rttMs: rttMs > 0 ? rttMs : null,
       jitterMs: heartbeatAtMs > 0 ? jitterMs : null,
       lossPercent: losses.probes > 0 ? losses.loss * 100 : null,
       lossTowardsPeerPercent: report ? report.lossPermille / 10 : null,
-      udp: this.wantsStream ? 'blocked' : heartbeatAtMs > 0 ? 'ok' : 'unknown',
+      udp: this.#udp(knowsUdp),
       mtuBytes: this.mtu.bytes ?? null,
       lane: this.isAlive ? (this.packetLane ?? null) : null,
       plain: this.plain,
@@ -247,23 +243,23 @@ export class PathSlot implements JudgedPath, DecidedPath {
     this.checkProblem = problem;
   }
 
-  /** What there is to a path that lives. */
-  remarks(ownMs: number): string[] {
+  /** What there is to a path that lives. @param knowsUdp heartbeats want keys, and keys a call: without either nobody can say why they stay away. */
+  remarks(ownMs: number, knowsUdp: boolean): string[] {
     const remarks: string[] = [];
     if (this.answersPlain) remarks.push('a middlebox takes MPTCP out of connections');
     else if (this.plain) remarks.push('a middlebox takes MPTCP out of connections once they stand');
     if (goesInside(this)) remarks.push('flows have their subflow here inside the packet lane');
     if (this.refusesJoins) remarks.push(`further subflows do not come to stand (${this.refusesJoinsWhy}); connections started here do`);
     if (this.dropsMptcp) remarks.push('drops SYNs with MPTCP');
-    const udp = this.#udpRemark(ownMs);
+    const udp = this.#udpRemark(ownMs, knowsUdp);
     if (udp) remarks.push(udp);
     if (this.isUndialable && this.hasHeartbeats) remarks.push(`takes datagrams but no connections: ${this.checkProblem}`);
     return remarks;
   }
 
-  /** What came up since the last time, and what is no more the matter. @param knowsUdp without a session nobody can say. */
+  /** What came up since the last time, and what is no more the matter. @param knowsUdp as in `remarks`. */
   remarkNews(ownMs: number, knowsUdp: boolean): string[] {
-    const now = this.remarks(ownMs);
+    const now = this.remarks(ownMs, knowsUdp);
     const fresh = now.filter((remark) => !this.said.includes(remark));
     const over = knowsUdp ? this.said.filter((remark) => !now.some((one) => topicOf(one) === topicOf(remark))) : [];
     this.said = now;
@@ -307,11 +303,16 @@ export class PathSlot implements JudgedPath, DecidedPath {
     this.nextSendAtMs = 0;
   }
 
-  #udpRemark(ownMs: number): string | undefined {
+  #udp(knowsUdp: boolean): PathHealth['udp'] {
+    if (!this.wantsStream) return this.evidence.heartbeatAtMs > 0 ? 'ok' : 'unknown';
+    return knowsUdp || this.fallback.isProven ? 'blocked' : 'unknown';
+  }
+
+  #udpRemark(ownMs: number, knowsUdp: boolean): string | undefined {
     if (!this.wantsStream) return undefined;
     const what = this.isUdpBlocked ? 'UDP is blocked' : 'our datagrams do not reach the peer';
     if (this.fallback.isProven) return `${what}; packets go over a stream`;
-    return this.isUdpBlocked && !this.fallback.isAwaited(ownMs) ? WITHOUT_HEARTBEATS : undefined;
+    return this.isUdpBlocked && knowsUdp && !this.fallback.isAwaited(ownMs) ? 'UDP is blocked; watched by connections' : undefined;
   }
 
   #peerSays(bit: number): boolean {
