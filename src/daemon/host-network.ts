@@ -5,7 +5,7 @@ import { type Because, devicesOf, type Guard, type GuardEvent, startGuard } from
 import { readNetworkFacts } from '../network/host-state.ts';
 import { planNetwork } from '../network/plan.ts';
 import { LinuxRunner } from '../network/runner.ts';
-import { type Plan, routesIn } from '../network/steps.ts';
+import { type Plan, routesIn, setsUpLane } from '../network/steps.ts';
 import type { Log } from '../observe/log.ts';
 import type { Site } from '../site/types.ts';
 
@@ -38,8 +38,6 @@ export class HostNetwork {
   readonly #mtuOf: HostNetworkParts['mtuOf'];
   readonly #laneStands: () => void;
   #applied = false;
-  /** The newest plan does. */
-  #hasLane = false;
   #newest: Plan | undefined;
   #guard: Guard | undefined;
 
@@ -68,7 +66,7 @@ export class HostNetwork {
   /** The plan is another one: the packet lane came, went, or has another MTU. */
   async look(): Promise<void> {
     await this.#guard?.look();
-    if (this.#hasLane && this.#guard) this.#laneStands();
+    if (this.#guard && this.#newest && setsUpLane(this.#newest)) this.#laneStands();
   }
 
   /** The site is another now. Before `apply` there is nothing to follow. @throws BraidError as `apply` */
@@ -103,7 +101,6 @@ export class HostNetwork {
   async #plan(): Promise<Plan> {
     const site = this.#site();
     const mtus = this.#laneMtus();
-    this.#hasLane = mtus !== undefined;
     const { runner, journalPath } = this.#parts;
     const facts = await readNetworkFacts(runner, site, journalPath);
     this.#newest = planNetwork(site, facts, mtus ? { mtus } : null, this.#live(), this.#mtuOf);

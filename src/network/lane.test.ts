@@ -10,6 +10,7 @@ import { readNetworkFacts } from './host-state.ts';
 import { type LaneFacts, nominalLane } from './lane.ts';
 import { MemoryHost } from './memory-host.ts';
 import { planNetwork, renderPlan } from './plan.ts';
+import { setsUpLane } from './steps.ts';
 
 let directory = '';
 beforeEach(() => {
@@ -68,6 +69,12 @@ describe('the packet lane in the network plan', () => {
     memory.tuns.clear();
     for (const name of DEVICE_SYSCTLS) memory.sysctls.delete(name);
     expect(memory.snapshot()).toEqual(before);
+  });
+
+  it('is in a plan that was made while its device was there, and in no other', () => {
+    const site = exampleSite();
+    const off = { ...site, peers: site.peers.map((peer) => ({ ...peer, packets: 'off' as const })) };
+    expect([plan({ mtus: [1440] }), plan(null), plan({ mtus: [] }, off)].map(setsUpLane)).toEqual([true, false, false]);
   });
 
   it('comes with its device, follows its MTU as a difference, and goes without a trace', async () => {

@@ -144,6 +144,11 @@ export function routesIn({ steps }: Plan, table: number): string[] {
   );
 }
 
+/** Whether the plan sets the packet lane's device up: it was there when the plan was made. */
+export function setsUpLane({ steps }: Plan): boolean {
+  return steps.some(({ kind }) => kind === 'link');
+}
+
 /** @param isChange of a route or a nexthop: one of ours is there, with other values. @returns the command that makes the step true; the nft table goes in by `nft -f -`. */
 export function applyCommand(step: Step, isChange = false): readonly string[] {
   switch (step.kind) {
