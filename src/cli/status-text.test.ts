@@ -26,7 +26,7 @@ describe('a status for people', () => {
     const down = { state: 'down', reason: 'probably refuses our key', control: 'connecting' };
     expect(refused(down)).toContain(`peer: munich                          down; probably refuses our key (since 07:59:00Z), 37 flows\n`);
     expect(refused(down, NOW - 86_400_000)).toContain('(since 2027-01-14T08:00:00Z)');
-    expect(refused({})).toMatch(/up, 37 flows\n(.*\n)* {2}keys: probably refuses our key \(since 07:59:00Z\)\n/);
+    expect(refused({})).toMatch(/up, 37 flows\n(.*\n)* {2}calls: probably refuses our key \(since 07:59:00Z\)\n/);
   });
 
   it('counts nothing where the kernel spreads', () => {

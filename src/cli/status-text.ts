@@ -101,7 +101,7 @@ function peerLines(peer: PeerStatus, nowUnixMs: number): string[] {
     ...kindLines(peer),
     ...packetLines(peer.packets),
     ...connectionLines(peer),
-    ...(peer.refusal != null && !isRefused ? [`  keys: ${peer.refusal.reason}${sinceText(peer.refusal.sinceUnixMs, nowUnixMs)}`] : []),
+    ...(peer.refusal != null && !isRefused ? [`  calls: ${peer.refusal.reason}${sinceText(peer.refusal.sinceUnixMs, nowUnixMs)}`] : []),
     ...clockLines(peer.clockSkewMs),
     ...pathLines(
       'UPLINK',

@@ -30,6 +30,8 @@ export interface ControlCallbacks {
   message(peer: number, message: ControlMessage): void;
   /** A handshake showed that the two sites have different keys for each other. */
   keysDiffer(peer: number): void;
+  /** The peer took a stream of ours and said nothing, for ANSWER_MOST_MS. */
+  unanswered(peer: number): void;
   /** The peer's clock is ahead of ours by so much; told at each handshake, and when it changed by a second. */
   skew(peer: number, aheadMs: number): void;
 }
@@ -164,6 +166,7 @@ export class ControlPeer implements StreamEvents {
   closed(stream: ControlStream, reason: string): void {
     this.#streams.delete(stream);
     if (stream.keysDiffer) this.#callbacks.keysDiffer(this.#peer.index);
+    if (stream.wasUnanswered) this.#callbacks.unanswered(this.#peer.index);
     if (stream === this.#current) {
       this.#current = undefined;
       if (this.#side.timers.nowMs() - this.#connectedAtMs >= GOOD_AFTER_MS) this.#backoffMs = BACKOFF_LEAST_MS;

@@ -68,6 +68,7 @@ describe('two control rooms', () => {
     expect([world.berlin.room.session(0), world.munich.room.session(0)]).toEqual([undefined, undefined]);
     expect(world.berlin.faults).toContain('bad-handshake');
     expect(world.berlin.differing.length).toBeGreaterThan(1);
+    expect([...world.berlin.unanswered, ...world.munich.unanswered]).toEqual([]);
   });
 
   it('open again after a loss, more slowly each time that it fails, and at once when woken', async () => {
@@ -257,6 +258,8 @@ describe('a control room', () => {
     await world.pass(200);
     expect(world.berlin.faults).toEqual(['bad-handshake']);
     expect(world.berlin.said.filter((word) => word !== 'open')).toEqual([]);
+    // Only who called can say that nobody answers.
+    expect([world.berlin.unanswered.length, world.munich.unanswered]).toEqual([1, []]);
   });
 
   it('does not read any bytes into an exception', async () => {

@@ -25,7 +25,7 @@ import type { Timers } from './timers.ts';
 
 const HANDSHAKE_MOST_MS = 10_000;
 /** A peer that does not know our key resets us after 10 s: that comes first, and tells it from one that stands still. */
-const ANSWER_MOST_MS = 12_000;
+export const ANSWER_MOST_MS = 12_000;
 export const PING_EACH_MS = 5_000;
 const SILENCE_MOST_MS = 15_000;
 export const REKEY_AFTER_MS = 3_600_000;
@@ -84,6 +84,7 @@ export class ControlStream {
   #session: Session | undefined;
   #established = false;
   #keysDiffer = false;
+  #wasUnanswered = false;
   #closed = false;
   #heardAtMs: number;
   #offeredAtMs = 0;
@@ -114,6 +115,11 @@ export class ControlStream {
   /** The peer could not prove the pair's key: it has another one. */
   get keysDiffer(): boolean {
     return this.#keysDiffer;
+  }
+
+  /** We opened it, and the peer has said nothing for longer than it hears a stranger out. */
+  get wasUnanswered(): boolean {
+    return this.#wasUnanswered;
   }
 
   get hello(): Hello | undefined {
@@ -238,9 +244,10 @@ export class ControlStream {
     this.#wantsKeys = false;
     this.#cancelHandshakeLimit();
     const mostMs = role === 'initiator' ? ANSWER_MOST_MS : HANDSHAKE_MOST_MS;
-    this.#cancelHandshakeLimit = timers.after(mostMs, () =>
-      this.#fail('bad-handshake', `the peer did not end the handshake within ${mostMs / 1000} s`),
-    );
+    this.#cancelHandshakeLimit = timers.after(mostMs, () => {
+      this.#wasUnanswered = role === 'initiator' && !this.#hello;
+      this.#fail('bad-handshake', `the peer did not end the handshake within ${mostMs / 1000} s`);
+    });
     this.#handshake = new Handshake({
       role,
       peer: this.#peer.index,

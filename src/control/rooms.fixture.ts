@@ -17,6 +17,8 @@ interface Half {
   readonly skews: number[];
   /** When a handshake showed another key. */
   readonly differing: number[];
+  /** When a stream ended on which the other side had said nothing. */
+  readonly unanswered: number[];
   readonly sessions: Session[];
 }
 
@@ -128,6 +130,7 @@ function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open:
   const faults: Fault[] = [];
   const skews: number[] = [];
   const differing: number[] = [];
+  const unanswered: number[] = [];
   const sessions: Session[] = [];
   const aheadMs = () => (site === 'munich' ? munichAheadMs() : 0);
   const room = new ControlRoom({
@@ -152,10 +155,11 @@ function halfOf(site: SiteName, timers: FakeTimers, options: WorldOptions, open:
       expired: () => said.push('expired'),
       message: (_, message) => said.push(`message ${message.kind}`),
       keysDiffer: () => differing.push(timers.nowMs()),
+      unanswered: () => unanswered.push(timers.nowMs()),
       skew: (_, ms) => skews.push(ms),
     },
     fault: (fault) => faults.push(fault),
     timers: { nowMs: () => timers.nowMs(), unixMs: () => timers.unixMs() + aheadMs(), after: (ms, wake) => timers.after(ms, wake) },
   });
-  return { room, said, faults, skews, differing, sessions };
+  return { room, said, faults, skews, differing, unanswered, sessions };
 }

@@ -36,7 +36,7 @@ import { Newcomers } from './newcomers.ts';
 import { PacketStreams } from './packet-streams.ts';
 import { pathTables } from './path-tables.ts';
 import { Refusals } from './refusals.ts';
-import { NO_SPARES, reverseToAskFor, sparesFor } from './spares.ts';
+import { NO_SPARES, reverseToAskFor, SpareWishes } from './spares.ts';
 
 interface PeeringParts {
   readonly site: () => Site;
@@ -61,18 +61,7 @@ interface PeeringParts {
   readonly said: (kind: 'peer' | 'clock', peer: string, words: string, isBad: boolean) => void;
 }
 
-const REVERSE_WANTED_MS = 60_000;
-const REVERSE_ASK_EACH_MS = 1_000;
 const PAIR_KEY_BYTES = 32;
-
-/** What one peer told, and what we noticed of it. */
-interface Known {
-  /** Its numbers of the paths to us that it can dial; undefined before its first hello. */
-  itsPaths: ReadonlySet<number> | undefined;
-  reverseWanted: number;
-  reverseWantedUntilMs: number;
-  reverseAskedAtMs: number;
-}
 
 export class Peering {
   readonly monitor: PathMonitor;
@@ -85,7 +74,7 @@ export class Peering {
   readonly #clocks: Clocks;
   readonly #datagrams: UplinkDatagrams;
   readonly #checkSockets = new LinuxSockets();
-  readonly #known: Known[] = [];
+  readonly #wishes: SpareWishes;
   #isStopped = false;
   /** Over which paths the kernel spreads, as it was last told. */
   #spread = '';
@@ -93,9 +82,16 @@ export class Peering {
   constructor(parts: PeeringParts) {
     this.#parts = parts;
     const site = parts.site();
+    this.#wishes = new SpareWishes(parts.workers);
     const isConnected = (peer: number) => this.#room.connected(peer);
     this.#clocks = new Clocks({ site: parts.site, said: parts.said });
-    this.#refusals = new Refusals({ site: parts.site, said: parts.said, isConnected, paths: (peer) => this.monitor.peerPaths()[peer] });
+    this.#refusals = new Refusals({
+      site: parts.site,
+      said: parts.said,
+      isConnected,
+      idleMs: (peer) => this.monitor.idleMs(peer),
+      paths: (peer) => this.monitor.peerPaths()[peer],
+    });
     this.#room = new ControlRoom({
       site: site.name,
       version: parts.version,
@@ -197,12 +193,7 @@ export class Peering {
   }
 
   #add({ site, method, kind }: Peer, keys: PeerKeys): void {
-    this.#known.push({
-      itsPaths: undefined,
-      reverseWanted: 0,
-      reverseWantedUntilMs: 0,
-      reverseAskedAtMs: Number.NEGATIVE_INFINITY,
-    });
+    this.#wishes.add();
     this.#room.add({ site, method, pairKey: pairKey(keys), isBraid: kind === 'braid' });
   }
 
@@ -266,7 +257,7 @@ export class Peering {
       tellOne: this.#parts.tellOne,
       tellLane: (command) => this.#parts.lane.tell(command),
       dropsMptcp: (peer, path) => this.health(peer, path)?.dropsMptcp === true,
-      wants: (peer, path) => this.monitor.wantsStream(peer, path),
+      wants: (peer, path) => this.health(peer, path)?.udp === 'blocked',
       opened: (peer, path) => this.monitor.streamMoved(peer, path, true),
       gone: (peer, path) => this.monitor.streamMoved(peer, path, false),
       heartbeat: (peer, path, bytes) => this.#heardOver(peer, path, bytes),
@@ -296,6 +287,7 @@ export class Peering {
       expired: (peer) => this.monitor.sessionLost(peer),
       message: (peer, message) => this.#message(peer, message),
       keysDiffer: (peer) => this.#refusals.keysDiffer(peer),
+      unanswered: (peer) => this.#refusals.unanswered(peer),
       skew: (peer, aheadMs) => this.#clocks.heard(peer, aheadMs),
     };
   }
@@ -310,9 +302,7 @@ export class Peering {
   }
 
   #told(peer: number, { paths }: Pick<Hello, 'paths'>): void {
-    const { itsPaths } = this.#known[peer]!;
-    this.#known[peer]!.itsPaths = new Set(paths.map(({ index }) => index));
-    if (itsPaths) this.monitor.sparesChanged(peer);
+    if (this.#wishes.told(peer, paths)) this.monitor.sparesChanged(peer);
     this.#believe(peer, this.#inner.told(this.#parts.site(), peer, paths));
   }
 
@@ -323,28 +313,22 @@ export class Peering {
 
   #message(peer: number, message: ControlMessage): void {
     if (message.kind === 'paths') this.#told(peer, message);
-    else if (message.kind === 'reverse-wanted') {
-      this.#known[peer]!.reverseWanted = message.count;
-      this.#known[peer]!.reverseWantedUntilMs = performance.now() + REVERSE_WANTED_MS;
-    } else return;
+    else if (message.kind === 'reverse-wanted') this.#wishes.wanted(peer, message.count);
+    else return;
     this.monitor.sparesChanged(peer);
   }
 
   #spares(peer: number): Spares {
-    const { kind, transport } = this.#parts.site().peers[peer]!;
+    const { kind, transport, paths } = this.#parts.site().peers[peer]!;
     if (kind === 'shadowsocks' || transport === 'ecmp') return NO_SPARES;
-    const { itsPaths, reverseWanted, reverseWantedUntilMs } = this.#known[peer]!;
-    const ours = this.#parts.site().peers[peer]!.paths.filter(({ learned }) => !learned).length;
-    const wanted = performance.now() < reverseWantedUntilMs ? reverseWanted : 0;
-    return sparesFor({ wanted, ourWorkers: this.#parts.workers, itsPaths, ours, living: this.monitor?.livingForPeer(peer) ?? [] });
+    const ours = paths.filter(({ learned }) => !learned).length;
+    return this.#wishes.spares(peer, ours, this.monitor?.livingForPeer(peer) ?? []);
   }
 
   /** Once for all workers: what was asked for stays for a minute. */
   #askForReverse(peer: number): void {
-    const known = this.#known[peer]!;
-    const nowMs = performance.now();
-    if (nowMs - known.reverseAskedAtMs < REVERSE_ASK_EACH_MS) return;
-    if (this.#room.send(peer, { kind: 'reverse-wanted', count: reverseToAskFor(this.#parts.workers) })) known.reverseAskedAtMs = nowMs;
+    if (!this.#wishes.mayAsk(peer)) return;
+    if (this.#room.send(peer, { kind: 'reverse-wanted', count: reverseToAskFor(this.#parts.workers) })) this.#wishes.asked(peer);
   }
 
   /** A datagram from the outside, whole. */

@@ -10,9 +10,11 @@ function judged(dial: readonly number[] = [0, 1], costly: readonly number[] = []
   const clock = { ms: 1_000_000 };
   const said: string[] = [];
   const connected = new Set<number>();
+  const heard = { atMs: Number.NEGATIVE_INFINITY };
   const refusals = new Refusals({
     site: () => site,
     isConnected: (peer) => connected.has(peer),
+    idleMs: () => clock.ms - heard.atMs,
     paths: () => ({ dial, costly }),
     said: (_, peer, words, isBad) => said.push(`${isBad ? 'bad' : 'good'} ${peer}: ${words.split(':')[0]}`),
     nowMs: () => clock.ms,
@@ -25,7 +27,12 @@ function judged(dial: readonly number[] = [0, 1], costly: readonly number[] = []
   };
   const refused = (fault: 'timestamp' | 'bad-tag', peer?: number) =>
     refusals.noticed({ what: 'refused', fault, from: at('192.0.2.66', 40_000), ...(peer !== undefined && { peer }) });
-  return { clock, said, connected, refusals, call, refused };
+  /** A control stream that munich took and said nothing on. */
+  const silence = (afterMs = 17_000) => {
+    clock.ms += afterMs;
+    refusals.unanswered(0);
+  };
+  return { clock, said, connected, heard, refusals, call, refused, silence };
 }
 
 describe('a peer that takes no calls of ours', () => {
@@ -99,6 +106,68 @@ describe('a peer that takes no calls of ours', () => {
     later.refused('timestamp', 0);
     expect(later.refusals.of(0)?.words).toMatch(/one of the two clocks is wrong$/);
     expect(later.said).toHaveLength(2);
+  });
+});
+
+describe('a peer that stands still', () => {
+  const HALTED = /^probably halted/;
+
+  it('is named at the second stream on which it says nothing, with the moment of the first, until it speaks', () => {
+    const { silence, refusals, said, clock } = judged();
+    silence();
+    expect(refusals.of(0)).toBeUndefined();
+    const sinceUnixMs = START_UNIX_MS + clock.ms - 12_000;
+    for (let i = 0; i < 5; i++) silence();
+    expect(refusals.of(0)).toEqual({ words: expect.stringMatching(HALTED), sinceUnixMs, isOfCalls: true });
+    refusals.answered(0);
+    expect(refusals.of(0)).toBeUndefined();
+    expect(said).toEqual([expect.stringMatching(/^bad munich: probably halted/), 'good munich: is at work again']);
+    // Now and then is no row.
+    for (let i = 0; i < 5; i++) silence(FORGOTTEN_MS);
+    expect([refusals.of(0), said.length]).toEqual([undefined, 2]);
+  });
+
+  it('is not named while anything is heard of it that takes more than its kernel', () => {
+    const { silence, refusals, heard, clock, connected } = judged();
+    for (let i = 0; i < 5; i++) {
+      heard.atMs = clock.ms + 10_000;
+      silence();
+    }
+    connected.add(0);
+    for (let i = 0; i < 5; i++) silence();
+    connected.clear();
+    expect(refusals.of(0)).toBeUndefined();
+    silence();
+    silence();
+    expect(refusals.of(0)).toBeDefined();
+    heard.atMs = clock.ms;
+    expect(refusals.of(0)).toBeUndefined();
+  });
+
+  it('is not named where it resets anything, however late', () => {
+    const { silence, call, refusals } = judged();
+    for (let i = 0; i < 5; i++) {
+      silence();
+      call(0, 1_000, { ageMs: 30_000, isUsers: i % 2 === 0 });
+    }
+    expect(refusals.of(0)).toBeUndefined();
+  });
+
+  it('and goes on only to refuse us is told so', () => {
+    const { silence, call, refusals, said } = judged();
+    silence();
+    silence();
+    for (const path of [0, 1, 0]) call(path);
+    expect(refusals.of(0)?.words).toBe(REFUSES);
+    silence();
+    silence();
+    expect(refusals.of(0)?.words).toBe(REFUSES);
+    expect(said.slice(1)).toEqual(['good munich: is at work again', `bad munich: ${REFUSES}`]);
+    const other = judged();
+    other.silence();
+    other.silence();
+    for (let i = 0; i < 2; i++) other.refusals.keysDiffer(0);
+    expect(other.refusals.of(0)).toMatchObject({ words: 'the two sites have different keys for each other', isOfCalls: false });
   });
 });
 

@@ -39,3 +39,57 @@ export function sparesFor({ wanted, ourWorkers, itsPaths, ours, living }: Reacha
   if (!canDial) return { warm: WARM, reverse: REVERSE_WANTED };
   return { warm: WARM, reverse: itsPaths.size < ours ? REVERSE : 0 };
 }
+
+const WANTED_FOR_MS = 60_000;
+const ASK_EACH_MS = 1_000;
+
+interface Told {
+  itsPaths: ReadonlySet<number> | undefined;
+  wanted: number;
+  wantedUntilMs: number;
+  askedAtMs: number;
+}
+
+/** What peers told of it, and asked for, and when we asked them; by peer index. */
+export class SpareWishes {
+  readonly #ourWorkers: number;
+  readonly #nowMs: () => number;
+  readonly #told: Told[] = [];
+
+  constructor(ourWorkers: number, nowMs = () => performance.now()) {
+    this.#ourWorkers = ourWorkers;
+    this.#nowMs = nowMs;
+  }
+
+  add(): void {
+    this.#told.push({ itsPaths: undefined, wanted: 0, wantedUntilMs: 0, askedAtMs: Number.NEGATIVE_INFINITY });
+  }
+
+  /** @returns whether it had told before. */
+  told(peer: number, paths: readonly { readonly index: number }[]): boolean {
+    const told = this.#told[peer]!;
+    const isNews = told.itsPaths !== undefined;
+    told.itsPaths = new Set(paths.map(({ index }) => index));
+    return isNews;
+  }
+
+  wanted(peer: number, count: number): void {
+    this.#told[peer]!.wanted = count;
+    this.#told[peer]!.wantedUntilMs = this.#nowMs() + WANTED_FOR_MS;
+  }
+
+  /** @param ours how many paths we can dial. @param living the peer's numbers of those that live; -1 where its number is not known. */
+  spares(peer: number, ours: number, living: readonly number[]): Spares {
+    const { itsPaths, wanted, wantedUntilMs } = this.#told[peer]!;
+    const stillWanted = this.#nowMs() < wantedUntilMs ? wanted : 0;
+    return sparesFor({ wanted: stillWanted, ourWorkers: this.#ourWorkers, itsPaths, ours, living });
+  }
+
+  mayAsk(peer: number): boolean {
+    return this.#nowMs() - this.#told[peer]!.askedAtMs >= ASK_EACH_MS;
+  }
+
+  asked(peer: number): void {
+    this.#told[peer]!.askedAtMs = this.#nowMs();
+  }
+}

@@ -23,6 +23,8 @@ export class Evidence {
   /** The newest of heartbeat, acknowledgement, data and answered check; 0 for never. */
   heardAtMs = 0;
   heartbeatAtMs = 0;
+  /** Heartbeats, and bytes of a flow: the peer's kernel acknowledges by itself, and answers connections, but sends none. */
+  atWorkAtMs = 0;
   tcpHeardAtMs = 0;
   /** The same without connections that were tried: what flows made. */
   flowsHeardAtMs = 0;
@@ -71,6 +73,7 @@ export class Evidence {
     if (this.losses.newest >= 0 && counter - this.losses.newest > OUTAGE) this.losses.restart();
     this.losses.heard(counter);
     this.heartbeatAtMs = nowMs;
+    this.atWorkAtMs = nowMs;
     this.heardAtMs = Math.max(this.heardAtMs, nowMs);
     if (!heartbeat.echo || heartbeat.echo.sentAtTicks === this.#usedEcho) return;
     this.#usedEcho = heartbeat.echo.sentAtTicks;
@@ -93,6 +96,7 @@ export class Evidence {
     const dataMs = this.#news(figures.lastDataAtMs, this.#lastDataAtMs, nowMs, realNowMs);
     this.#lastAckAtMs = figures.lastAckAtMs;
     this.#lastDataAtMs = figures.lastDataAtMs;
+    this.atWorkAtMs = Math.max(this.atWorkAtMs, dataMs);
     this.flowsHeardAtMs = Math.max(this.flowsHeardAtMs, ackMs, dataMs);
     this.tcpHeardAtMs = Math.max(this.tcpHeardAtMs, ackMs, dataMs);
     this.heardAtMs = Math.max(this.heardAtMs, ackMs, dataMs);

@@ -289,14 +289,14 @@ export class PathMonitor {
     return watch?.slots[path]?.health(this.#time.nowMs(), this.#parts.clock.nowMs(), watch.knowsUdp);
   }
 
-  /** Its datagrams do not pass, in one direction at least. */
-  wantsStream(peer: number, path: number): boolean {
-    return this.#watches[peer]?.slots[path]?.wantsStream ?? false;
-  }
-
   /** What the packet lane wants to know of a path besides: where the peer is, how far, how much at once, and what it delivered of late. */
   facts(peer: number, path: number): PathFacts | undefined {
     return this.#watches[peer]?.slots[path]?.facts;
+  }
+
+  /** Since anything came that takes a peer at work, and not its kernel alone; infinite where nothing did. */
+  idleMs(peer: number): number {
+    return this.#watches[peer]?.idleMs(this.#time.nowMs()) ?? Number.POSITIVE_INFINITY;
   }
 
   /** The peer's numbers for the paths that live, as far as they are known: -1 where none of its heartbeats came over one. */

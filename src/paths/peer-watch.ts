@@ -13,7 +13,7 @@ import { AVOIDED_BIT, type Damping, isAlive, type PathEvent, READY_BIT, stateOfC
 import { PeerClock } from './peer-clock.ts';
 import { beginSession, type Pace, type ProbedPeer } from './prober.ts';
 import { isFair, poorness } from './quality.ts';
-import { PathSlot, REPORT_AGE_MOST_MS, remoteOf } from './slot.ts';
+import { PathSlot, remoteOf } from './slot.ts';
 import { turnMs } from './turn-pace.ts';
 import { AGE_UNKNOWN_MS, type FiguresOf, type PeerPaths } from './types.ts';
 import { watchUdp } from './udp-watch.ts';
@@ -33,7 +33,7 @@ const LOST_LEAST_MS = 150;
 /** A path that is well so soon after it was left alone was made poor by us. */
 const OUR_DOING_MS = 1_500;
 
-export interface WatchParts {
+interface WatchParts {
   readonly figuresOf: FiguresOf;
   readonly damping: Damping;
   readonly spares: (peer: number) => Spares;
@@ -129,6 +129,10 @@ export class PeerWatch implements ProbedPeer {
   /** Whether heartbeats that stay away say something of UDP. */
   get knowsUdp(): boolean {
     return this.hasSession && !this.#parts.takesNoCalls(this.index);
+  }
+
+  idleMs(ownMs: number): number {
+    return ownMs - Math.max(...this.slots.map(({ evidence }) => evidence.atWorkAtMs || Number.NEGATIVE_INFINITY));
   }
 
   /** No session is to come: only what the kernel tells and connections can be gone by. */
@@ -256,10 +260,9 @@ export class PeerWatch implements ProbedPeer {
   }
 
   #readFigures(ownMs: number, realMs: number): void {
-    for (const slot of this.slots) {
-      const figures = this.#parts.figuresOf(this.index, slot.path.index);
-      if (!figures) continue;
-      slot.evidence.figures(figures, ownMs, realMs);
+    for (const { path, evidence } of this.slots) {
+      const figures = this.#parts.figuresOf(this.index, path.index);
+      if (figures) evidence.figures(figures, ownMs, realMs);
     }
   }
 
@@ -284,7 +287,7 @@ export class PeerWatch implements ProbedPeer {
   #quality(slot: PathSlot, ownMs: number, realMs: number): void {
     const { evidence, machine, tolerance } = slot;
     if (!slot.hasHeartbeats) return;
-    const isAvoidedByPeer = this.#hasFreshReport(slot, ownMs) && (evidence.report!.state & AVOIDED_BIT) !== 0;
+    const isAvoidedByPeer = slot.hasFreshReport(ownMs) && (evidence.report!.state & AVOIDED_BIT) !== 0;
     if (machine.avoided === 'no' || machine.avoided === 'peer') {
       // What a stream delays under load says nothing of the path.
       const poor = slot.fallback.isOpen ? undefined : poorness(evidence, tolerance.factor(realMs));
@@ -307,7 +310,7 @@ export class PeerWatch implements ProbedPeer {
     const { evidence } = slot;
     if (slot.isNews) {
       const isHeard = evidence.isHeardByPeer(ownMs, HEARD_BOTH_WAYS_MS + evidence.roundTrips.smoothedMs);
-      const report = this.#hasFreshReport(slot, ownMs) ? evidence.report : undefined;
+      const report = slot.hasFreshReport(ownMs) ? evidence.report : undefined;
       const peerState = report && stateOfCode(report.state);
       this.apply(
         slot,
@@ -375,14 +378,10 @@ export class PeerWatch implements ProbedPeer {
     return !this.slots.some((other) => other !== slot && other.isAlive);
   }
 
-  #hasFreshReport({ evidence, isMute }: PathSlot, ownMs: number): boolean {
-    return evidence.report !== undefined && !isMute && ownMs - evidence.reportedAtMs < REPORT_AGE_MOST_MS;
-  }
-
   /** Why the path is dead for the peer, if it is: it was not before, or it never was and had time enough. */
   #unheardReason(slot: PathSlot, ownMs: number): string | undefined {
     const { evidence } = slot;
-    if (evidence.missedByPeerSinceMs === 0 || !this.#hasFreshReport(slot, ownMs)) return undefined;
+    if (evidence.missedByPeerSinceMs === 0 || !slot.hasFreshReport(ownMs)) return undefined;
     if (!evidence.wasAliveForPeer && ownMs - evidence.missedByPeerSinceMs < MISSED_BY_PEER_MS) return undefined;
     const { state, heardAgeMs } = evidence.report!;
     if (stateOfCode(state) === 'disabled') return 'disabled by the peer';

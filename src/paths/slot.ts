@@ -11,7 +11,7 @@ import { type Poor, Tolerance } from './quality.ts';
 import type { InnerEnds, Links, PacketLane, PathFacts, PathHealth, UplinkOverride } from './types.ts';
 
 /** Older ones say nothing of now. */
-export const REPORT_AGE_MOST_MS = 3_000;
+const REPORT_AGE_MOST_MS = 3_000;
 const FLAPS_TOLD_MS = 300_000;
 
 /** What each host takes in one piece (RFC 1122, RFC 8200). */
@@ -120,6 +120,12 @@ export class PathSlot implements JudgedPath, DecidedPath {
   isDisabledByPeer(ownMs: number): boolean {
     const { report, reportedAtMs } = this.evidence;
     return report !== undefined && ownMs - reportedAtMs < REPORT_AGE_MOST_MS && stateOfCode(report.state) === 'disabled';
+  }
+
+  /** What it says of this path, if it has a say here. */
+  hasFreshReport(ownMs: number): boolean {
+    const { report, reportedAtMs } = this.evidence;
+    return report !== undefined && !this.isMute && ownMs - reportedAtMs < REPORT_AGE_MOST_MS;
   }
 
   get hasHeartbeats(): boolean {
