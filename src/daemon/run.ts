@@ -143,6 +143,10 @@ class Daemon {
       peering,
       routes: (table) => this.#network?.routesOf(table) ?? [],
       links: () => links.links,
+      said: (uplink, words) => {
+        this.#log.info('uplink', `${uplink}: ${words}`);
+        this.#events.add({ kind: 'uplink', uplink, text: words });
+      },
     });
     this.#down.push(() => this.#board?.stop());
     const api = await startApi({

@@ -1,9 +1,10 @@
 /** What an administrator sees of the running daemon and may change: the status, and the uplinks at run time. */
 import { type UplinkAnswer, type UplinkCommand, unknownUplink } from '../api/uplinks.ts';
+import type { PathMonitor } from '../paths/monitor.ts';
 import type { PathEventRecord, UplinkOverride } from '../paths/types.ts';
 import type { Peer, Site } from '../site/types.ts';
 import { type Counters, pathIndexOf } from '../status/counters.ts';
-import type { StatusSnapshot } from '../status/types.ts';
+import type { StatusSnapshot, UplinkStatus } from '../status/types.ts';
 import type { IpAddress } from '../wire/ip.ts';
 import { type Carried, DayBytes } from './day-bytes.ts';
 import type { Peering } from './peering.ts';
@@ -17,9 +18,13 @@ interface StatusBoardParts {
   readonly ownCounters: Counters;
   readonly laneCounters: Counters;
   readonly laneMtus: () => readonly number[] | undefined;
-  readonly peering: Peering;
+  readonly peering: Pick<Peering, 'health' | 'about' | 'setUplink' | 'datagramBytes'> & {
+    readonly monitor: Pick<PathMonitor, 'override' | 'peerPaths' | 'isAlive'>;
+  };
   readonly routes: SnapshotParts['routes'];
   readonly links: () => SnapshotParts['links'];
+  /** An administrator changed something of an uplink, in words. */
+  readonly said: (uplink: string, words: string) => void;
 }
 
 const LOOK_EVERY_MS = 30_000;
@@ -57,8 +62,12 @@ export class StatusBoard {
       );
       return { ok: false, code, message, ...(hint !== undefined && { hint }) };
     }
+    const before = uplinkStatus(this.#snapshotParts(), uplink);
     peering.setUplink(name, overriddenBy(peering.monitor.override(name), command));
-    return { ok: true, uplink: uplinkStatus(this.#snapshotParts(), uplink) };
+    const now = uplinkStatus(this.#snapshotParts(), uplink);
+    const words = changeWords(before, now);
+    if (words.length > 0) this.#parts.said(name, `by the administrator: ${words.join('; ')}`);
+    return { ok: true, uplink: now };
   }
 
   moved(record: PathEventRecord): void {
@@ -144,6 +153,18 @@ export class StatusBoard {
 /** A path as its events name it. */
 function namesOf({ peer, uplink, peerAddress }: Pick<PathEventRecord, 'peer' | 'uplink' | 'peerAddress'>): string {
   return `${peer} ${uplink} ${peerAddress}`;
+}
+
+const OVERRIDES: Readonly<Record<UplinkStatus['override'], string>> = { none: 'enabled', disabled: 'disabled', drain: 'drained' };
+
+/** What was asked for and is so already is no change. */
+function changeWords(before: UplinkStatus, now: UplinkStatus): string[] {
+  const meteredText = (isMetered: boolean) => (isMetered ? 'metered' : 'not metered');
+  return [
+    ...(before.override === now.override ? [] : [`${OVERRIDES[now.override]}, was ${OVERRIDES[before.override]}`]),
+    ...(before.role === now.role ? [] : [`role ${now.role}, was ${before.role}`]),
+    ...(before.metered === now.metered ? [] : [`${meteredText(now.metered)}, was ${meteredText(before.metered)}`]),
+  ];
 }
 
 /** `enable` takes back `disable` and `drain`, not what was set. */
