@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { BraidError } from '../error.ts';
@@ -30,11 +30,32 @@ describe('braid check', () => {
         "schema": 1,
         "file": "DIR/berlin.toml",
         "ok": true,
-        "problems": []
+        "problems": [],
+        "peers": [
+          {
+            "site": "munich",
+            "limits": []
+          }
+        ]
       }
       ",
       }
     `);
+  });
+
+  it('says what there cannot be with a peer that is no Braid, or is reached without encryption', async () => {
+    const file = join(folder, 'half.toml');
+    const written = readFileSync(join(folder, 'berlin.toml'), 'utf8');
+    writeFileSync(file, `${written}kind = "shadowsocks"\npackets = "uot"\n`);
+    const { stdout, exitCode } = await braid(['check', file]);
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain('1 path\n  munich: kind = "shadowsocks"\n    - no heartbeats: a silent path is left after about 0.3 s');
+    expect(stdout).toContain('    - its flows arrive without the address of their client\n');
+    for (const line of stdout.split('\n').slice(1)) expect(line.length).toBeLessThanOrEqual(100);
+    const { peers } = JSON.parse((await braid(['check', file, '--json'])).stdout) as { peers: { site: string; limits: string[] }[] };
+    expect(peers).toEqual([{ site: 'munich', limits: expect.arrayContaining([expect.stringMatching(/^TCP and UDP only/)]) }]);
+    writeFileSync(file, `${written}transport = "ecmp"\n`);
+    expect((await braid(['check', file])).stdout).toContain('  munich: transport = "ecmp"\n    - nothing is encrypted');
   });
 
   it('lists everything that is wrong in the file', async () => {
@@ -73,7 +94,8 @@ describe('braid check', () => {
             "line": 7,
             "column": 1
           }
-        ]
+        ],
+        "peers": null
       }
       ",
       }

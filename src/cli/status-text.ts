@@ -135,8 +135,12 @@ function packetLines(packets: PeerPacketsStatus | null): string[] {
 /** Of a Braid over MPTCP there is nothing to say. */
 function kindLines({ kind, transport, limits }: PeerStatus): string[] {
   if (limits.length === 0) return [];
-  const said = limits.flatMap((limit) => wrapped(limit, WIDTH - 6).map((part, line) => `    ${line === 0 ? '- ' : '  '}${part}`));
-  return [transport === 'ecmp' ? `  transport: ${transport}` : `  kind: ${kind}`, ...said];
+  return [transport === 'ecmp' ? `  transport: ${transport}` : `  kind: ${kind}`, ...limitLines(limits)];
+}
+
+/** As they stand below their peer. */
+export function limitLines(limits: readonly string[]): string[] {
+  return limits.flatMap((limit) => wrapped(limit, WIDTH - 6).map((part, line) => `    ${line === 0 ? '- ' : '  '}${part}`));
 }
 
 function connectionLines(peer: PeerStatus): string[] {

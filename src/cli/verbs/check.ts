@@ -1,10 +1,12 @@
 import { checkRunDir } from '../../api/run-dir.ts';
 import { loadConfig } from '../../config/load.ts';
 import { BraidError, BraidErrors } from '../../error.ts';
+import { limitsOf } from '../../site/limits.ts';
 import { resolveSite } from '../../site/resolve.ts';
 import type { Site } from '../../site/types.ts';
 import { EXIT, exitCodeOf } from '../exit-codes.ts';
 import type { Cli } from '../rooms.ts';
+import { limitLines } from '../status-text.ts';
 import { SAY } from '../text.ts';
 import { count } from '../units.ts';
 
@@ -25,7 +27,7 @@ export default async function check(this: Cli, { config, json = false, runDir }:
     const site = resolveSite(loaded, await this.rooms.facts());
     const findings = await this.rooms.checkHost(site, runDir);
     if (findings.length > 0) throw new BraidErrors(findings);
-    this.process.stdout.write(json ? document(file, []) : SAY.checked(file, countsOf(site)));
+    this.process.stdout.write(json ? document(file, [], site) : `${SAY.checked(file, countsOf(site))}${limitsText(site)}`);
   } catch (error) {
     const problems = error instanceof BraidErrors ? error.all : error instanceof BraidError ? [error] : undefined;
     if (!problems || !json) throw error;
@@ -34,7 +36,8 @@ export default async function check(this: Cli, { config, json = false, runDir }:
   }
 }
 
-function document(file: string, problems: readonly BraidError[]): string {
+/** @param site where all is well. */
+function document(file: string, problems: readonly BraidError[], site?: Site): string {
   const rows = problems.map(({ code, message, hint, place }) => ({
     code,
     message,
@@ -43,7 +46,21 @@ function document(file: string, problems: readonly BraidError[]): string {
     line: place?.line ?? null,
     column: place?.column ?? null,
   }));
-  return `${JSON.stringify({ schema: 1, file, ok: problems.length === 0, problems: rows }, null, 2)}\n`;
+  const peers = site?.peers.map((peer) => ({ site: peer.site, limits: limitsOf(peer) })) ?? null;
+  return `${JSON.stringify({ schema: 1, file, ok: problems.length === 0, problems: rows, peers }, null, 2)}\n`;
+}
+
+/** Nothing of it is wrong, and all of it is better known before than found out. */
+function limitsText({ peers }: Site): string {
+  return peers
+    .map((peer) => ({ ...peer, limits: limitsOf(peer) }))
+    .filter(({ limits }) => limits.length > 0)
+    .flatMap(({ site, kind, transport, limits }) => [
+      `  ${site}: ${transport === 'ecmp' ? `transport = "${transport}"` : `kind = "${kind}"`}`,
+      ...limitLines(limits),
+    ])
+    .map((line) => `${line}\n`)
+    .join('');
 }
 
 function countsOf(site: Site): string {
