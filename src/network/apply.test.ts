@@ -59,8 +59,11 @@ describe('apply and undo', () => {
     const applied = await applyPlan(plan(), parts(memory));
     expect(applied.problems).toEqual([]);
     expect(applied.changed).toHaveLength(plan().steps.length - 1); // eth3's filter is off already
-    const undone = await undoJournal(parts(memory).journalPath, parts(memory));
+    const lines: string[] = [];
+    const undone = await undoJournal(parts(memory).journalPath, parts(memory, lines));
     expect(undone.problems).toEqual([]);
+    // What closes came first and goes last.
+    expect(lines.at(-1)).toContain('ip -4 route del unreachable 172.16.1.0/24 metric 4000');
     expect(memory.snapshot()).toEqual(before);
     expect(existsSync(parts(memory).journalPath)).toBe(false);
   });

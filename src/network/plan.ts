@@ -11,7 +11,7 @@ import { destinationText } from './destination.ts';
 import { ecmpPrefixes, ecmpSteps, isEcmp, type LivePaths, nexthopIds } from './ecmp.ts';
 import { hasLane, innerAddresses, isRouter, type LaneFacts, laneDevice, lanePrefixes, laneSteps, nominalLane } from './lane.ts';
 import { hex, nftTable, tableName } from './nft-table.ts';
-import { applyCommand, MAIN_TABLE, type Plan, type RouteStep, type RuleStep, type Step, undoCommand } from './steps.ts';
+import { applyCommand, MAIN_TABLE, type Plan, type RouteStep, type RuleStep, type Step } from './steps.ts';
 import { plannedSysctls } from './sysctls.ts';
 import { innerTable, tableOf } from './tables.ts';
 
@@ -206,11 +206,6 @@ export function renderPlan(plan: Plan): string[] {
     return [command];
   });
   return [...plan.remarks.map((remark) => `# ${remark}`), ...commands];
-}
-
-/** What takes the plan back, in order. Sysctls get the value they had, which only the journal knows. */
-export function renderUndo(plan: Plan): string[] {
-  return plan.steps.toReversed().map((step) => undoCommand(step, 'WHAT IT WAS').join(' '));
 }
 
 /** What our own sockets carry. */

@@ -44,7 +44,6 @@ export class Evidence {
   wasAliveForPeer = false;
   /** The peer had it down and has it again: whatever the peer had on it is gone. */
   cameBackForPeer = false;
-  session = 0;
   #lastAckAtMs = -1;
   #lastDataAtMs = -1;
   #waitingRawMs = 0;

@@ -88,8 +88,7 @@ export class PeerWatch implements ProbedPeer {
     for (const path of peer.paths) {
       const slot = this.slots[path.index];
       if (!slot) {
-        this.slots[path.index] = new PathSlot(path);
-        this.slots[path.index]!.theirInner = this.#theirInner;
+        this.slots[path.index] = Object.assign(new PathSlot(path), { theirInner: this.#theirInner });
         continue;
       }
       const before = slot.path;

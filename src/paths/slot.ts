@@ -214,16 +214,14 @@ export class PathSlot implements JudgedPath, DecidedPath {
 
   /** @param ownMs our own time (own-time.ts). @param realMs now. @param knowsUdp as in `remarks`. */
   health(ownMs: number, realMs: number, knowsUdp: boolean): PathHealth {
-    const { losses, roundTrips, report, jitterMs, heartbeatAtMs, heardAtMs, subflowRttMs } = this.evidence;
+    const { losses, roundTrips, heardAtMs, subflowRttMs } = this.evidence;
     const rttMs = roundTrips.smoothedMs || subflowRttMs;
     return {
       state: this.machine.state,
       reason: this.machine.state === 'up' ? this.remarks(ownMs, knowsUdp).join('; ') : this.machine.reason,
       quietMs: heardAtMs > 0 ? ownMs - heardAtMs : null,
       rttMs: rttMs > 0 ? rttMs : null,
-      jitterMs: heartbeatAtMs > 0 ? jitterMs : null,
       lossPercent: losses.probes > 0 ? losses.loss * 100 : null,
-      lossTowardsPeerPercent: report ? report.lossPermille / 10 : null,
       udp: this.#udp(knowsUdp),
       mtuBytes: this.mtu.bytes ?? null,
       lane: this.isAlive ? (this.packetLane ?? null) : null,

@@ -15,7 +15,7 @@ const IDLE_DOUBT_MS = 20;
 const IDLE_UNSETTLED_MS = 125;
 export const IDLE_MS = 250;
 
-export interface TurnSurroundings {
+interface TurnSurroundings {
   /** At work, or a path is healing. */
   readonly isTense: boolean;
   readonly isProbed: boolean;

@@ -91,10 +91,8 @@ export interface PathHealth {
   /** Since anything came over it; null for never. */
   readonly quietMs: number | null;
   readonly rttMs: number | null;
-  readonly jitterMs: number | null;
-  /** Of the heartbeats towards us, and what the peer says of ours. */
+  /** Of the heartbeats towards us. */
   readonly lossPercent: number | null;
-  readonly lossTowardsPeerPercent: number | null;
   readonly udp: 'ok' | 'blocked' | 'unknown';
   /** How packets get to the peer here; null where they do not, or not yet. */
   readonly lane: PacketLane | null;
