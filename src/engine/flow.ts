@@ -119,6 +119,13 @@ export class Flow {
   ackedBytes = 0;
   windowRetryAtMs = 0;
   windowRound = -1;
+  /** For still-arriving.ts, as of the last sample: what the peer has not acknowledged, and when that last became less. */
+  unackedBytes = 0;
+  peerHasBytes = 0;
+  peerTookAtMs = 0;
+  /** Nothing is written before, and somebody would have liked to. */
+  heldUpUntilMs = 0;
+  isHeldUp = false;
   /** It writes until the kernel refuses; not again before, and ever more rarely. */
   isFlooding = false;
   floodAtMs = 0;
@@ -180,6 +187,9 @@ export interface SubflowFigures {
   rttMs: number;
   ackedBytes: number;
   receivedBytes: number;
+  /** The samples that last saw more of them. */
+  ackedAtMs: number;
+  receivedAtMs: number;
   /** Given to this subflow and still to be sent. */
   notSentBytes: number;
   /** When it last heard an acknowledgement, as far as the kernel's clock tells. */

@@ -25,6 +25,8 @@ class Metered {
       rttMs: 0,
       ackedBytes: 0,
       receivedBytes: 0,
+      ackedAtMs: 0,
+      receivedAtMs: 0,
       notSentBytes: 0,
       lastAckAtMs: 0,
     };

@@ -19,6 +19,7 @@ class Sampled {
   readonly counters = new Counters(2);
   readonly flows = new Set<Flow>();
   readonly said = new Map<number, SubflowSnapshot[] | undefined>();
+  readonly unacked = new Map<number, number>();
   readonly posted: FromWorker[] = [];
   readonly gone: Flow[] = [];
   readonly came: Flow[] = [];
@@ -36,7 +37,7 @@ class Sampled {
     const now = () => this.nowMs;
     this.sampler = new Sampler({
       site,
-      sockets: { mptcp } as Sockets,
+      sockets: { mptcp, unackedBytes: (fd: number) => this.unacked.get(fd) ?? 0 } as Sockets,
       counters: this.counters,
       flows: this.flows,
       get nowMs() {

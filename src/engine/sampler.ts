@@ -126,6 +126,7 @@ export class Sampler {
       return -1;
     }
     flow.token = snapshot.token;
+    if (flow.isUsers) this.#noteAcked(flow, nowMs);
     for (const known of flow.subflows) known.seen = false;
     let hasCome = false;
     for (const subflow of snapshot.subflows) hasCome = this.#account(flow, subflow) || hasCome;
@@ -146,6 +147,13 @@ export class Sampler {
   /** 0 where nothing is known. */
   minRttMs(peer: number, path: number): number {
     return this.#meterOf[pathIndexOf(peer, path)]?.minRttMs ?? 0;
+  }
+
+  #noteAcked(flow: Flow, nowMs: number): void {
+    flow.unackedBytes = this.#parts.sockets.unackedBytes(flow.wanFd);
+    const peerHasBytes = flow.wroteBytes - flow.unackedBytes;
+    if (peerHasBytes !== flow.peerHasBytes) flow.peerTookAtMs = nowMs;
+    flow.peerHasBytes = peerHasBytes;
   }
 
   #sampleOnce(flow: Flow, nowMs: number): 0 | 1 {
@@ -185,7 +193,9 @@ export class Sampler {
     known.state = now.state;
     known.rttMs = now.rttMicroseconds / 1_000;
     if (known.path >= 0) this.#meter(pathIndexOf(flow.peer, known.path)).note(flow, known, now, this.#parts.nowMs);
+    if (now.bytesAcked > known.ackedBytes) known.ackedAtMs = this.#parts.nowMs;
     known.ackedBytes = now.bytesAcked;
+    if (now.bytesReceived > known.receivedBytes) known.receivedAtMs = this.#parts.nowMs;
     known.receivedBytes = now.bytesReceived;
     known.notSentBytes = now.notSentBytes;
     known.lastAckAtMs = this.#parts.nowMs - now.lastAckRecvMs;
@@ -221,6 +231,8 @@ export class Sampler {
       rttMs: 0,
       ackedBytes: 0,
       receivedBytes: 0,
+      ackedAtMs: 0,
+      receivedAtMs: 0,
       notSentBytes: 0,
       lastAckAtMs: 0,
       unackedSinceMs: 0,

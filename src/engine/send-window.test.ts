@@ -21,6 +21,8 @@ const figures: SubflowFigures = {
   rttMs: 20,
   ackedBytes: 0,
   receivedBytes: 0,
+  ackedAtMs: 0,
+  receivedAtMs: 0,
   notSentBytes: 0,
   lastAckAtMs: 0,
   unackedSinceMs: 0,

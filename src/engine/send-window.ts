@@ -72,8 +72,16 @@ export class SendWindow {
 
   /** Whether the flow may give the kernel something now. Where not, it tries again at `windowRetryAtMs`. */
   opens(flow: Flow): boolean {
+    if (this.#parts.nowMs < flow.heldUpUntilMs) return this.#holdUp(flow);
     if (flow.isFlooding) flow.creditBytes = FLOOD_BYTES;
     return flow.creditBytes > 0 || this.#ask(flow);
+  }
+
+  /** One of its paths died and what is on its way there arrives first (still-arriving.ts). */
+  #holdUp(flow: Flow): false {
+    flow.isHeldUp = true;
+    flow.windowRetryAtMs = this.#parts.nowMs + RETRY_LEAST_MS;
+    return false;
   }
 
   #ask(flow: Flow): boolean {

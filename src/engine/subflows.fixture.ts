@@ -17,6 +17,8 @@ export class Bench {
   readonly pathManager = new MemoryPathManager();
   readonly counters = new Counters(1);
   readonly flows = new Set<Flow>();
+  /** What the peer has not acknowledged, by descriptor. */
+  readonly unacked = new Map<number, number>();
   readonly posted: FromWorker[] = [];
   readonly sampler: Sampler;
   readonly subflows: Subflows;
@@ -45,7 +47,7 @@ export class Bench {
       get subflows(): Subflows {
         return bench.subflows;
       },
-      sockets: { mptcp } as Sockets,
+      sockets: { mptcp, unackedBytes: (fd: number) => this.unacked.get(fd) ?? 0 } as Sockets,
       counters: this.counters,
       flows: this.flows,
       pathManager: this.pathManager,

@@ -10,6 +10,8 @@
  *   for a timeout of seconds            none                                        CREATE, look again         look when one comes
  *   carries, and there is none on it    anything                                    CREATE where it is widened nothing
  *
+ * "At once" is once nothing still arrives over a path that died (still-arriving.ts).
+ *
  * So the last one that stands is never destroyed. Stale is for whoever dialled what was born before the path came up. The other side goes by
  * when the path fell: what the dialler made since is good and carries, whatever is thought of the path here, or each would take away what
  * the other one counts on while the two see a path heal, one a little sooner. A flow that is short yet keeps its one subflow while its path
@@ -26,6 +28,7 @@ import { JoinTrouble, joinPauseMs } from './join-trouble.ts';
 import { LocalIds } from './local-ids.ts';
 import type { FromWorker, PeerPaths } from './messages.ts';
 import { isLiving, type Sampler } from './sampler.ts';
+import { holdUp, KEPT_LOOK_MS, stillArrives } from './still-arriving.ts';
 import { ToldAddresses } from './told-addresses.ts';
 
 /** Netlink calls and flows looked at in one turn of the loop: some milliseconds at the worst. */
@@ -35,6 +38,8 @@ const LOOKS_A_TURN = 256;
 const ENOTCONN_TRIES = 8;
 const AGAIN_LEAST_MS = 10;
 const AGAIN_MOST_MS = 1_280;
+/** Flows whose subflow on a dead path may wait for what still arrives: each is looked at every few milliseconds. */
+const KEPT_MOST = 32;
 /** A join that does not stand by then will not. */
 const JOIN_TIMEOUT_MS = 3_000;
 /** While something is waited for. */
@@ -69,6 +74,7 @@ export class Subflows {
   readonly #later = new Map<Flow, number>();
   #nextLaterAtMs = Number.POSITIVE_INFINITY;
   #calls = 0;
+  readonly #kept = new Set<Flow>();
 
   constructor(parts: SubflowsParts) {
     this.#parts = parts;
@@ -129,6 +135,7 @@ export class Subflows {
   }
 
   forget(flow: Flow): void {
+    this.#kept.delete(flow);
     this.#later.delete(flow);
   }
 
@@ -159,7 +166,10 @@ export class Subflows {
     const { upSinceMs, fellAtMs } = this.#pathsOf(flow.peer);
     const carry = this.#carryOf(flow);
     this.#later.delete(flow);
-    if (carry.length === 0 || this.#parts.sampler.sample(flow) < 0) return;
+    if (carry.length === 0 || this.#parts.sampler.sample(flow) < 0) {
+      this.#kept.delete(flow);
+      return;
+    }
     const { sinceMs } = this.#decisions[flow.peer] ?? { sinceMs: 0 };
     const staleUntilMs = flow.weDialled ? upSinceMs : fellAtMs.map((fellMs) => fellMs + 1);
     const isStale = (one: SubflowFigures) => one.bornAtMs < (staleUntilMs[one.path] ?? 0);
@@ -168,15 +178,22 @@ export class Subflows {
     const isSettled = nowMs - sinceMs > SETTLE_MS;
     const stands = young.length > 0 || (standing.length > 0 && (isSettled || !flow.weDialled));
     let isWaiting = false;
+    let isKept = false;
     for (const one of flow.subflows) {
       if (!isLiving(one.state)) continue;
       const carries = this.#carries(flow, one);
       if (carries && !isStale(one)) continue;
+      // What it had goes to the others: they must not be flooded now (send-window.ts).
+      flow.isFlooding = false;
+      flow.creditBytes = 0;
       const isReplaced = () => young.some((other) => other.bornAtMs >= (staleUntilMs[one.path] ?? 0));
-      if (carries ? isReplaced() : stands) this.#destroy(flow, one);
+      if (!carries && stands && !upSinceMs[one.path] && this.#keeps(flow, one, sinceMs, nowMs)) isKept = true;
+      else if (carries ? isReplaced() : stands) this.#destroy(flow, one);
       else isWaiting ||= !carries || flow.weDialled;
     }
     let againAtMs = isWaiting ? nowMs + lookAgainMs(flow, nowMs - sinceMs) : Number.POSITIVE_INFINITY;
+    if (isKept) againAtMs = Math.min(againAtMs, nowMs + KEPT_LOOK_MS);
+    else if (this.#kept.delete(flow)) flow.heldUpUntilMs = 0;
     if (flow.weDialled && (flow.widened || isWaiting)) {
       flow.widened = true;
       for (const path of carry)
@@ -191,6 +208,14 @@ export class Subflows {
       if (!isAll) againAtMs = Math.min(againAtMs, nowMs + joinPauseMs(0));
     }
     if (againAtMs < Number.POSITIVE_INFINITY) this.#lookAt(flow, againAtMs);
+  }
+
+  #keeps(flow: Flow, one: SubflowFigures, sinceMs: number, nowMs: number): boolean {
+    if (this.#kept.size >= KEPT_MOST && !this.#kept.has(flow)) return false;
+    if (!stillArrives(flow, one, sinceMs, nowMs)) return false;
+    this.#kept.add(flow);
+    holdUp(flow, nowMs);
+    return true;
   }
 
   /** Where the peer only comes from, there is nobody to call. */
