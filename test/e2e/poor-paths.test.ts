@@ -8,7 +8,6 @@ import {
   EVERY_KIND,
   expectUnharmed,
   lastEventId,
-  pathEvents,
   pathOver,
   running,
   SITES,
@@ -102,18 +101,18 @@ describe('an uplink that comes and goes', () => {
     const descriptors = () => SITES.map((site) => readdirSync(`/proc/${braids.daemon(site).pid}/fd`).length);
     const before = descriptors();
     const atMs = monotonicMs();
+    const backAfterMs: number[] = [];
     for (let i = 0; i < 4; i++) {
       await lab.blackhole('fiber', true);
       await untilPath(braids, 'berlin', 'fiber', ({ state }) => state !== 'up' && state !== 'suspect', 30_000);
+      const healedMs = monotonicMs();
       await lab.blackhole('fiber', false);
       await untilPath(braids, 'berlin', 'fiber', ({ state }) => state === 'up', 30_000);
+      backAfterMs.push(monotonicMs() - healedMs);
     }
     expect(pathOver((await braids.status('berlin'))!, 'fiber').flaps).toBeGreaterThanOrEqual(4);
-    // 200 ms at first, doubled by each fall: from the first good probe on.
-    const seen = await pathEvents(braids, 'berlin', 'fiber');
-    const up = seen.findLastIndex(({ to }) => to === 'up');
-    const probing = seen.slice(0, up).findLastIndex(({ to }) => to === 'probing');
-    expect(seen[up]!.atUnixMs - seen[probing]!.atUnixMs).toBeGreaterThan(1_500);
+    // 200 ms at first, doubled by each fall.
+    expect(backAfterMs[3]).toBeGreaterThan(1_500);
     // One on each path of every flow, of the control stream, and of what is kept ready: both paths have as many, and no more than that.
     for (const site of SITES)
       await braids.untilStatus(

@@ -103,13 +103,11 @@ async function events(braids: Braids, site: string): Promise<EventRecord[]> {
     .map((line) => JSON.parse(line) as EventRecord);
 }
 
-export async function pathEvents(braids: Braids, site: string, uplink: string, sinceId = 0): Promise<EventRecord[]> {
-  return (await events(braids, site)).filter((one) => one.kind === 'path' && one.uplink === uplink && one.id > sinceId);
-}
-
-/** Changes of an uplink's path since an event: `up -> down: reason`. */
+/** Changes of an uplink's path since an event: `up -> down: reason`. Of many in ten seconds the first ten: the rest is summed up later. */
 export async function changes(braids: Braids, site: string, uplink: string, sinceId = 0): Promise<string[]> {
-  return (await pathEvents(braids, site, uplink, sinceId)).map(({ from, to, text }) => `${from} -> ${to}: ${text}`);
+  return (await events(braids, site))
+    .filter((one) => one.kind === 'path' && one.uplink === uplink && one.id > sinceId)
+    .map(({ from, to, text }) => `${from} -> ${to}: ${text}`);
 }
 
 export async function lastEventId(braids: Braids, site: string): Promise<number> {
