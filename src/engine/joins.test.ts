@@ -66,6 +66,27 @@ describe('a flow that the peer dialled while we do not trust its paths yet', () 
   });
 });
 
+describe('a flow that the peer dialled and that is idle', () => {
+  it('loses what stood on a path before that fell, also where nobody had looked at it yet', () => {
+    const metAfterFall = (lastAckRecvMs: number) => {
+      const bench = new Bench();
+      const flow = bench.flow(0, { weDialled: false });
+      bench.sampler.sample(flow);
+      bench.carry([0, 1], [1, 1, 0]);
+      bench.pass(1_000, 50);
+      const { subflows } = bench.kernel(flow);
+      subflows.push({ ...subflows[0]!, local: at('10.1.0.1', 8_388), remote: at('10.1.0.2', 50_001), lastAckRecvMs });
+      bench.carry([0], [1, 0, 0]);
+      bench.clock.advance(20);
+      bench.settle();
+      return bench.paths(flow);
+    };
+    expect(metAfterFall(300)).toEqual([0]);
+    // The peer saw the path heal before us.
+    expect(metAfterFall(5)).toEqual([0, 1]);
+  });
+});
+
 describe('joins that come to nothing', () => {
   const failures = (bench: Bench) => bench.posted.filter((message) => message.kind === 'join-failed');
 
