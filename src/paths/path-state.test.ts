@@ -45,6 +45,18 @@ it('fell when the silence began, as far as what the peer made meanwhile is conce
   expect([fallen(), fallen(60), fallen(2_000)]).toEqual([10_000, 10_000, 8_500]);
 });
 
+it('fell also where it was lost while it healed: the peer may have used it by then', () => {
+  const down = step(UP, silent, 2_000);
+  const probing = step(down, good({ inARow: 1 }), 2_500);
+  expect([down, probing].map(({ state, fellAtMs }) => [state, fellAtMs])).toEqual([
+    ['down', 2_000],
+    ['probing', 2_000],
+  ]);
+  const lost = step(probing, { kind: 'lost', reason: 'no heartbeat for 151 ms while healing' }, 2_700);
+  expect([lost.state, lost.fellAtMs, lost.flaps]).toEqual(['down', 2_700, down.flaps]);
+  expect(step(lost, { kind: 'linkLost', reason: 'carrier lost' }, 2_800).fellAtMs).toBe(2_700);
+});
+
 describe('a path', () => {
   it('is down until it was tried, and then up at once', () => {
     expect(NEW_PATH).toMatchObject({ state: 'down', reason: 'not tried yet' });
@@ -147,7 +159,8 @@ describe('a path', () => {
           const next = step(path, event, nowMs);
           if (next.state !== path.state) expect(next.reason).not.toBe('');
           expect(isAlive(next)).toBe(next.upSinceMs > 0);
-          expect(next.fellAtMs).toBe(isAlive(path) && !isAlive(next) ? nowMs : path.fellAtMs);
+          const falls = path.state !== next.state && path.state !== 'down' && (next.state === 'down' || next.state === 'disabled');
+          expect(next.fellAtMs).toBe(falls && path.state !== 'disabled' ? nowMs : path.fellAtMs);
           expect(next.avoided === 'no' || next.state === 'suspect').toBe(true);
           expect(next.holdDownMs).toBeLessThanOrEqual(DAMPING.mostMs);
           path = next;

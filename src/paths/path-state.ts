@@ -70,7 +70,7 @@ export interface PathMachine {
   readonly changedAtMs: number;
   /** 0 where it is not alive. */
   readonly upSinceMs: number;
-  /** When it last ceased to be alive, or the peer had it again after it had not. */
+  /** When it last ceased to be alive, was lost while it healed (the peer may have used it a little sooner), or the peer had it again. */
   readonly fellAtMs: number;
   readonly goodSinceMs: number;
   /** All is well on our side: the peer may take it as agreement. */
@@ -116,7 +116,7 @@ export function step(path: PathMachine, event: PathEvent, nowMs: number, damping
         reason: event.reason,
         avoided: 'no',
         upSinceMs: 0,
-        fellAtMs: isAlive(path) ? nowMs : path.fellAtMs,
+        fellAtMs: path.state === 'down' ? path.fellAtMs : nowMs,
         goodSinceMs: 0,
         isReady: false,
         changedAtMs: nowMs,
@@ -157,8 +157,9 @@ function fall(path: PathMachine, { reason, silentMs = 0 }: Fall, nowMs: number, 
     goodSinceMs: 0,
     isReady: false,
     changedAtMs: nowMs,
+    fellAtMs: nowMs - Math.max(0, silentMs - UNSEEN_MS),
   };
-  return isAlive(path) ? { ...fallen, fellAtMs: nowMs - Math.max(0, silentMs - UNSEEN_MS), ...flapped(path, nowMs, damping) } : fallen;
+  return isAlive(path) ? { ...fallen, ...flapped(path, nowMs, damping) } : fallen;
 }
 
 function poor(path: PathMachine, event: Extract<PathEvent, { kind: 'poor' }>, nowMs: number, damping: Damping): PathMachine {
