@@ -43,7 +43,9 @@ function host() {
     roster: {
       portByDefault: () => state.portByDefault,
       check: () =>
-        state.refuses === 'check' ? Promise.reject(new BraidError('CONFIG_VALUE', 'peer[0].lan[0]: overlaps')) : Promise.resolve(),
+        state.refuses === 'check'
+          ? Promise.reject(new BraidError('CONFIG_VALUE', 'peer[1].lan[0]: overlaps what is of peer[0]'))
+          : Promise.resolve(),
       add: (peer) => {
         state.adding();
         if (state.refuses === 'add') return Promise.reject(new BraidError('CONFIG_WRITE', 'disk full'));
@@ -137,7 +139,9 @@ describe('whoever holds a code', () => {
     const { invite, guest, state, added } = host();
     const code = invite();
     state.refuses = 'check';
-    expect(await guest(code)).toMatchObject({ ended: 'berlin cannot take munich, it says: the lan of munich: overlaps' });
+    expect(await guest(code)).toMatchObject({
+      ended: 'berlin cannot take munich, it says: the lan of munich: overlaps what is of peer[0]',
+    });
     state.refuses = 'add';
     expect(await guest(code)).toMatchObject({ ended: 'disk full' });
     state.refuses = '';

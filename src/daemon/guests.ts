@@ -4,6 +4,7 @@
  */
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { parted } from '../config/problems.ts';
 import { reworded } from '../config/reword.ts';
 import type { FromWorker } from '../engine/messages.ts';
 import { BraidError, BraidErrors } from '../error.ts';
@@ -150,7 +151,9 @@ export class Guests {
 /** What our file would say is of no use elsewhere: only its words are, not its places, and they are ours. */
 function wordsOf(error: unknown, site: string, guest: string): string {
   const first = error instanceof BraidErrors ? error.all[0] : error;
-  const said = reworded(first, (path) => newcomerNames(guest, Number(path[1]))(path));
+  // Its section is the one that the error is about; whatever others that names are ours.
+  const index = first instanceof BraidError ? parted(first.message)?.path[1] : undefined;
+  const said = reworded(first, newcomerNames(guest, Number(index)));
   if (!(said instanceof BraidError)) return `${site} cannot take ${guest}`;
   return `${site} cannot take ${guest}, it says: ${said.message}${said.hint === undefined ? '' : ` (there: ${said.hint})`}`;
 }
