@@ -114,7 +114,9 @@ function makeDirectory(path: string): () => void {
   } catch (error) {
     throw new BraidError('CONFIG_WRITE', `${path}: cannot be made: ${(error as NodeJS.ErrnoException).code}`, { cause: error });
   }
-  if (!statSync(path).isDirectory()) throw new BraidError('CONFIG_WRITE', `${path}: expected a directory, got something else`);
+  // Also a link that leads nowhere is something else.
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw new BraidError('CONFIG_WRITE', `${path}: expected a directory, got something else`);
   return undo;
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -65,7 +65,9 @@ describe('a first configuration that cannot be', () => {
     const write = (name: string) => () => writeFirst(join(folder, name), discover(FACTS, 'gw', {}), {}, FACTS, 'Written by a test');
     expect(write('etc/gw.toml')).toThrow(/expected a directory, got something else/);
     expect(write('etc/braid/gw.toml')).toThrow(/cannot be made: ENOTDIR/);
-    expect(readdirSync(folder)).toEqual(['etc']);
+    symlinkSync('nowhere', join(folder, 'link'));
+    expect(write('link/gw.toml')).toThrow(/expected a directory, got something else/);
+    expect(readdirSync(folder)).toEqual(['etc', 'link']);
   });
 
   it('is written where nothing is wrong', () => {
