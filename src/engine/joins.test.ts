@@ -132,6 +132,20 @@ describe('joins that come to nothing', () => {
     expect(failures(bench)).toEqual([]);
   });
 
+  it('say nothing of the path either where a flow has nothing left: the peer may not know of it any more', () => {
+    const bench = new Bench();
+    bench.carry([0, 1]);
+    for (const there of ['10.0.0.2', '10.1.0.2']) bench.pathManager.fates.set(there, 'refused');
+    for (const flow of Array.from({ length: 4 }, () => bench.flow(0))) {
+      bench.kernel(flow).subflows.length = 0;
+      bench.subflows.look(flow);
+    }
+    const before = bench.pathManager.calls;
+    bench.pass(10_000, 50);
+    expect(bench.pathManager.calls - before).toBeGreaterThan(30);
+    expect(failures(bench)).toEqual([]);
+  });
+
   it('do not keep a flow that has nothing left from trying', () => {
     const bench = new Bench();
     const flows = Array.from({ length: 4 }, () => bench.flow(0));

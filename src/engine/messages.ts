@@ -105,8 +105,8 @@ export interface PeerPaths {
   /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */
   readonly upSinceMs: readonly number[];
   /**
-   * By path index: when it last ceased to carry. What the peer made on it since then is good, also where we do not trust the path again yet:
-   * the peer saw it heal a little sooner.
+   * By path index: when it last ceased to carry, or was lost while it healed. What the peer made on it since then is good, also where we do
+   * not trust the path again yet: the peer saw it heal a little sooner.
    */
   readonly fellAtMs: readonly number[];
   /** Connections that each worker keeps ready towards this peer. */

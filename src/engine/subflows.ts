@@ -281,9 +281,10 @@ export class Subflows {
     join.failure = why;
   }
 
+  /** Of a flow that has nothing left the peer may know nothing any more: its host was started again. */
   #blame(flow: Flow, join: Join, why: string, nowMs: number): void {
     join.failure = undefined;
-    if (flow.up?.hasEnded || flow.down?.hasEnded) return;
+    if (flow.up?.hasEnded || flow.down?.hasEnded || isCutOff(flow)) return;
     if (this.#trouble.failed(pathIndexOf(flow.peer, join.path), nowMs))
       this.#parts.post({ kind: 'join-failed', peer: flow.peer, path: join.path, why });
   }
