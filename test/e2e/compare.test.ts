@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { COMPARED, compareTable, runCompare } from '../../src/lab/index.ts';
 
-/** `braid lab compare` on the real kernel, as little of it as shows that each part works; the figures are for `docs/lab.md` and a quiet machine. */
 /** The demo measures these in the same way, and its test looks at them. */
 const OF_THE_DEMO = ['static route', 'ECMP, L4 hash', 'kernel MPTCP by hand', 'Braid'];
 
+/** `braid lab compare` on the real kernel, as little of it as shows that each part works; the figures are for `docs/lab.md` and a quiet machine. */
 describe('the ways to use two uplinks', () => {
   it('are measured side by side, and what this machine cannot do is said', async () => {
     const ways = COMPARED.map(({ name }) => name).filter((name) => !OF_THE_DEMO.includes(name));
