@@ -105,7 +105,7 @@ export interface PeerPaths {
   /** By path index: since when it is up without a break (monotonic milliseconds), 0 where it is not. A subflow born before is stale. */
   readonly upSinceMs: readonly number[];
   /**
-   * By path index: when it last ceased to carry, or was lost while it healed. What the peer made on it since then is good, also where we do
+   * By path index: when it last ceased to carry, or its link went while it healed. What the peer made on it since then is good, also where we do
    * not trust the path again yet: the peer saw it heal a little sooner.
    */
   readonly fellAtMs: readonly number[];

@@ -212,21 +212,21 @@ export class Sampler {
     return undefined;
   }
 
-  #meet(flow: Flow, { local, remote, state, lastAckRecvMs }: SubflowSnapshot): SubflowFigures {
+  #meet(flow: Flow, { local, remote, state }: SubflowSnapshot): SubflowFigures {
     const paths = this.#parts.site.peers[flow.peer]!.paths;
     const outside = paths.findIndex((path) => joins(path, local, remote, flow.weDialled));
     const exact = outside >= 0 ? outside : this.#insideOf(flow.peer, local, remote);
     // A caller behind NAT shows an address that nobody configured: it came over this uplink all the same.
     const path = exact >= 0 || flow.weDialled ? exact : paths.findIndex((one) => sameAddress(one.localAddress.bytes, local.bytes));
     const isFirst = flow.subflowsMost === 0 && flow.subflows.length === 0;
-    // An idle flow is seldom looked at: what its peer made before the path fell, and is met after, must not pass for younger than that.
-    const seenAtMs = this.#parts.nowMs - (flow.weDialled ? 0 : lastAckRecvMs);
     const known: SubflowFigures = {
       local: copyOf(local),
       remote: copyOf(remote),
       path,
       isExact: exact >= 0,
-      bornAtMs: isFirst ? flow.openedAtMs || this.#parts.nowMs : (flow.joins?.find((join) => join.path === path)?.createdAtMs ?? seenAtMs),
+      bornAtMs: isFirst
+        ? flow.openedAtMs || this.#parts.nowMs
+        : (flow.joins?.find((join) => join.path === path)?.createdAtMs ?? this.#parts.nowMs),
       state: 0,
       rttMs: 0,
       ackedBytes: 0,

@@ -318,11 +318,16 @@ export class Subflows {
   /** Where only the uplink is known, it counts as long as any path over it carries. */
   #carries(flow: Flow, one: SubflowFigures): boolean {
     const carry = this.#carryOf(flow);
-    if (!flow.weDialled && one.bornAtMs > (this.#pathsOf(flow.peer).fellAtMs[one.path] ?? 0)) return true;
+    if (!flow.weDialled && this.#isMadeSince(one, this.#pathsOf(flow.peer).fellAtMs[one.path] ?? 0)) return true;
     if (one.path < 0 || one.isExact) return one.path < 0 || carry.includes(one.path);
     const { paths } = this.#parts.site.peers[flow.peer]!;
     const { uplink } = paths[one.path]!;
     return carry.some((path) => paths[path]!.uplink.index === uplink.index);
+  }
+
+  /** An idle flow is seldom sampled: what stood on the path before that fell, and is met after, has heard nothing since. */
+  #isMadeSince({ bornAtMs, lastAckAtMs }: SubflowFigures, fellAtMs: number): boolean {
+    return bornAtMs > fellAtMs && lastAckAtMs > fellAtMs;
   }
 
   /** Before anybody has said which paths are alive, all of them are. */
