@@ -34,13 +34,14 @@ export interface Damping {
 export const DAMPING: Damping = { firstMs: 200, mostMs: 30_000, windowMs: 60_000 };
 
 interface Fall {
+  readonly kind: 'linkLost' | 'silent' | 'late' | 'unheard' | 'refused' | 'lost';
   readonly reason: string;
   /** Since when nothing came at all: what the peer made meanwhile shows that the path was well then. */
   readonly silentMs?: number;
 }
 
 export type PathEvent =
-  | (Fall & { readonly kind: 'linkLost' | 'silent' | 'late' | 'unheard' | 'refused' | 'lost' })
+  | Fall
   | { readonly kind: 'timely' | 'fair' | 'enable' | 'renewed' }
   | { readonly kind: 'disable'; readonly reason: string }
   /** `byPeer`: the peer judged, and we follow; nothing of ours to damp. */
@@ -70,7 +71,7 @@ export interface PathMachine {
   readonly changedAtMs: number;
   /** 0 where it is not alive. */
   readonly upSinceMs: number;
-  /** When it last ceased to be alive, was lost while it healed (the peer may have used it a little sooner), or the peer had it again. */
+  /** When it last ceased to be alive, its link went while it healed (the peer may use it a little sooner than we), or the peer had it again. */
   readonly fellAtMs: number;
   readonly goodSinceMs: number;
   /** All is well on our side: the peer may take it as agreement. */
@@ -146,7 +147,7 @@ export function step(path: PathMachine, event: PathEvent, nowMs: number, damping
   }
 }
 
-function fall(path: PathMachine, { reason, silentMs = 0 }: Fall, nowMs: number, damping: Damping): PathMachine {
+function fall(path: PathMachine, { kind, reason, silentMs = 0 }: Fall, nowMs: number, damping: Damping): PathMachine {
   if (path.state === 'down') return path.reason === reason ? path : { ...path, reason };
   const fallen = {
     ...path,
@@ -157,9 +158,9 @@ function fall(path: PathMachine, { reason, silentMs = 0 }: Fall, nowMs: number, 
     goodSinceMs: 0,
     isReady: false,
     changedAtMs: nowMs,
-    fellAtMs: nowMs - Math.max(0, silentMs - UNSEEN_MS),
   };
-  return isAlive(path) ? { ...fallen, ...flapped(path, nowMs, damping) } : fallen;
+  if (!isAlive(path)) return kind === 'linkLost' ? { ...fallen, fellAtMs: nowMs } : fallen;
+  return { ...fallen, fellAtMs: nowMs - Math.max(0, silentMs - UNSEEN_MS), ...flapped(path, nowMs, damping) };
 }
 
 function poor(path: PathMachine, event: Extract<PathEvent, { kind: 'poor' }>, nowMs: number, damping: Damping): PathMachine {
