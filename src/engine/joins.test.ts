@@ -85,6 +85,23 @@ describe('a flow that the peer dialled and that is idle', () => {
     // The peer saw the path heal before us.
     expect(metAfterFall(5)).toEqual([0, 1]);
   });
+
+  it('loses what the peer made on a path that fell again before we had it', () => {
+    const bench = new Bench();
+    const flow = bench.flow(0, { weDialled: false });
+    bench.carry([0, 1]);
+    bench.carry([0], [1, 0, 0]);
+    bench.pass(1_000, 50);
+    const { subflows } = bench.kernel(flow);
+    subflows.push({ ...subflows[0]!, local: at('10.1.0.1', 8_388), remote: at('10.1.0.2', 50_001) });
+    bench.sampler.sample(flow);
+    bench.pass(100);
+    expect(bench.paths(flow)).toEqual([0, 1]);
+    bench.decided = { ...bench.decided, fellAtMs: [0, bench.now(), 0, 0] };
+    bench.subflows.usePaths([bench.decided]);
+    bench.settle();
+    expect(bench.paths(flow)).toEqual([0]);
+  });
 });
 
 describe('joins that come to nothing', () => {

@@ -379,7 +379,9 @@ function isSameDecision(one: PeerPaths, other: PeerPaths): boolean {
   return (
     one.carry.length === other.carry.length &&
     one.carry.every((path) => other.carry.includes(path) && (one.upSinceMs[path] ?? 0) === (other.upSinceMs[path] ?? 0)) &&
-    String(one.costly) === String(other.costly)
+    String(one.costly) === String(other.costly) &&
+    // Also of a path that does not carry: what the peer made there is gone.
+    other.fellAtMs.every((fellAtMs, path) => fellAtMs === (one.fellAtMs[path] ?? 0))
   );
 }
 
