@@ -193,6 +193,21 @@ describe('a path that carries', () => {
     expect([bench.paths(wide), bench.paths(short), bench.paths(far)]).toEqual([[0, 1], [0], [0]]);
   });
 
+  it('gets one of a flow that was between two of its states while something was decided', () => {
+    const bench = new Bench();
+    const flow = bench.flow(0);
+    bench.carry([0]);
+    bench.settle();
+    bench.subflows.look(flow);
+    flow.phase = 'connecting';
+    bench.carry([0, 1], [1, 1, 0]);
+    bench.settle();
+    flow.phase = 'open';
+    bench.subflows.look(flow);
+    bench.settle();
+    expect(bench.paths(flow)).toEqual([0, 1]);
+  });
+
   it('gets one again after it was dead, and each address keeps its id, 0 for the first one', () => {
     const bench = new Bench();
     const flow = bench.flow(1);

@@ -101,6 +101,8 @@ export class Subflows {
     });
     if (changed.size === 0) return;
     const waiting = this.#work.slice(this.#done);
+    // Also one that does not stand just now: it is looked at again when it does.
+    for (const flow of waiting) flow.looksQueued = !changed.has(flow.peer);
     const active: Flow[] = [];
     const idle: Flow[] = [];
     for (const flow of this.#parts.flows) {
