@@ -31,7 +31,7 @@ const HELD_MS = 20;
 
 /** Of a flow that was sampled just now. @param one its subflow on a path that died. @param sinceMs when we were told. */
 export function stillArrives(flow: Flow, one: SubflowFigures, sinceMs: number, nowMs: number): boolean {
-  if (nowMs - sinceMs > Math.min(MOST_MS, GRACE_MS + 2 * one.rttMs)) return false;
+  if (one.state !== TCP_ESTABLISHED || nowMs - sinceMs > Math.min(MOST_MS, GRACE_MS + 2 * one.rttMs)) return false;
   if (flow.unackedBytes >= WORTH_BYTES) return !lacksSomething(flow, one, nowMs);
   return flow.unackedBytes === 0 && !flow.isHeldUp && nowMs - one.receivedAtMs < QUIET_MS;
 }

@@ -250,6 +250,9 @@ export class Subflows {
       this.#failed(flow, join, there ? 'no answer' : 'refused', nowMs);
     }
     if (join?.failure && nowMs >= join.againAtMs) this.#blame(flow, join, join.failure, nowMs);
+    // A pause from when it had others: the kernel gives a connection without any up after a minute.
+    if (join && isCutOff(flow) && join.againAtMs < Number.POSITIVE_INFINITY)
+      join.againAtMs = Math.min(join.againAtMs, nowMs + joinPauseMs(0));
     const notBeforeMs = Math.max(join?.againAtMs ?? 0, isCutOff(flow) ? 0 : this.#trouble.restsUntilMs(index));
     return nowMs < notBeforeMs ? notBeforeMs : this.#create(flow, join ?? newJoin(flow, path, generation), nowMs);
   }
