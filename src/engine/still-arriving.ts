@@ -8,7 +8,8 @@
  *                                            living paths are empty when the lost bytes follow
  *   while data comes over it                 and we have nothing to say: only one direction of the path is dead, or not even that one
  *
- * After a silent death both are over long before anybody has noticed, and nothing waits. After a lost carrier it is half a round trip to one.
+ * After a silent death both are over long before anybody has noticed, and nothing waits (but for up to ALL_LATE_MS a flow that many others kept
+ * from being sampled lately). After a lost carrier it is half a round trip to one.
  */
 import { TCP_ESTABLISHED } from '../kernel/mptcp-info.ts';
 import type { Flow, SubflowFigures } from './flow.ts';

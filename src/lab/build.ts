@@ -2,8 +2,8 @@
  * Builds a topology out of network namespaces and takes it down again, whatever happens.
  *
  * The order is what makes "whatever happens" true: first the state file that names everything, then the exit and signal handlers, then the
- * namespaces. Removal blocks, because it has to work while a process is exiting. A run killed with -9 leaves its state file to `lab down`, and so does
- * one whose namespaces would not go.
+ * namespaces. Removal blocks, because it has to work while a process is exiting. A run killed with -9 leaves its state file to `lab down`,
+ * and so does one whose namespaces would not go.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';

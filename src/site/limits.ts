@@ -19,6 +19,7 @@ const FOREIGN_LIMITS: readonly string[] = [
   "no heartbeats: a silent path is left after about 0.3 s where it carries our data, 0.5 s where it carries the other side's, and 3 to 6 s where it is idle",
   'its flows arrive without the address of their client',
 ];
+
 function packetLimits(packets: Peer['packets']): readonly string[] {
   if (packets === 'ss-udp') return [UDP_LIMIT, ...SS_UDP_LIMITS];
   return [packets === 'uot' ? UDP_LIMIT : TCP_LIMIT];
